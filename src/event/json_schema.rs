@@ -1,0 +1,145 @@
+//! The JSON Schema of each event type, made from the declaration.
+//!
+//! Promises: the files under docs/schemas are what this prints, a test compares them; every
+//! field carries its class as `x-class` and, where it has one, its Safe Harbor letter as
+//! `x-safe-harbor`.
+//! Knows nothing of: which fields a route lets out. Every field is optional here, since a
+//! contract decides.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::EventType;
+use super::schema::{DATA, Field, Part, Shape, VERSION, parts, parts_of};
+
+/// `2026`, `2026-11-22`, `2026-11-22T08:15-08:00`.
+const DATE_PATTERN: &str = "^\\d{4}(-\\d{2}(-\\d{2}(T\\d{2}(:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?)?(Z|[+-]\\d{2}:\\d{2})?)?)?)?$";
+
+/// What `dataschema` of an event names.
+#[must_use]
+pub fn data_schema_uri(kind: EventType) -> String {
+    format!("urn:tidegate:data:{kind}:{VERSION}")
+}
+
+/// The schema of an event as it is delivered, envelope and data.
+#[must_use]
+pub fn json_schema(kind: EventType) -> Json {
+    let mut data = Map::new();
+    for name in parts_of(kind) {
+        if let Some(field) = DATA.field(name) {
+            data.insert(field.name.to_owned(), of_field(field));
+        }
+    }
+    let mut defs = Map::new();
+    for part in parts().into_iter().skip(1).filter(|part| used(part, kind)) {
+        defs.insert(part.name.to_owned(), of_part(part));
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("urn:tidegate:event:{kind}:{VERSION}"),
+        "title": kind.name(),
+        "description": "CloudEvents 1.0, structured JSON. Which fields of data are there is for the route's contract to say.",
+        "type": "object",
+        "properties": envelope(kind, Json::Object(data)),
+        "required": ["specversion", "type", "source", "id", "datacontenttype", "dataschema",
+            "correlationid", "route", "contract", "purpose", "tier", "recipe", "sequence", "data"],
+        "additionalProperties": false,
+        "$defs": defs,
+    })
+}
+
+fn envelope(kind: EventType, data: Json) -> Json {
+    let text = |doc: &str| json!({ "type": "string", "minLength": 1, "description": doc });
+    json!({
+        "specversion": { "const": "1.0" },
+        "type": { "const": kind.name() },
+        "source": text("tidegate/NODE/FEED"),
+        "id": text("Names the event; the same whenever it is sent again."),
+        "time": { "type": "string", "format": "date-time",
+            "description": "When it happened; absent where the tier forbids it or nobody said." },
+        "subject": text("The patient's token in the route's realm, or what the contract names."),
+        "datacontenttype": { "const": "application/json" },
+        "dataschema": { "const": data_schema_uri(kind) },
+        "correlationid": text("Names the message; below tier identified, a keyed digest."),
+        "route": text("The route that let it out."),
+        "contract": text("Version of the route's contract."),
+        "purpose": text("HL7 v3 PurposeOfUse."),
+        "tier": { "enum": ["identified", "limited", "pseudonymized", "deidentified"] },
+        "recipe": { "type": "string", "pattern": "^sha256:[0-9a-f]{64}$",
+            "description": "Hash of the list of field transforms." },
+        "sequence": { "type": "string", "pattern": "^[0-9]+$",
+            "description": "Position on this route; grows, with gaps." },
+        "data": { "type": "object", "properties": data, "additionalProperties": false },
+    })
+}
+
+/// Whether a part can be reached from the parts of an event type.
+fn used(part: &Part, kind: EventType) -> bool {
+    fn reaches(from: &Part, wanted: &str) -> bool {
+        from.name == wanted
+            || from.fields.iter().any(|field| match field.shape {
+                Shape::Part(inner) => reaches(inner, wanted),
+                Shape::Text | Shape::Date | Shape::Number | Shape::Bool => false,
+            })
+    }
+    parts_of(kind).iter().filter_map(|name| DATA.field(name)).any(|field| match field.shape {
+        Shape::Part(inner) => reaches(inner, part.name),
+        Shape::Text | Shape::Date | Shape::Number | Shape::Bool => false,
+    })
+}
+
+fn of_part(part: &Part) -> Json {
+    let fields: Map<String, Json> =
+        part.fields.iter().map(|field| (field.name.to_owned(), of_field(field))).collect();
+    json!({
+        "type": "object",
+        "description": part.doc,
+        "properties": fields,
+        "additionalProperties": false,
+    })
+}
+
+fn of_field(field: &Field) -> Json {
+    let single = match field.shape {
+        Shape::Text => json!({ "type": ["string", "null"] }),
+        Shape::Date => json!({ "type": ["string", "null"], "pattern": DATE_PATTERN }),
+        Shape::Number => json!({ "type": ["number", "null"] }),
+        Shape::Bool => json!({ "type": ["boolean", "null"] }),
+        Shape::Part(part) => {
+            json!({ "anyOf": [{ "$ref": format!("#/$defs/{}", part.name) }, { "type": "null" }] })
+        }
+    };
+    let mut schema =
+        if field.many { json!({ "type": ["array", "null"], "items": single }) } else { single };
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("description".to_owned(), field.doc.into());
+        if !matches!(field.shape, Shape::Part(_)) {
+            object.insert("x-class".to_owned(), field.class.name().into());
+        }
+        if let Some(letter) = field.safe_harbor {
+            object.insert("x-safe-harbor".to_owned(), letter.to_string().into());
+        }
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_type_has_the_parts_that_it_can_carry_and_no_other() {
+        let schema = json_schema(EventType::ObservationReported);
+        let data = schema.pointer("/properties/data/properties").unwrap();
+        assert!(data.get("report").is_some() && data.get("consent").is_none());
+        assert!(schema.pointer("/$defs/specimen").is_some());
+        assert!(schema.pointer("/$defs/consent").is_none());
+        assert_eq!(
+            schema.pointer("/$defs/patient/properties/birthDate/x-safe-harbor"),
+            Some(&Json::from("C"))
+        );
+        assert_eq!(
+            schema.pointer("/$defs/name/properties/family/x-class"),
+            Some(&Json::from("direct"))
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! What was ordered, reported and found.
+//!
+//! Promises: the text of a number stays beside the number (`6.90` is not `6.9` to a
+//! laboratory); a value's class follows its type.
+//! Knows nothing of: OBX-2; `normalize` turns each value type into these fields.
+
+use super::schema::{CODE, CODED, Class, Field, IDENTIFIER, PERSON, Part};
+
+/// One order group (OBR; FHIR DiagnosticReport).
+pub static REPORT: Part = Part {
+    name: "report",
+    doc: "The order group that was reported.",
+    kept: &[],
+    fields: &[
+        Field::part("code", &CODE, "What was ordered (OBR-4)."),
+        Field::part("placerNumber", &IDENTIFIER, "The orderer's number (OBR-2, else ORC-2).")
+            .safe_harbor('R'),
+        Field::part("fillerNumber", &IDENTIFIER, "The laboratory's number (OBR-3, else ORC-3).")
+            .safe_harbor('R'),
+        Field::part("status", &CODED, "How final it is (OBR-25, table 0123)."),
+        Field::text("section", Class::Operational, "Diagnostic service section (OBR-24)."),
+        Field::date("observedAt", "When it was observed or collected (OBR-7)."),
+        Field::date("observedUntil", "When that ended (OBR-8)."),
+        Field::date("issuedAt", "When it was reported (OBR-22)."),
+        Field::part("parentPlacerNumber", &IDENTIFIER, "The parent order (OBR-29.1).")
+            .safe_harbor('R'),
+        Field::part("parentFillerNumber", &IDENTIFIER, "The parent order (OBR-29.2).")
+            .safe_harbor('R'),
+        Field::part("requesters", &PERSON, "Who ordered it (OBR-16).").many(),
+        Field::part("reasons", &CODE, "Why it was ordered (OBR-31).").many(),
+        Field::part("specimens", &SPECIMEN, "What was examined (SPM, else OBR-15).").many(),
+        Field::text("comments", Class::FreeText, "Notes on the order (NTE-3).").many(),
+    ],
+};
+
+/// What was examined.
+pub static SPECIMEN: Part = Part {
+    name: "specimen",
+    doc: "What was examined.",
+    kept: &[],
+    fields: &[
+        Field::part("identifier", &IDENTIFIER, "Specimen number (SPM-2).").safe_harbor('R'),
+        Field::part("type", &CODE, "Kind of specimen (SPM-4)."),
+        Field::part("site", &CODE, "Where it was taken (SPM-8)."),
+        Field::date("collectedAt", "When it was taken (SPM-17.1)."),
+        Field::date("collectedUntil", "When taking it ended (SPM-17.2)."),
+        Field::date("receivedAt", "When the laboratory got it (SPM-18)."),
+    ],
+};
+
+/// One observation (OBX; FHIR Observation).
+pub static OBSERVATION: Part = Part {
+    name: "observation",
+    doc: "One thing that was found.",
+    kept: &[],
+    fields: &[
+        Field::part("code", &CODE, "What was observed (OBX-3)."),
+        Field::text("subId", Class::Operational, "Groups observations of one code (OBX-4)."),
+        Field::part("value", &VALUE, "What was found (OBX-5, by OBX-2)."),
+        Field::part("unit", &CODE, "Its unit (OBX-6)."),
+        Field::text("range", Class::FreeText, "The reference range, as text (OBX-7)."),
+        Field::text("flags", Class::Clinical, "Interpretation (OBX-8, table 0078).").many(),
+        Field::part("status", &CODED, "How final it is (OBX-11, table 0085)."),
+        Field::date("observedAt", "When it was observed (OBX-14)."),
+        Field::date("analyzedAt", "When it was analyzed (OBX-19)."),
+        Field::part("method", &CODE, "How it was found (OBX-17)."),
+        Field::part("performers", &PERSON, "Who is responsible (OBX-16).").many(),
+        Field::text("comments", Class::FreeText, "Notes on the result (NTE-3).").many(),
+    ],
+};
+
+/// A value, by its type.
+pub static VALUE: Part = Part {
+    name: "value",
+    doc: "A value, in the fields that its type has.",
+    kept: &[],
+    fields: &[
+        Field::text("type", Class::Operational, "The value type (OBX-2, table 0125)."),
+        Field::text("text", Class::ByValueType, "The value as text; several become lines."),
+        Field::number("number", Class::Clinical, "The number (NM, SN.2)."),
+        Field::text("comparator", Class::Clinical, "Before the number (SN.1): < > <= >= = <>."),
+        Field::text("separator", Class::Clinical, "Between two numbers (SN.3): - + / . :"),
+        Field::number("number2", Class::Clinical, "The second number (SN.4, NR.2)."),
+        Field::number("numbers", Class::Clinical, "A series (NA, MA).").many(),
+        Field::part("code", &CODE, "The code (CE, CWE, CNE, CF, IS, ID)."),
+        Field::part("moreCodes", &CODE, "Further codes where the field repeats.").many(),
+        Field::date("time", "The time (DT, TM, TS, DTM; DR.1)."),
+        Field::date("until", "The end of a range (DR.2)."),
+        Field::part("attachment", &ATTACHMENT, "What a document is (ED, RP); never the document."),
+    ],
+};
+
+/// What is known of an embedded document.
+pub static ATTACHMENT: Part = Part {
+    name: "attachment",
+    doc: "An embedded or referenced document: what it is, not what it says.",
+    kept: &[],
+    fields: &[
+        Field::text("mediaType", Class::Operational, "Kind of data (ED.2, ED.3; RP.3, RP.4)."),
+        Field::text("encoding", Class::Operational, "How it is encoded (ED.4)."),
+        Field::number("size", Class::Operational, "Length of the encoded data, in bytes (ED.5)."),
+        Field::text("pointer", Class::FreeText, "Where it is kept (RP.1)."),
+    ],
+};

@@ -1,0 +1,237 @@
+//! Which segments belong together: one group for each event.
+//!
+//! Promises: every segment behind the first patient is in exactly one group or in the patient
+//! part shared by the groups of that patient; groups keep the order of the message.
+//! Knows nothing of: the fields.
+//!
+//! The grammar is that of ORU_R01 (chapter 7.3.1), read leniently: PATIENT_RESULT repeats, an
+//! order group begins at ORC or at an OBR that follows none, and OBX that come before any OBR
+//! are a group of their own.
+
+use std::ops::Range;
+
+use crate::parse::hl7::Message;
+use crate::parse::hl7::message::pack;
+
+use crate::event::Tree;
+
+use super::Refusal;
+use super::mapping::Per;
+
+/// Most events of one message. The largest report in the corpus has 21 order groups; each
+/// event repeats the patient, so the bound is also one on memory.
+pub const GROUPS_MAX: usize = 1_000;
+
+/// The segments of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Where it stands, such as `obr2` or `pid1`: a part of the event's ID for good.
+    pub place: String,
+    /// Positions of its segments: the head of the message, the patient, the group itself.
+    pub ranges: Vec<Range<usize>>,
+}
+
+impl Group {
+    /// A tree with about the room that this group's values take.
+    pub(super) fn tree(&self, message: &Message<'_>) -> Tree {
+        let segments = self.ranges.iter().flat_map(Clone::clone);
+        let fields: usize = segments
+            .filter_map(|at| message.segment(at))
+            .map(|segment| segment.field_count())
+            .sum();
+        Tree::with_capacity(fields, fields * 12)
+    }
+}
+
+/// Divides a message.
+///
+/// # Errors
+/// [`Refusal::TooManyGroups`], or [`Refusal::Missing`] where there is no group at all.
+pub fn groups(message: &Message<'_>, per: Per) -> Result<Vec<Group>, Refusal> {
+    match per {
+        Per::Message => {
+            let all = 0..message.len();
+            Ok(vec![Group { place: "pid1".to_owned(), ranges: vec![all] }])
+        }
+        Per::Obr => order_groups(message),
+    }
+}
+
+/// A group that is being read.
+struct Open {
+    start: usize,
+    place: String,
+    /// Only ORC came so far; an OBR joins it.
+    head_only: bool,
+}
+
+/// Reads segments in order and closes a group when the next one begins.
+struct Grouping {
+    groups: Vec<Group>,
+    /// What stands before the first patient.
+    head: Option<Range<usize>>,
+    /// The current patient's own segments.
+    patient: Range<usize>,
+    open: Option<Open>,
+    patients: usize,
+    orders: usize,
+    order_heads: usize,
+}
+
+fn order_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
+    let mut grouping = Grouping {
+        groups: Vec::new(),
+        head: None,
+        patient: 0..0,
+        open: None,
+        patients: 0,
+        orders: 0,
+        order_heads: 0,
+    };
+    for segment in message.segments() {
+        grouping.take(segment.packed_name(), segment.index())?;
+    }
+    grouping.close(message.len())?;
+    if grouping.groups.is_empty() {
+        return Err(Refusal::Missing { place: "OBR".to_owned() });
+    }
+    Ok(grouping.groups)
+}
+
+const PID: u32 = pack(b"PID");
+const ORC: u32 = pack(b"ORC");
+const OBR: u32 = pack(b"OBR");
+const OBX: u32 = pack(b"OBX");
+
+impl Grouping {
+    fn take(&mut self, name: u32, at: usize) -> Result<(), Refusal> {
+        let joins = self.open.as_ref().is_some_and(|open| open.head_only);
+        match name {
+            PID => {
+                self.close(at)?;
+                self.head.get_or_insert(0..at);
+                self.patients += 1;
+                self.patient = at..at + 1;
+            }
+            ORC if !joins => {
+                self.order_heads += 1;
+                self.begin(at, format!("orc{}", self.order_heads), true)?;
+            }
+            OBR => {
+                self.orders += 1;
+                let place = format!("obr{}", self.orders);
+                match &mut self.open {
+                    Some(open) if open.head_only => {
+                        open.place = place;
+                        open.head_only = false;
+                    }
+                    _ => self.begin(at, place, false)?,
+                }
+            }
+            OBX => match &mut self.open {
+                Some(open) => open.head_only = false,
+                None => self.begin(at, format!("pid{}", self.patients.max(1)), false)?,
+            },
+            _ if self.open.is_none() && self.patients > 0 => self.patient.end = at + 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, at: usize, place: String, head_only: bool) -> Result<(), Refusal> {
+        self.close(at)?;
+        self.head.get_or_insert(0..at);
+        self.open = Some(Open { start: at, place, head_only });
+        Ok(())
+    }
+
+    /// Closes the open group before a position. ORC alone reports nothing.
+    fn close(&mut self, end: usize) -> Result<(), Refusal> {
+        let Some(open) = self.open.take().filter(|open| !open.head_only) else { return Ok(()) };
+        if self.groups.len() >= GROUPS_MAX {
+            return Err(Refusal::TooManyGroups);
+        }
+        let mut ranges: Vec<Range<usize>> = self.head.iter().cloned().collect();
+        ranges.push(self.patient.clone());
+        ranges.push(open.start..end);
+        ranges.retain(|range| !range.is_empty());
+        self.groups.push(Group { place: open.place, ranges });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::hl7::Charset;
+
+    fn grouped(segments: &str) -> Vec<(String, String)> {
+        let text = format!("MSH|^~\\&|A|B|||2026||ORU^R01|1|P|2.5 {segments}").replace(' ', "\r");
+        let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+        let shown = |group: &Group| {
+            let names: Vec<&str> = group
+                .ranges
+                .iter()
+                .flat_map(Clone::clone)
+                .filter_map(|index| message.segment(index))
+                .map(|segment| segment.name())
+                .collect();
+            (group.place.clone(), names.join(" "))
+        };
+        groups(&message, Per::Obr).unwrap().iter().map(shown).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(place, names)| ((*place).to_owned(), (*names).to_owned())).collect()
+    }
+
+    #[test]
+    fn each_obr_is_a_group_with_its_orc_before_it() {
+        assert_eq!(
+            grouped("PID| PV1| ORC| OBR| OBX| NTE| OBX| OBR| OBX| ORC| OBR|"),
+            pairs(&[
+                ("obr1", "MSH PID PV1 ORC OBR OBX NTE OBX"),
+                ("obr2", "MSH PID PV1 OBR OBX"),
+                ("obr3", "MSH PID PV1 ORC OBR"),
+            ])
+        );
+    }
+
+    #[test]
+    fn each_patient_has_groups_of_its_own() {
+        assert_eq!(
+            grouped("SFT| PID| OBR| OBX| PID| PD1| OBR| OBX|"),
+            pairs(&[("obr1", "MSH SFT PID OBR OBX"), ("obr2", "MSH SFT PID PD1 OBR OBX")])
+        );
+    }
+
+    #[test]
+    fn observations_without_an_order_are_a_group() {
+        assert_eq!(
+            grouped("PID| OBX| OBX| ORC| ORC| OBR| OBX| ORC| OBX| ORC|"),
+            pairs(&[
+                ("pid1", "MSH PID OBX OBX"),
+                ("obr1", "MSH PID ORC ORC OBR OBX"),
+                ("orc2", "MSH PID ORC OBX"),
+            ])
+        );
+        assert_eq!(grouped("OBR| OBX|"), pairs(&[("obr1", "MSH OBR OBX")]));
+    }
+
+    #[test]
+    fn a_report_of_nothing_is_refused() {
+        let message =
+            Message::parse(b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|1\rORC|RE", Charset::Utf8)
+                .unwrap();
+        let missing = Refusal::Missing { place: "OBR".to_owned() };
+        assert_eq!(groups(&message, Per::Obr), Err(missing));
+    }
+
+    /// PROMISE-11
+    #[test]
+    fn the_number_of_groups_is_bounded() {
+        let text = format!("MSH|^~\\&|||||||ORU^R01|1|P|2.5{}", "\rOBR|".repeat(GROUPS_MAX + 1));
+        let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+        assert_eq!(groups(&message, Per::Obr), Err(Refusal::TooManyGroups));
+    }
+}

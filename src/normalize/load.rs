@@ -1,0 +1,271 @@
+//! Reads a folder of mapping files.
+//!
+//! Promises: every mistake of every file is reported at once, with line and column; a folder
+//! with a mistake gives no mappings.
+//! Knows nothing of: how a rule is run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::document::{Document, Item, Place, Placed, Problems, Table as TomlTable, hint};
+use crate::event::EventType;
+
+use super::case::{self, Case};
+use super::compile;
+use super::mapping::{Mappings, Per};
+use super::table::Tables;
+
+/// Most mapping files in one folder. 60 triggers and their parts are some dozens.
+const FILES_MAX: usize = 1_000;
+
+/// A mapping file as it is written.
+pub(super) struct File {
+    pub name: String,
+    pub place: Place,
+    pub event: Option<EventType>,
+    pub per: Per,
+    pub uses: Vec<Placed<String>>,
+    pub select: Option<(Placed<String>, Vec<Placed<String>>)>,
+    pub rules: Vec<Rule>,
+    pub cases: Vec<Case>,
+}
+
+/// A rule as it is written.
+#[derive(Clone)]
+pub(super) struct Rule {
+    pub target: Placed<String>,
+    pub sources: Vec<Source>,
+    pub with: Vec<Placed<String>>,
+    pub required: bool,
+    pub default: Option<String>,
+}
+
+/// A source as it is written.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub from: Option<Placed<String>>,
+    pub value: Option<Placed<String>>,
+    pub convert: Option<Placed<String>>,
+    pub table: Option<Placed<String>>,
+    pub kind: Option<Placed<String>>,
+    pub when: Option<Placed<String>>,
+    pub unless: Option<Placed<String>>,
+    pub after: Option<Placed<String>>,
+    pub place: Place,
+}
+
+/// Loads `hl7/*.toml` and `tables/*.csv` below a folder. Mistakes go to `problems`; with any,
+/// what is returned must not be used.
+#[must_use]
+pub fn load(dir: &Path, problems: &Problems) -> Mappings {
+    let mut files = BTreeMap::new();
+    for path in toml_files(&dir.join("hl7"), problems) {
+        let Some(document) = Document::open(&path, problems) else { continue };
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let file = document.read(problems, |table| read_file(&name, table));
+        files.insert(name, file);
+    }
+    let mut tables = Tables::new(&dir.join("tables"), problems);
+    let mut mappings = Mappings::default();
+    for file in files.values() {
+        let mapping = Arc::new(compile::compile(file, &files, &mut tables, problems));
+        select(file, &mapping, &mut mappings, problems);
+        mappings.files.push((file.place.file.to_string(), mapping, file.cases.clone()));
+    }
+    tables.read_all();
+    mappings
+}
+
+fn select(
+    file: &File,
+    mapping: &Arc<super::Mapping>,
+    mappings: &mut Mappings,
+    problems: &Problems,
+) {
+    let Some((kind, triggers)) = &file.select else { return };
+    for trigger in triggers {
+        let of_kind = mappings.selected.entry(kind.value.clone()).or_default();
+        if of_kind.insert(trigger.value.clone(), Arc::clone(mapping)).is_some() {
+            problems.mistake(
+                &trigger.place,
+                format!("{}^{} is selected by another file, too", kind.value, trigger.value),
+            );
+        }
+    }
+}
+
+/// The `.toml` files of a folder, by name.
+fn toml_files(dir: &Path, problems: &Problems) -> Vec<PathBuf> {
+    let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.mistake(&place, format!("cannot be read: {error}"));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        problems.mistake(&place, "there is no mapping file (*.toml)");
+    }
+    if files.len() > FILES_MAX {
+        problems.mistake(&place, format!("more than {FILES_MAX} mapping files"));
+        files.truncate(FILES_MAX);
+    }
+    files
+}
+
+fn read_file(name: &str, table: &TomlTable<'_>) -> File {
+    let event = table.text("event").and_then(|event| {
+        let kind = EventType::from_name(&event.value);
+        if kind.is_none() {
+            let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.name()).collect();
+            let hint = hint(&event.value, &known);
+            table.mistake(&event.place, format!("`{}` is not an event type{hint}", event.value));
+        }
+        kind
+    });
+    let per = table.choice("per", &[("message", Per::Message), ("OBR", Per::Obr)]);
+    let select = table.table("select").and_then(|select| {
+        let found = select.required_text("type").zip(select.required("event"));
+        let found = found.map(|(kind, events)| (kind, events.texts()));
+        select.finish();
+        found
+    });
+    if event.is_some() != select.is_some() {
+        table.mistake(
+            &table.place(),
+            "a mapping has both `event` and [select]; a part for others to use has neither",
+        );
+    }
+    let rules = table.table("rules").map(|rules| read_rules(&rules)).unwrap_or_default();
+    let cases = case::read(table);
+    if cases.is_empty() {
+        table.mistake(&table.place(), "there is no [[case]]: a message and what must come out");
+    }
+    File {
+        name: name.to_owned(),
+        place: table.place(),
+        event,
+        per: per.unwrap_or(Per::Message),
+        uses: table.texts("use"),
+        select,
+        rules,
+        cases,
+    }
+}
+
+fn read_rules(table: &TomlTable<'_>) -> Vec<Rule> {
+    table
+        .entries()
+        .into_iter()
+        .map(|(target, item)| {
+            let mut rule = Rule {
+                target,
+                sources: Vec::new(),
+                with: Vec::new(),
+                required: false,
+                default: None,
+            };
+            if item.is_table() {
+                if let Some(table) = item.table() {
+                    read_rule_table(&table, &mut rule);
+                    table.finish();
+                }
+            } else {
+                rule.sources = read_sources(&item);
+            }
+            rule
+        })
+        .collect()
+}
+
+/// `{ from = …, as = …, required = true }` or `{ each = …, with = […] }`.
+fn read_rule_table(table: &TomlTable<'_>, rule: &mut Rule) {
+    rule.required = table.boolean("required", false);
+    rule.with = table.texts("with");
+    rule.default = table.item("default").and_then(|item| {
+        let text = item.scalar();
+        if text.is_none() {
+            item.mistake("`default` is a text, a number or a boolean");
+        }
+        text
+    });
+    let outer = read_source(table);
+    let listed = table.item("from").or_else(|| table.item("each"));
+    rule.sources = match listed {
+        None => vec![outer],
+        Some(listed) if listed.is_text() => vec![Source { from: listed.text(), ..outer }],
+        Some(listed) => read_sources(&listed)
+            .into_iter()
+            .map(|source| Source {
+                convert: source.convert.or_else(|| outer.convert.clone()),
+                table: source.table.or_else(|| outer.table.clone()),
+                kind: source.kind.or_else(|| outer.kind.clone()),
+                when: source.when.or_else(|| outer.when.clone()),
+                unless: source.unless.or_else(|| outer.unless.clone()),
+                after: source.after.or_else(|| outer.after.clone()),
+                ..source
+            })
+            .collect(),
+    };
+    if table.has("from") && table.has("each") {
+        table.mistake(&table.place_of("each"), "`from` and `each` exclude each other");
+    }
+}
+
+/// What stands beside `from`, `each` or `value`.
+fn read_source(table: &TomlTable<'_>) -> Source {
+    let value = table.item("value").and_then(|item| {
+        let value = item.scalar().map(|value| Placed { value, place: item.place() });
+        if value.is_none() {
+            item.mistake("`value` is a text, a number or a boolean");
+        }
+        value
+    });
+    Source {
+        from: None,
+        value,
+        convert: table.text("as"),
+        table: table.text("table"),
+        kind: table.text("type"),
+        when: table.text("when"),
+        unless: table.text("unless"),
+        after: table.text("after"),
+        place: table.place(),
+    }
+}
+
+/// A path, or a list of paths and of tables that hold one.
+fn read_sources(item: &Item<'_>) -> Vec<Source> {
+    let items = if item.is_list() { item.items() } else { vec![item.clone()] };
+    items
+        .iter()
+        .filter_map(|item| {
+            if item.is_table() {
+                let table = item.table()?;
+                let source = Source { from: table.text("from"), ..read_source(&table) };
+                table.finish();
+                return Some(source);
+            }
+            let from = item.text()?;
+            Some(Source {
+                place: from.place.clone(),
+                from: Some(from),
+                value: None,
+                convert: None,
+                table: None,
+                kind: None,
+                when: None,
+                unless: None,
+                after: None,
+            })
+        })
+        .collect()
+}

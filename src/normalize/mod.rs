@@ -1,0 +1,56 @@
+//! A parsed message to canonical events, by mappings that an analyst writes.
+//!
+//! Promises: nothing of a message is lost silently: what no rule took is listed, by place and
+//! never by value; a value that cannot be leaves its field empty and is listed, too; the same
+//! message and mapping give the same events, byte for byte.
+//! Knows nothing of: feeds, IDs, consent, routes.
+//!
+//! Reading order: [`mapping`] (what a mapping is), [`load`] (from TOML), [`compile`] (to
+//! operations), [`group`] (which segments belong together), [`run`] (a message through them),
+//! [`convert`] (HL7 data types), [`case`] (the examples in each file).
+
+pub mod mapping;
+pub mod table;
+pub mod load;
+mod compile;
+pub mod group;
+pub mod run;
+mod convert;
+mod value;
+pub mod case;
+
+pub use load::load;
+pub use mapping::{Mapping, Mappings};
+pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
+
+/// Why a message gives no event. Places only, never values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No mapping selects this type and trigger. Both are the sender's words, bounded and
+    /// stripped to letters and digits.
+    #[error("no mapping selects {kind}^{trigger}")]
+    Unsupported {
+        /// Message type (MSH-9.1).
+        kind: String,
+        /// Trigger event (MSH-9.2, else EVN-1).
+        trigger: String,
+    },
+    /// A field that the mapping requires is empty.
+    #[error("{place} is required and empty")]
+    Missing {
+        /// Where it should stand, such as `PID-3`.
+        place: String,
+    },
+    /// A field that the mapping requires holds what cannot be.
+    #[error("{place} is required and holds a value that cannot be")]
+    Impossible {
+        /// Where it stands.
+        place: String,
+    },
+    /// More events than one message may give.
+    #[error("more than {} order groups in one message", group::GROUPS_MAX)]
+    TooManyGroups,
+    /// The events would hold more text than one message may give.
+    #[error("its events would hold more than 64 MiB of text")]
+    TooLarge,
+}

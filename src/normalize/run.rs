@@ -1,0 +1,532 @@
+//! A message through its mapping.
+//!
+//! Promises: the order of an event's fields is that of its declaration, whatever the order of
+//! the rules; each rule's source is looked up in the group of segments that the event is made
+//! of; a time that states no zone gets the message's, else the feed's, and is marked.
+//! Knows nothing of: IDs, subjects, the journal.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::tz::TimeZone;
+
+use crate::event::partial_date::Assumed;
+use crate::event::tree::{Mark, Tree};
+use crate::event::{EventType, Key, PartialDate, Value};
+use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, message};
+
+use super::group::groups;
+use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Source};
+use super::{Refusal, convert};
+
+/// Most text that the events of one message may hold together, in bytes: four times the
+/// largest frame that is usual. Each event repeats the patient, so that a message of many
+/// order groups could otherwise grow a thousandfold.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+/// Longest message type or trigger that is named in a refusal; table 0076 has three letters.
+const NAME_CHARS_MAX: usize = 16;
+/// Most places that are listed as unmapped or invalid, each.
+const PLACES_MAX: usize = 1_000;
+
+/// What a message cannot say of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The zone of times that state none, where the message states none either.
+    pub zone: Option<TimeZone>,
+}
+
+/// An event before it has an ID.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// What it says.
+    pub kind: EventType,
+    /// Its place in the message, such as `obr2`.
+    pub place: String,
+    /// Its fields.
+    pub data: Tree,
+}
+
+/// What a message gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalized {
+    /// One or more events.
+    pub drafts: Vec<Draft>,
+    /// Fields that hold something and that no rule took, each once.
+    pub unmapped: Vec<FieldPlace>,
+    /// Where a value stands that cannot be, such as `PID-7`.
+    pub invalid: Vec<String>,
+}
+
+/// A field by segment and number. A segment without a legal name goes by its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldPlace {
+    segment: Label,
+    field: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Label {
+    Name([u8; 3]),
+    Position(u32),
+}
+
+impl FieldPlace {
+    fn new(segment: &Segment<'_>, field: usize) -> Self {
+        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let position = Label::Position(narrow(segment.index() + 1));
+        let label = segment.legal_name().map_or(position, Label::Name);
+        Self { segment: label, field: narrow(field) }
+    }
+}
+
+impl fmt::Display for FieldPlace {
+    /// `PID-31`; `#7-2` for the second field of the seventh segment; `#7` for all of it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.segment {
+            Label::Name(name) => out.write_str(std::str::from_utf8(&name).unwrap_or("???"))?,
+            Label::Position(number) => write!(out, "#{number}")?,
+        }
+        if self.field > 0 { write!(out, "-{}", self.field) } else { Ok(()) }
+    }
+}
+
+/// One field of an event and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// Which event, from 0.
+    pub event: usize,
+    /// The field, such as `patient.identifiers[0].value`.
+    pub field: String,
+    /// File and line of the rule.
+    pub rule: String,
+    /// Where in the message, such as `PID-3[2]`; nothing for a constant.
+    pub source: String,
+}
+
+/// Whether to note where each field comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// No: the daemon's way.
+    Off,
+    /// Yes: for `map --explain`.
+    On,
+}
+
+/// The message type and trigger that select a mapping: MSH-9.1 and MSH-9.2, else EVN-1, which
+/// is what 2.1 to 2.3 had.
+#[must_use]
+pub fn selector<'m>(message: &'m Message<'_>) -> (Cow<'m, str>, Cow<'m, str>) {
+    let kind = message.text_at(b"MSH", 9, 1).unwrap_or_default();
+    let trigger = message.text_at(b"MSH", 9, 2).or_else(|| message.text_at(b"EVN", 1, 1));
+    (kind, trigger.unwrap_or_default())
+}
+
+/// A name that may be printed: it is the sender's text, so only what a code can hold is kept.
+fn bounded(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).take(NAME_CHARS_MAX).collect()
+}
+
+/// Maps a message.
+///
+/// # Errors
+/// No mapping selects it, a required field is empty or cannot be, or it is beyond a bound.
+pub fn normalize(
+    mappings: &Mappings,
+    message: &Message<'_>,
+    context: &Context,
+    trace: Trace,
+) -> Result<(Normalized, Vec<Traced>), Refusal> {
+    let (kind, trigger) = selector(message);
+    let found =
+        mappings.select(&kind, &trigger).and_then(|mapping| Some((mapping, mapping.event?)));
+    match found {
+        Some((mapping, event)) => apply(mapping, event, message, context, trace),
+        None => Err(Refusal::Unsupported { kind: bounded(&kind), trigger: bounded(&trigger) }),
+    }
+}
+
+/// Maps a message by a mapping at hand.
+pub(super) fn apply(
+    mapping: &Mapping,
+    kind: EventType,
+    message: &Message<'_>,
+    context: &Context,
+    trace: Trace,
+) -> Result<(Normalized, Vec<Traced>), Refusal> {
+    let mut run = Run::new(message, context, trace);
+    let mut drafts = Vec::new();
+    let mut text_bytes = 0;
+    for (event, group) in groups(message, mapping.per)?.into_iter().enumerate() {
+        let scope = Scope::new(message, &group.ranges);
+        run.tree = group.tree(message);
+        run.fields(&mapping.fields, &scope)?;
+        text_bytes += run.tree.text_len();
+        if text_bytes > TEXT_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        drafts.push(Draft { kind, place: group.place, data: run.finish(event) });
+    }
+    let unmapped = run.unmapped();
+    let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
+    Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+}
+
+/// What a rule wrote: from node to node, by whom, from where.
+struct Written {
+    nodes: std::ops::Range<usize>,
+    rule: String,
+    source: String,
+}
+
+/// One pass over one message.
+pub(super) struct Run<'m, 'c> {
+    /// The event that is being written.
+    pub tree: Tree,
+    pub message: &'m Message<'m>,
+    context: &'c Context,
+    /// The offset of MSH-7, which is the default of the whole message (chapter 2.14.9.7).
+    offset: Option<i16>,
+    /// A bit for each field that a rule took.
+    taken: Vec<u64>,
+    invalid: BTreeSet<String>,
+    assumed: Vec<&'c str>,
+    uncertain: Vec<&'c str>,
+    trace: Trace,
+    written: Vec<Written>,
+    traced: Vec<Traced>,
+}
+
+impl<'m, 'c> Run<'m, 'c> {
+    fn new(message: &'m Message<'m>, context: &'c Context, trace: Trace) -> Self {
+        let sent_at = message.text_at(b"MSH", 7, 1).and_then(|text| datetime::parse(&text));
+        Self {
+            tree: Tree::default(),
+            message,
+            context,
+            offset: sent_at.and_then(|date| date.offset_minutes()),
+            taken: vec![0; message.field_count() / 64 + 1],
+            invalid: BTreeSet::new(),
+            assumed: Vec::new(),
+            uncertain: Vec::new(),
+            trace,
+            written: Vec::new(),
+            traced: Vec::new(),
+        }
+    }
+
+    fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+        for (key, node) in fields {
+            match node {
+                Node::Leaf(leaf) => self.leaf(key, leaf, scope)?,
+                Node::Each(each) => self.each(key, each, scope)?,
+                Node::Object(fields) => {
+                    let open = self.tree.open_object(key);
+                    self.fields(fields, scope)?;
+                    self.tree.close(open);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A list with an object for each segment, and what follows it and belongs to it.
+    fn each(&mut self, key: Key, each: &'c Each, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+        let list = self.tree.open_list(key);
+        for source in each.sources.iter().filter(|source| holds(source, scope)) {
+            let From::Path(path) = &source.from else { continue };
+            let mut own = vec![message::pack_name(path.segment().as_bytes())];
+            own.extend(&each.with);
+            let mut outcome = Ok(());
+            path.segments(scope, |segment| {
+                let at = segment.index();
+                let element = [at..self.end_of(at, &each.with)];
+                let object = self.tree.open_object("");
+                outcome = self.fields(&each.element, &scope.within(&element, &own));
+                self.tree.close(object);
+                outcome.is_ok()
+            });
+            outcome?;
+        }
+        if self.tree.close(list) || !each.required {
+            Ok(())
+        } else {
+            Err(Refusal::Missing { place: first_place(&each.sources) })
+        }
+    }
+
+    /// The position behind a segment and those that follow and belong to it.
+    fn end_of(&self, at: usize, with: &[u32]) -> usize {
+        let mut end = at + 1;
+        while self.message.segment(end).is_some_and(|next| with.contains(&next.packed_name())) {
+            end += 1;
+        }
+        end
+    }
+
+    fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+        let mark = self.tree.mark();
+        let invalid_before = self.invalid.len();
+        if leaf.many {
+            self.list(key, leaf, scope);
+        } else {
+            self.first(key, leaf, scope);
+        }
+        if !self.tree.grew(mark)
+            && let Some(default) = &leaf.default
+        {
+            self.constant(key, leaf, default);
+        }
+        if leaf.required {
+            let found = self.tree.since(mark).map(|view| view.value());
+            if matches!(found, None | Some(Value::Null)) {
+                let place = first_place(&leaf.sources);
+                return Err(if self.invalid.len() > invalid_before {
+                    Refusal::Impossible { place }
+                } else {
+                    Refusal::Missing { place }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of the first source that is there.
+    fn first(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) {
+        let mark = self.tree.mark();
+        for source in leaf.sources.iter().filter(|source| holds(source, scope)) {
+            match &source.from {
+                From::Constant(constant) => self.constant(key, leaf, constant),
+                From::Path(path) => {
+                    if let Some(hit) = &path.first(scope) {
+                        self.take(hit);
+                        convert::convert(source, hit, self, key, &leaf.origin.target);
+                        self.note(mark, leaf, Some(hit));
+                    }
+                }
+            }
+            if self.tree.grew(mark) {
+                return;
+            }
+        }
+    }
+
+    /// The values of every source, without those that say the same again: PID-2 often repeats
+    /// PID-3. A list that is `""` is null, not a list of null.
+    fn list(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) {
+        let list = self.tree.open_list(key);
+        let several = leaf.sources.len() > 1;
+        let mut null = false;
+        for source in leaf.sources.iter().filter(|source| holds(source, scope)) {
+            match &source.from {
+                From::Constant(constant) => self.constant("", leaf, constant),
+                From::Path(path) => resolve(source, path, scope, |hit| {
+                    self.take(&hit);
+                    let mark = self.tree.mark();
+                    convert::convert(source, &hit, self, "", &leaf.origin.target);
+                    let is_null =
+                        self.tree.since(mark).is_some_and(|view| view.value() == Value::Null);
+                    null |= is_null;
+                    if is_null || (several && self.tree.repeats(list, mark)) {
+                        self.tree.rewind(mark);
+                    }
+                    self.note(mark, leaf, Some(&hit));
+                    true
+                }),
+            }
+        }
+        if !self.tree.close(list) && null {
+            self.tree.null(key);
+        }
+    }
+
+    fn constant(&mut self, key: Key, leaf: &Leaf, constant: &Constant) {
+        let mark = self.tree.mark();
+        match constant {
+            Constant::Null => self.tree.null(key),
+            Constant::Bool(value) => self.tree.boolean(key, *value),
+            Constant::Number(value) => self.tree.number(key, *value),
+            Constant::Text(text) => self.tree.text(key, text),
+            Constant::Coded(code) => {
+                let open = self.tree.open_object(key);
+                self.tree.text("code", code);
+                self.tree.close(open);
+            }
+        }
+        self.note(mark, leaf, None);
+    }
+
+    /// What a raw value says.
+    pub(super) fn content(&self, raw: &'m str) -> Content<'m> {
+        self.message.content(raw)
+    }
+
+    /// A time with an offset: its own, the message's, or the feed's, which is marked.
+    pub(super) fn zoned(&mut self, date: PartialDate, target: &'c str) -> PartialDate {
+        if !date.has_time() || date.has_offset() {
+            return date;
+        }
+        if let Some(offset) = self.offset {
+            return date.with_offset(offset);
+        }
+        let Some(zone) = &self.context.zone else { return date };
+        let (zoned, certainty) = date.in_zone(zone);
+        if !zoned.has_offset() {
+            return date;
+        }
+        push_once(&mut self.assumed, target);
+        if certainty != Assumed::Certain {
+            push_once(&mut self.uncertain, target);
+        }
+        zoned
+    }
+
+    /// Notes that a value cannot be.
+    pub(super) fn refuse(&mut self, hit: &Hit<'m>) {
+        if self.invalid.len() < PLACES_MAX {
+            self.invalid.insert(hit.place());
+        }
+    }
+
+    /// Notes that another field of a segment was read, too.
+    pub(super) fn take_field(&mut self, hit: &Hit<'m>, field: usize) {
+        if let Some(id) = hit.segment.field_id(field) {
+            self.set_taken(id);
+        }
+    }
+
+    fn take(&mut self, hit: &Hit<'m>) {
+        self.set_taken(hit.field_id);
+    }
+
+    fn set_taken(&mut self, id: usize) {
+        if let Some(word) = self.taken.get_mut(id / 64) {
+            *word |= 1 << (id % 64);
+        }
+    }
+
+    fn is_taken(&self, id: usize) -> bool {
+        self.taken.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+
+    /// The fields that hold something and that nothing took, each place once.
+    fn unmapped(&self) -> Vec<FieldPlace> {
+        let mut unmapped = Vec::new();
+        for segment in self.message.segments() {
+            if segment.field_count() == 0 {
+                unmapped.push(FieldPlace::new(&segment, 0));
+            }
+            let header = segment.index() == 0;
+            for number in segment.filled() {
+                let taken = segment.field_id(number).is_some_and(|id| self.is_taken(id))
+                    || (header && READ_BY_THE_GATE.contains(&number));
+                let says_something = || {
+                    let raw = segment.field(number).unwrap_or_default();
+                    self.message.content(raw) != Content::Absent
+                };
+                if taken || !says_something() {
+                    continue;
+                }
+                let place = FieldPlace::new(&segment, number);
+                if unmapped.len() < PLACES_MAX && !unmapped.contains(&place) {
+                    unmapped.push(place);
+                }
+            }
+        }
+        unmapped
+    }
+
+    /// Ends the event: adds what was assumed of its times, and hands it out.
+    fn finish(&mut self, event: usize) -> Tree {
+        if !self.assumed.is_empty() {
+            let name = self.context.zone.as_ref().and_then(TimeZone::iana_name).unwrap_or("UTC");
+            let zone = self.tree.open_object("zone");
+            self.tree.text("name", name);
+            for (key, fields) in [("assumed", &self.assumed), ("uncertain", &self.uncertain)] {
+                let list = self.tree.open_list(key);
+                for field in fields {
+                    self.tree.text("", field);
+                }
+                self.tree.close(list);
+            }
+            self.tree.close(zone);
+        }
+        self.assumed.clear();
+        self.uncertain.clear();
+        let tree = std::mem::take(&mut self.tree);
+        let written = std::mem::take(&mut self.written);
+        if self.trace == Trace::On {
+            tree.paths(|position, field| {
+                let by = written.iter().find(|written| written.nodes.contains(&position));
+                self.traced.extend(by.map(|written| Traced {
+                    event,
+                    field: field.to_owned(),
+                    rule: written.rule.clone(),
+                    source: written.source.clone(),
+                }));
+            });
+        }
+        tree
+    }
+
+    /// Notes who wrote what stands behind a mark.
+    #[inline]
+    fn note(&mut self, mark: Mark, leaf: &Leaf, hit: Option<&Hit<'m>>) {
+        if self.trace == Trace::On && self.tree.grew(mark) {
+            self.written.push(Written {
+                nodes: Tree::position(mark)..Tree::position(self.tree.mark()),
+                rule: leaf.origin.place.clone(),
+                source: hit.map(Hit::place).unwrap_or_default(),
+            });
+        }
+    }
+}
+
+/// Fields of MSH that the gate itself reads, so that they are not lost: the delimiters, what
+/// selects a mapping, what names the message, the character set.
+const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
+
+/// Whether the conditions of a source hold.
+fn holds(source: &Source, scope: &Scope<'_, '_>) -> bool {
+    let is_there = |path: &Path| {
+        let mut there = false;
+        path.resolve(scope, |hit| {
+            there = matches!(scope.message().content(hit.value.raw()), Content::Text(_));
+            !there
+        });
+        there
+    };
+    source.when.as_ref().is_none_or(is_there) && !source.unless.as_ref().is_some_and(is_there)
+}
+
+/// Every value of a source's path in its scope, or in the segments that its `after` leaves of it.
+fn resolve<'m>(
+    source: &Source,
+    path: &Path,
+    scope: &Scope<'m, '_>,
+    take: impl FnMut(Hit<'m>) -> bool,
+) {
+    let Some(after) = &source.after else { return path.resolve(scope, take) };
+    let message = scope.message();
+    let named =
+        |at: &usize, name: &str| message.segment(*at).is_some_and(|found| found.name() == name);
+    let Some(at) = scope.indices().find(|at| named(at, after)) else { return };
+    let end =
+        (at + 1..message.len()).find(|at| !named(at, path.segment())).unwrap_or(message.len());
+    let ranges = [at + 1..end];
+    path.resolve(&Scope::new(message, &ranges), take);
+}
+
+fn first_place(sources: &[Source]) -> String {
+    let place = sources.iter().find_map(|source| match &source.from {
+        From::Path(path) => Some(path.to_string()),
+        From::Constant(_) => None,
+    });
+    place.unwrap_or_default()
+}
+
+fn push_once<'c>(list: &mut Vec<&'c str>, field: &'c str) {
+    if !list.contains(&field) {
+        list.push(field);
+    }
+}

@@ -1,0 +1,179 @@
+//! The value of an observation, by its type (OBX-2, table 0125).
+//!
+//! Promises: the sender's digits stay beside a number; a type that is not known keeps its
+//! value as text; an embedded document is described, never copied.
+//! Knows nothing of: which classes these fields have; `event::observation` says so.
+
+use std::borrow::Cow;
+
+use crate::event::Key;
+use crate::parse::hl7::{Composite, Content, Hit, datetime};
+
+use super::convert::{code, parse_number, plain, time};
+use super::run::Run;
+
+/// The field of OBX that holds the type.
+const TYPE_FIELD: usize = 2;
+
+/// Writes all repetitions of the field that was hit, as its type says.
+pub(super) fn value<'m, 'c>(hit: &Hit<'m>, run: &mut Run<'m, 'c>, key: Key, target: &'c str) {
+    run.take_field(hit, TYPE_FIELD);
+    let raw = hit.whole_field();
+    if run.content(raw) == Content::Absent {
+        return;
+    }
+    let kind = word(run, hit.segment.field(TYPE_FIELD).unwrap_or_default());
+    let kind = kind.trim_ascii();
+    let whole = hit.value;
+    let object = run.tree.open_object(key);
+    if !kind.is_empty() {
+        run.tree.text("type", kind);
+    }
+    match kind {
+        "NM" => numeric(hit, raw, run),
+        "SN" => structured(hit, whole, run),
+        "CE" | "CWE" | "CNE" | "CF" | "IS" | "ID" => codes(hit, raw, run),
+        "DT" | "TS" | "DTM" => time(whole.first(), hit, run, "time", target),
+        "TM" => match datetime::parse_time(&word(run, whole.first())) {
+            Some(text) => run.tree.text("text", &text),
+            None => run.refuse(hit),
+        },
+        "DR" => {
+            time(whole.part(1).first(), hit, run, "time", target);
+            let until = whole.part(2).first();
+            if !until.is_empty() {
+                time(until, hit, run, "until", target);
+            }
+        }
+        "NR" => {
+            plain(run, "text", whole.raw());
+            for (key, place) in [("number", 1), ("number2", 2)] {
+                if let Some(number) = parse_number(whole.part(place).first()) {
+                    run.tree.number(key, number);
+                }
+            }
+        }
+        "NA" | "MA" => series(hit, raw, run),
+        "ED" => document(whole, run),
+        "RP" => reference(whole, run),
+        _ => lines(raw, hit, run),
+    }
+    run.tree.close(object);
+}
+
+/// A value as text; empty where there is none.
+fn word<'m>(run: &Run<'m, '_>, raw: &'m str) -> Cow<'m, str> {
+    match run.content(raw) {
+        Content::Text(text) => text,
+        Content::Absent | Content::Null => Cow::Borrowed(""),
+    }
+}
+
+/// Repetitions of a text are its lines.
+fn lines<'m>(raw: &'m str, hit: &Hit<'m>, run: &mut Run<'m, '_>) {
+    let message = hit.segment.message();
+    if raw == hit.value.raw() {
+        return plain(run, "text", raw);
+    }
+    run.tree.text_with("text", |out| {
+        for (index, line) in message.repetitions(raw).enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            if let Content::Text(text) = message.content(line) {
+                out.push_str(&text);
+            }
+        }
+    });
+}
+
+/// NM. Several numbers in one field are kept as text: which of them counts, nobody says.
+fn numeric<'m>(hit: &Hit<'m>, raw: &'m str, run: &mut Run<'m, '_>) {
+    lines(raw, hit, run);
+    match parse_number(&word(run, raw)) {
+        Some(number) => run.tree.number("number", number),
+        None => run.refuse(hit),
+    }
+}
+
+/// SN: comparator, number, separator, number (chapter 2A, SN).
+fn structured<'m>(hit: &Hit<'m>, whole: Composite<'m>, run: &mut Run<'m, '_>) {
+    let [comparator, first, separator, second] = whole.firsts().map(|part| word(run, part));
+    run.tree.text_with("text", |out| {
+        for part in [&comparator, &first, &separator, &second] {
+            out.push_str(part);
+        }
+    });
+    let number = |run: &mut Run<'m, '_>, key, text: &str| match parse_number(text) {
+        Some(number) => run.tree.number(key, number),
+        None if text.is_empty() => {}
+        None => run.refuse(hit),
+    };
+    number(run, "number", &first);
+    if ["<", ">", "<=", ">=", "=", "<>"].contains(&comparator.as_ref()) {
+        run.tree.text("comparator", &comparator);
+    }
+    if ["-", "+", "/", ".", ":"].contains(&separator.as_ref()) {
+        run.tree.text("separator", &separator);
+    }
+    number(run, "number2", &second);
+}
+
+fn codes<'m>(hit: &Hit<'m>, raw: &'m str, run: &mut Run<'m, '_>) {
+    let message = hit.segment.message();
+    let coded = |raw| Composite::of_field(raw, message.delimiters());
+    let mut repetitions = message.repetitions(raw);
+    if let Some(first) = repetitions.next() {
+        code(coded(first), run, "code");
+    }
+    let list = run.tree.open_list("moreCodes");
+    for repetition in repetitions {
+        code(coded(repetition), run, "");
+    }
+    run.tree.close(list);
+}
+
+/// NA and MA: numbers in components, samples in repetitions.
+fn series<'m>(hit: &Hit<'m>, raw: &'m str, run: &mut Run<'m, '_>) {
+    let delimiters = hit.segment.message().delimiters();
+    let divides = [char::from(delimiters.component), char::from(delimiters.repetition)];
+    let list = run.tree.open_list("numbers");
+    for text in raw.split(divides).filter(|text| !text.trim().is_empty()) {
+        match parse_number(text) {
+            Some(number) => run.tree.number("", number),
+            None => run.refuse(hit),
+        }
+    }
+    run.tree.close(list);
+}
+
+/// ED: source, type, subtype, encoding, data.
+fn document<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>) {
+    let [_, kind, subtype, encoding, data] = whole.split();
+    let object = run.tree.open_object("attachment");
+    media_type([kind, subtype], run);
+    plain(run, "encoding", encoding.first());
+    if !data.raw().is_empty() {
+        #[expect(clippy::cast_precision_loss, reason = "a frame has at most 1 GiB")]
+        run.tree.number("size", data.raw().len() as f64);
+    }
+    run.tree.close(object);
+}
+
+/// RP: pointer, application, type, subtype.
+fn reference<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>) {
+    let [pointer, _, kind, subtype] = whole.split();
+    let object = run.tree.open_object("attachment");
+    media_type([kind, subtype], run);
+    plain(run, "pointer", pointer.first());
+    run.tree.close(object);
+}
+
+fn media_type<'m>(parts: [Composite<'m>; 2], run: &mut Run<'m, '_>) {
+    let words = parts.map(|part| word(run, part.first()).trim().to_ascii_lowercase());
+    let words: Vec<&str> =
+        words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    if !words.is_empty() {
+        run.tree.text("mediaType", &words.join("/"));
+    }
+}

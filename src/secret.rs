@@ -1,0 +1,270 @@
+//! Keys and passwords: where they come from, and that they are wiped and never printed.
+//!
+//! Promises: a secret's bytes are zeroed when it is dropped and never shown by `Debug`; an
+//! error names the file, its mode or its length, never the content.
+//! Knows nothing of: what a key is for.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use zeroize::Zeroizing;
+
+/// Largest secret, in bytes: a private key in PEM form is below 8 KiB.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// Length of every key that tidegate makes or takes: AES-256 and HMAC-SHA-256.
+pub const KEY_BYTES: usize = 32;
+
+/// Secret bytes, wiped on drop.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Wraps bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(..)")
+    }
+}
+
+/// A 256-bit key, wiped on drop.
+#[derive(Clone)]
+pub struct Key(Zeroizing<[u8; KEY_BYTES]>);
+
+impl Key {
+    /// A new random key.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn random() -> Result<Self, SecretError> {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        rand::fill(bytes.as_mut_slice()).map_err(|_| SecretError::NoRandomness)?;
+        Ok(Self(bytes))
+    }
+
+    /// A key from exactly 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(Zeroizing::new(bytes.try_into().ok()?)))
+    }
+
+    /// A key from a credential: 32 raw bytes, or 64 hexadecimal digits with or without a line end.
+    ///
+    /// # Errors
+    /// Any other length.
+    pub fn from_secret(secret: &Secret) -> Result<Self, SecretError> {
+        let bytes = secret.expose();
+        if let Some(key) = Self::from_bytes(bytes) {
+            return Ok(key);
+        }
+        let wrong = || SecretError::Length { found: bytes.len() };
+        let digits = std::str::from_utf8(bytes).map_err(|_| wrong())?.trim_end();
+        let decoded = Zeroizing::new(unhex(digits).ok_or_else(wrong)?);
+        Self::from_bytes(&decoded).ok_or_else(wrong)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Key(..)")
+    }
+}
+
+/// What can go wrong with a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The environment variable is not set.
+    #[error("environment variable {0} is not set")]
+    NotSet(String),
+    /// systemd gave no credentials folder.
+    #[error("there is no credential {0}: CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials(String),
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is larger than any secret.
+    #[error("{path} is {length} bytes; a secret has at most 65536")]
+    TooLong {
+        /// The file.
+        path: String,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// Others than the owner may read the file.
+    #[error("{path} has mode {mode:04o}; others than its owner can read it, and 0600 is wanted")]
+    Mode {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 32 bytes nor 64 hexadecimal digits.
+    #[error("it is {found} bytes; a key is 32 raw bytes or 64 hexadecimal digits")]
+    Length {
+        /// The length found, in bytes.
+        found: usize,
+    },
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness")]
+    NoRandomness,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// An environment variable.
+    Env(String),
+    /// A file of systemd's credentials folder.
+    Credential(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Origin {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is not there, not readable, or longer than any secret.
+    pub fn read(&self) -> Result<Secret, SecretError> {
+        match self {
+            Self::Env(name) => match std::env::var_os(name) {
+                Some(value) => Ok(Secret::new(value.into_encoded_bytes())),
+                None => Err(SecretError::NotSet(name.clone())),
+            },
+            Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+                Some(dir) => read_file(&Path::new(&dir).join(name)),
+                None => Err(SecretError::NoCredentials(name.clone())),
+            },
+            Self::File(path) => read_file(path),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret, SecretError> {
+    let fail = |source| SecretError::File { path: path.display().to_string(), source };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let length = file.metadata().map_err(fail)?.len();
+    if length > SECRET_BYTES_MAX {
+        return Err(SecretError::TooLong { path: path.display().to_string(), length });
+    }
+    let mut bytes = Vec::new();
+    file.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(Secret::new(bytes))
+}
+
+/// Reads a key file of ours, or makes it with mode 0600 where it is not there, durably: the
+/// file and its folder are fsynced before the key is used.
+///
+/// # Errors
+/// The file cannot be read or made, is readable by others, or is not a key.
+pub fn key_file(path: &Path) -> Result<Key, SecretError> {
+    let fail = |source| SecretError::File { path: path.display().to_string(), source };
+    match std::fs::metadata(path) {
+        Ok(found) => {
+            let mode = found.mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                return Err(SecretError::Mode { path: path.display().to_string(), mode });
+            }
+            Key::from_secret(&read_file(path)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = Key::random()?;
+            write_new(path, key.expose()).map_err(fail)?;
+            Ok(key)
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+/// Writes a new file with mode 0600 so that it is there whole or not at all, also after a power
+/// cut.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    if let Err(error) = std::fs::remove_file(&partial)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
+    std::fs::File::open(dir)?.sync_all()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes()
+        .chunks_exact(2)
+        .map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_32_bytes_or_64_digits() {
+        let raw = Secret::new(vec![7; 32]);
+        let digits = Secret::new(format!("{}\n", "07".repeat(32)).into_bytes());
+        assert_eq!(
+            Key::from_secret(&raw).unwrap().expose(),
+            Key::from_secret(&digits).unwrap().expose()
+        );
+        let wrong = Key::from_secret(&Secret::new(b"hunter2".to_vec())).unwrap_err().to_string();
+        assert_eq!(wrong, "it is 7 bytes; a key is 32 raw bytes or 64 hexadecimal digits");
+    }
+
+    /// PROMISE-10
+    #[test]
+    fn secrets_do_not_print() {
+        let key = Key::from_bytes(&[7; 32]).unwrap();
+        let shown = format!("{:?} {key:?}", Secret::new(b"hunter2".to_vec()));
+        assert_eq!(shown, "Secret(..) Key(..)");
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_refused_when_others_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("master.key");
+        let first = key_file(&path).unwrap();
+        assert_eq!(first.expose(), key_file(&path).unwrap().expose());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = key_file(&path).unwrap_err().to_string();
+        assert!(refused.contains("has mode 0644"), "{refused}");
+    }
+}
