@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -28,7 +29,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The file as the user named it.
-    pub file: Rc<str>,
+    pub file: Arc<str>,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -104,7 +105,7 @@ pub struct Placed<T> {
 
 /// A TOML file, read into memory and parsed.
 pub struct Document {
-    name: Rc<str>,
+    name: Arc<str>,
     dir: PathBuf,
     text: String,
 }
@@ -112,7 +113,7 @@ pub struct Document {
 impl Document {
     /// Reads a file. A file that cannot be read is a mistake at its first column.
     pub fn open(path: &Path, problems: &Problems) -> Option<Self> {
-        let name: Rc<str> = path.display().to_string().into();
+        let name: Arc<str> = path.display().to_string().into();
         let text = read_bounded(path).and_then(|bytes| {
             String::from_utf8(bytes).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();
@@ -181,7 +182,7 @@ impl Source<'_> {
         let line = before.matches('\n').count() + 1;
         let start = before.rfind('\n').map_or(0, |at| at + 1);
         let column = before.get(start..).map_or(0, |tail| tail.chars().count()) + 1;
-        Place { file: Rc::clone(&self.document.name), line, column }
+        Place { file: Arc::clone(&self.document.name), line, column }
     }
 }
 
@@ -220,6 +221,12 @@ impl<'d> Table<'d> {
     #[must_use]
     pub fn dir(&self) -> &'d Path {
         &self.source.document.dir
+    }
+
+    /// Where mistakes in this document go, and those in documents that it names.
+    #[must_use]
+    pub fn problems(&self) -> &'d Problems {
+        self.source.problems
     }
 
     /// Adds a mistake.

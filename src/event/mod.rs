@@ -18,6 +18,7 @@ pub mod consent;
 pub mod json_schema;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,7 +160,7 @@ pub struct Event {
     /// Whom it is about.
     pub subject: Subject,
     /// The fields, by [`schema::DATA`].
-    pub data: Tree,
+    pub data: Arc<Tree>,
 }
 
 impl Event {

@@ -15,8 +15,8 @@ use crate::parse::hl7::message::pack;
 
 use crate::event::Tree;
 
-use super::Refusal;
 use super::mapping::Per;
+use super::{Refusal, Spot};
 
 /// Most events of one message. The largest report in the corpus has 21 order groups; each
 /// event repeats the patient, so the bound is also one on memory.
@@ -93,7 +93,7 @@ fn order_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
     }
     grouping.close(message.len())?;
     if grouping.groups.is_empty() {
-        return Err(Refusal::Missing { place: "OBR".to_owned() });
+        return Err(Refusal::Missing { spot: Spot { segment: "OBR".to_owned(), field: 0 } });
     }
     Ok(grouping.groups)
 }
@@ -223,7 +223,7 @@ mod tests {
         let message =
             Message::parse(b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|1\rORC|RE", Charset::Utf8)
                 .unwrap();
-        let missing = Refusal::Missing { place: "OBR".to_owned() };
+        let missing = Refusal::Missing { spot: Spot { segment: "OBR".to_owned(), field: 0 } };
         assert_eq!(groups(&message, Per::Obr), Err(missing));
     }
 

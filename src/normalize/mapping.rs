@@ -29,6 +29,12 @@ impl Mappings {
         self.selected.get(kind)?.get(trigger)
     }
 
+    /// Whether some trigger of a message type is mapped.
+    #[must_use]
+    pub fn has_type(&self, kind: &str) -> bool {
+        self.selected.contains_key(kind)
+    }
+
     /// Every type and trigger that is mapped, sorted.
     #[must_use]
     pub fn selected(&self) -> Vec<(&str, &str, EventType)> {

@@ -19,9 +19,27 @@ mod convert;
 mod value;
 pub mod case;
 
+use std::fmt;
+
 pub use load::load;
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
+
+/// A field as a mapping names it, or a whole segment: what an answer to the sender points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// The segment.
+    pub segment: String,
+    /// The field, from 1; 0 for the whole segment.
+    pub field: usize,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.segment)?;
+        if self.field > 0 { write!(out, "-{}", self.field) } else { Ok(()) }
+    }
+}
 
 /// Why a message gives no event. Places only, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,16 +54,16 @@ pub enum Refusal {
         trigger: String,
     },
     /// A field that the mapping requires is empty.
-    #[error("{place} is required and empty")]
+    #[error("{spot} is required and empty")]
     Missing {
-        /// Where it should stand, such as `PID-3`.
-        place: String,
+        /// Where it should stand.
+        spot: Spot,
     },
     /// A field that the mapping requires holds what cannot be.
-    #[error("{place} is required and holds a value that cannot be")]
+    #[error("{spot} is required and holds a value that cannot be")]
     Impossible {
         /// Where it stands.
-        place: String,
+        spot: Spot,
     },
     /// More events than one message may give.
     #[error("more than {} order groups in one message", group::GROUPS_MAX)]

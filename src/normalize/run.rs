@@ -18,7 +18,7 @@ use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, m
 
 use super::group::groups;
 use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Source};
-use super::{Refusal, convert};
+use super::{Refusal, Spot, convert};
 
 /// Most text that the events of one message may hold together, in bytes: four times the
 /// largest frame that is usual. Each event repeats the patient, so that a message of many
@@ -251,7 +251,7 @@ impl<'m, 'c> Run<'m, 'c> {
         if self.tree.close(list) || !each.required {
             Ok(())
         } else {
-            Err(Refusal::Missing { place: first_place(&each.sources) })
+            Err(Refusal::Missing { spot: first_spot(&each.sources) })
         }
     }
 
@@ -280,11 +280,11 @@ impl<'m, 'c> Run<'m, 'c> {
         if leaf.required {
             let found = self.tree.since(mark).map(|view| view.value());
             if matches!(found, None | Some(Value::Null)) {
-                let place = first_place(&leaf.sources);
+                let spot = first_spot(&leaf.sources);
                 return Err(if self.invalid.len() > invalid_before {
-                    Refusal::Impossible { place }
+                    Refusal::Impossible { spot }
                 } else {
-                    Refusal::Missing { place }
+                    Refusal::Missing { spot }
                 });
             }
         }
@@ -517,12 +517,13 @@ fn resolve<'m>(
     path.resolve(&Scope::new(message, &ranges), take);
 }
 
-fn first_place(sources: &[Source]) -> String {
-    let place = sources.iter().find_map(|source| match &source.from {
-        From::Path(path) => Some(path.to_string()),
+fn first_spot(sources: &[Source]) -> Spot {
+    let path = sources.iter().find_map(|source| match &source.from {
+        From::Path(path) => Some(path),
         From::Constant(_) => None,
     });
-    place.unwrap_or_default()
+    let (segment, field) = path.map_or(("", 0), |path| (path.segment(), path.field()));
+    Spot { segment: segment.to_owned(), field }
 }
 
 fn push_once<'c>(list: &mut Vec<&'c str>, field: &'c str) {

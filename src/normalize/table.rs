@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::document::{Place, Problems, hint};
@@ -50,9 +49,9 @@ impl Table {
 
     /// Reads `source,code` rows; further columns are for the reader.
     fn read(path: &Path, problems: &Problems) -> Self {
-        let file: Rc<str> = path.display().to_string().into();
+        let file: Arc<str> = path.display().to_string().into();
         let place = |line: u64| Place {
-            file: Rc::clone(&file),
+            file: Arc::clone(&file),
             line: usize::try_from(line).unwrap_or(usize::MAX),
             column: 1,
         };

@@ -235,11 +235,17 @@ pub struct Segment<'m> {
 }
 
 impl<'m> Segment<'m> {
+    /// All of it as it came, without its end.
+    #[must_use]
+    pub fn line(&self) -> &'m str {
+        self.message.slice(self.line.span)
+    }
+
     /// Its name as it came: what stands before the first field separator. It is the sender's
     /// text, and may be anything where a line end got into a field; see [`Segment::label`].
     #[must_use]
     pub fn name(&self) -> &'m str {
-        let line = self.message.slice(self.line.span);
+        let line = self.line();
         let end = memchr(self.message.delimiters.field, line.as_bytes()).unwrap_or(line.len());
         line.get(..end).unwrap_or(line)
     }

@@ -57,4 +57,7 @@ pub enum Malformed {
     /// MSH-10 holds control characters or is longer than [`head::CONTROL_ID_BYTES_MAX`].
     #[error("MSH-10 is not a legal control ID")]
     BadControlId,
+    /// Reading it failed for a fault of ours.
+    #[error("reading it failed for a fault of tidegate's; please report it")]
+    Unreadable,
 }

@@ -1,0 +1,98 @@
+//! The JSON of messages and exceptions: one shape for the API and for `--json`.
+//!
+//! Promises: lists hold no patient data beyond the control ID; bytes and fields are in `show`
+//! alone.
+//! Knows nothing of: HTTP and terminals.
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use crate::store::query::{Exception, Listed, RouteState, Shown};
+
+/// A message in a list.
+#[must_use]
+pub fn listed(listed: &Listed) -> Json {
+    let entry = &listed.entry;
+    let events: Vec<Json> = entry
+        .correlation_id
+        .iter()
+        .flat_map(|id| {
+            entry.content.events.iter().map(move |stored| {
+                json!({ "id": id.event(stored.kind, &stored.place).0, "type": stored.kind })
+            })
+        })
+        .collect();
+    json!({
+        "number": entry.number,
+        "receivedAt": time(entry.received_at),
+        "feed": entry.feed.as_ref(),
+        "type": listed.kind,
+        "controlId": listed.control_id.expose(),
+        "status": entry.status.name(),
+        "correlationId": entry.correlation_id.map(|id| id.to_string()),
+        "events": events,
+    })
+}
+
+/// A message, whole.
+#[must_use]
+pub fn shown(shown: &Shown, routes: &[RouteState]) -> Json {
+    let entry = &shown.listed.entry;
+    let mut json = listed(&shown.listed);
+    let events: Vec<Json> = entry
+        .content
+        .events
+        .iter()
+        .map(|stored| {
+            let id = entry.correlation_id.map(|id| id.event(stored.kind, &stored.place).0);
+            json!({
+                "id": id,
+                "type": stored.kind,
+                "subject": { "authority": stored.authority, "value": stored.value },
+                "data": stored.data,
+            })
+        })
+        .collect();
+    if let Some(object) = json.as_object_mut() {
+        object.insert("events".to_owned(), events.into());
+        object.insert("unmapped".to_owned(), entry.content.unmapped.clone().into());
+        object.insert("invalid".to_owned(), entry.content.invalid.clone().into());
+        let raw = String::from_utf8_lossy(shown.raw.expose()).into_owned();
+        object.insert("raw".to_owned(), raw.into());
+        let routes: Vec<Json> = routes
+            .iter()
+            .map(|state| {
+                let passed = state.number >= entry.number;
+                json!({ "route": state.route, "state": if passed { "passed" } else { "to come" } })
+            })
+            .collect();
+        object.insert("routes".to_owned(), routes.into());
+    }
+    json
+}
+
+/// An exception in a list.
+#[must_use]
+pub fn exception(exception: &Exception) -> Json {
+    json!({
+        "id": exception.id,
+        "category": exception.category,
+        "feed": exception.feed,
+        "controlId": exception.control_id.expose(),
+        "count": exception.count,
+        "type": exception.kind,
+        "place": exception.place,
+        "text": exception.text,
+        "firstAt": time(exception.first_at),
+        "lastAt": time(exception.last_at),
+        "message": exception.number,
+    })
+}
+
+/// A time of the store as RFC 3339.
+#[must_use]
+pub fn time(millis: i64) -> String {
+    Timestamp::from_millisecond(millis)
+        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default()
+}

@@ -1,0 +1,11 @@
+//! HTTP: health, metrics, and what people look up.
+//!
+//! Promises: health and metrics hold no patient data and need no token; everything else needs
+//! one, or `dev` on loopback; a page of another site cannot ask in somebody's name.
+//! Knows nothing of: feeds and routes, but for their state.
+
+pub mod api;
+pub mod auth;
+pub mod server;
+
+pub use server::{AdminState, serve};

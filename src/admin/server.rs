@@ -1,0 +1,229 @@
+//! The HTTP server.
+//!
+//! Promises: `/livez` says whether the loops turn, `/readyz` whether messages can be taken;
+//! neither asks the store anything that could hang; a slow reader holds up nobody.
+//! Knows nothing of: configuration files.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::api;
+use super::auth::{Access, Denied, Role};
+use crate::admit::CorrelationId;
+use crate::metrics::Pulse;
+use crate::secret::Key;
+use crate::store::query::{Filter, Lookup};
+use crate::store::{Journal, StoreError};
+
+/// How long a loop may go without turning before it counts as hanging: longer than a slow
+/// fsync, shorter than anybody's patience.
+pub const PULSE_MAX: Duration = Duration::from_secs(30);
+/// Rows of a list where nothing is said.
+const ROWS: u32 = 100;
+
+/// What the server answers from.
+#[derive(Debug)]
+pub struct AdminState {
+    /// The recorder.
+    pub prometheus: PrometheusHandle,
+    /// Whether messages can be taken.
+    pub journal: Arc<Journal>,
+    /// Every loop that must turn, by name.
+    pub pulses: Vec<(String, Pulse)>,
+    /// Who may ask.
+    pub access: Access,
+    /// Where the store is.
+    pub state_dir: PathBuf,
+    /// What opens it.
+    pub master: Key,
+    /// Opened when first asked.
+    pub lookup: Mutex<Option<Lookup>>,
+}
+
+/// Serves until the daemon stops.
+///
+/// # Errors
+/// The socket failed.
+pub async fn serve(
+    listener: TcpListener,
+    state: Arc<AdminState>,
+    mut stopping: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/journal", get(messages))
+        .route("/api/journal/{number}", get(message))
+        .route("/api/exceptions", get(exceptions))
+        .route("/api/exceptions/{id}", get(exception))
+        .with_state(state);
+    let stopped = async move {
+        // The sender is gone only when the daemon is.
+        stopping.wait_for(|stopping| *stopping).await.ok();
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+}
+
+impl AdminState {
+    /// The loops that hang.
+    #[must_use]
+    pub fn hanging(&self) -> Vec<&str> {
+        let hangs = |(_, pulse): &&(String, Pulse)| pulse.age() > PULSE_MAX;
+        self.pulses.iter().filter(hangs).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+async fn livez(State(state): State<Arc<AdminState>>) -> Response {
+    let hanging = state.hanging();
+    let status = if hanging.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "live": hanging.is_empty(), "hanging": hanging }))).into_response()
+}
+
+async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
+    let busy = state.journal.busy();
+    let status = if busy.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reason = busy.map(|busy| match busy {
+        crate::store::Busy::Disk => "the disk is full, or above the watermark",
+        crate::store::Busy::Stopping => "the daemon is stopping",
+    });
+    (status, Json(json!({ "ready": busy.is_none(), "reason": reason }))).into_response()
+}
+
+async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content_type, state.prometheus.render()).into_response()
+}
+
+/// What a list may be asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    feed: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    status: Option<String>,
+    category: Option<String>,
+    from: Option<i64>,
+    to: Option<i64>,
+    correlation: Option<String>,
+    limit: Option<u32>,
+}
+
+async fn messages(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let correlation_id = wanted.correlation.as_deref().map(CorrelationId::read);
+    if correlation_id == Some(None) {
+        return problem(StatusCode::BAD_REQUEST, "correlation is not a correlation ID");
+    }
+    let filter = Filter {
+        feed: wanted.feed,
+        kind: wanted.kind,
+        status: wanted.status,
+        from: wanted.from,
+        to: wanted.to,
+        correlation_id: correlation_id.flatten(),
+        limit: wanted.limit.unwrap_or(ROWS),
+    };
+    look_up(state, headers, Role::Viewer, move |lookup| {
+        let found = lookup.messages(&filter)?;
+        Ok(Some(found.iter().map(api::listed).collect()))
+    })
+    .await
+}
+
+async fn message(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Path(number): Path<u64>,
+) -> Response {
+    look_up(state, headers, Role::Operator, move |lookup| {
+        let routes = lookup.routes()?;
+        Ok(lookup.message(number)?.map(|shown| api::shown(&shown, &routes)))
+    })
+    .await
+}
+
+async fn exceptions(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    look_up(state, headers, Role::Viewer, move |lookup| {
+        let limit = wanted.limit.unwrap_or(ROWS);
+        let found = lookup.exceptions(wanted.category.as_deref(), wanted.feed.as_deref(), limit)?;
+        Ok(Some(found.iter().map(api::exception).collect()))
+    })
+    .await
+}
+
+async fn exception(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Path(id): Path<i64>,
+) -> Response {
+    look_up(state, headers, Role::Operator, move |lookup| {
+        let routes = lookup.routes()?;
+        Ok(lookup.exception(id)?.map(|(exception, shown)| {
+            json!({ "exception": api::exception(&exception), "message": api::shown(&shown, &routes) })
+        }))
+    })
+    .await
+}
+
+/// Looks something up off the runtime's threads, for who may.
+async fn look_up(
+    state: Arc<AdminState>,
+    headers: HeaderMap,
+    role: Role,
+    find: impl FnOnce(&mut Lookup) -> Result<Option<serde_json::Value>, StoreError> + Send + 'static,
+) -> Response {
+    let user = match state.access.allow(&headers, role) {
+        Ok(user) => user,
+        Err(Denied::NotThere) => {
+            return problem(StatusCode::NOT_FOUND, "the API is not open: [admin] has no users");
+        }
+        Err(Denied::Unknown) => return problem(StatusCode::UNAUTHORIZED, "a token is wanted"),
+        Err(Denied::NotAllowed) => return problem(StatusCode::FORBIDDEN, "not allowed"),
+    };
+    tracing::debug!(user, ?role, "the API was asked");
+    let found = tokio::task::spawn_blocking(move || {
+        let mut lookup = state.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = match lookup.take() {
+            Some(opened) => opened,
+            None => Lookup::open(&state.state_dir, &state.master)?,
+        };
+        let found = find(&mut opened);
+        *lookup = Some(opened);
+        found
+    })
+    .await;
+    match found {
+        Ok(Ok(Some(found))) => Json(found).into_response(),
+        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "there is none"),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the store could not be asked");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be asked")
+        }
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be asked"),
+    }
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}

@@ -1,0 +1,443 @@
+//! The bytes of one frame to what becomes of them, as far as that can be said without knowing
+//! what came before.
+//!
+//! Promises: every frame has exactly one outcome; what is kept is the bytes as they came;
+//! nothing that the sender wrote is in a text for people but places and bounded codes.
+//! Knows nothing of: connections, the store, acknowledgements.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::normalize::{self, Context, Mappings, Normalized, Trace};
+use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
+use crate::phi::Phi;
+
+use super::entry::{
+    Admission, Category, Content, Correlated, Raised, Status, Stored, SubjectValue,
+};
+use super::{Correlation, DigestKey, Identity, Windows};
+
+/// What a feed's `on_unmappable` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnmappable {
+    /// Take the message and open an exception.
+    Park,
+    /// Refuse it.
+    Nak,
+}
+
+/// What a feed's `on_unsupported` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnsupported {
+    /// Take the message, and open one exception for its type and trigger.
+    Park,
+    /// Refuse it.
+    Reject,
+}
+
+/// How a feed's messages are read.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The feed's name.
+    pub feed: Arc<str>,
+    /// Whose control IDs and bare patient numbers these are.
+    pub domain: String,
+    /// What a message is recognized by within the domain.
+    pub correlation: Vec<Path>,
+    /// How long earlier messages count.
+    pub windows: Windows,
+    /// The character set where MSH-18 is silent.
+    pub charset: Charset,
+    /// The zone of times that state none.
+    pub context: Context,
+    /// The MSH-11.1 that is taken; every one where it is none. Empty counts as P.
+    pub processing_id: Option<String>,
+    /// What becomes of a message whose required fields are empty.
+    pub on_unmappable: OnUnmappable,
+    /// What becomes of a message that no mapping selects.
+    pub on_unsupported: OnUnsupported,
+    /// How messages become events.
+    pub mappings: Arc<Mappings>,
+    /// Which patient an event is about.
+    pub identity: Arc<Identity>,
+    /// The key of digests.
+    pub digests: DigestKey,
+}
+
+/// What one frame is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A message with events.
+    Mapped,
+    /// Not a message, or one that cannot be answered by its control ID.
+    Malformed(Malformed),
+    /// A message whose required fields are empty or cannot be.
+    Unmapped(normalize::Refusal, OnUnmappable),
+    /// A message that no mapping selects; whether its type is known with other triggers.
+    Unsupported {
+        /// Whether some trigger of the type is mapped.
+        type_known: bool,
+        /// What the feed does then.
+        then: OnUnsupported,
+    },
+    /// Meant for another environment (MSH-11).
+    WrongProcessingId,
+    /// Not of HL7 v2 (MSH-12).
+    WrongVersion,
+    /// An acknowledgement, which is never acknowledged (chapter 2.9.2).
+    Acknowledgement,
+}
+
+/// What one frame is, and what is to be kept of it.
+#[derive(Debug)]
+pub struct Assessed {
+    /// What it is.
+    pub finding: Finding,
+    /// Type and trigger, such as `ADT^A01`, bounded.
+    pub kind: String,
+    /// What the journal is to keep; nothing of what is not meant for here.
+    pub admission: Option<Admission>,
+}
+
+/// Reads one frame.
+#[must_use]
+pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    let head = match Head::read(bytes) {
+        Ok(head) => head,
+        Err(malformed) => return refuse(bytes, rules, now_ms, String::new(), "", malformed),
+    };
+    let kind = kind_of(&head);
+    let control_id = String::from_utf8_lossy(head.field(10)).into_owned();
+    let malformed = |malformed| refuse(bytes, rules, now_ms, kind.clone(), &control_id, malformed);
+    if head.field(9).trim_ascii().is_empty() {
+        return malformed(Malformed::NoType);
+    }
+    if head.component(9, 1) == b"ACK" {
+        return not_kept(Finding::Acknowledgement, kind);
+    }
+    if let Err(wrong) = head.control_id() {
+        return malformed(wrong);
+    }
+    let version = head.component(12, 1);
+    if !version.is_empty() && version != b"2" && !version.starts_with(b"2.") {
+        return not_kept(Finding::WrongVersion, kind);
+    }
+    if let Some(wanted) = &rules.processing_id {
+        let stated = head.component(11, 1);
+        if (if stated.is_empty() { b"P" } else { stated }) != wanted.as_bytes() {
+            return not_kept(Finding::WrongProcessingId, kind);
+        }
+    }
+    let message = match Message::parse(bytes, rules.charset) {
+        Ok(message) => message,
+        Err(wrong) => return malformed(wrong),
+    };
+    let correlated = Correlated {
+        correlation: correlation(&message, rules),
+        content: rules.digests.content(&message),
+        windows: rules.windows,
+    };
+    let admission = Admission {
+        feed: Arc::clone(&rules.feed),
+        received_at: now_ms,
+        kind: kind.clone(),
+        control_id: Phi::new(control_id),
+        raw: Phi::new(bytes.clone()),
+        correlated: Some(correlated),
+        status: Status::Admitted,
+        content: Content::default(),
+        raised: None,
+    };
+    let normalized = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
+        .and_then(|(normalized, _)| stored(normalized, rules));
+    match normalized {
+        Ok(content) => {
+            let admission = Admission { content, ..admission };
+            Assessed { finding: Finding::Mapped, kind, admission: Some(admission) }
+        }
+        Err(normalize::Refusal::Unsupported { .. }) => unsupported(rules, &head, kind, admission),
+        Err(refusal) => unmapped(rules, kind, admission, correlated, refusal),
+    }
+}
+
+/// What a message is recognized by.
+#[must_use]
+pub fn correlation(message: &Message<'_>, rules: &Rules) -> Correlation {
+    let all = [0..message.len()];
+    let scope = Scope::new(message, &all);
+    let values: Vec<String> = rules
+        .correlation
+        .iter()
+        .map(|path| match path.first(&scope).map(|hit| message.content(hit.whole_field())) {
+            Some(Said::Text(text)) => text.into_owned(),
+            Some(Said::Absent | Said::Null) | None => String::new(),
+        })
+        .collect();
+    Correlation::of(&rules.domain, values.iter().map(String::as_str))
+}
+
+/// Events with their subjects.
+fn stored(normalized: Normalized, rules: &Rules) -> Result<Content, normalize::Refusal> {
+    let mut events = Vec::with_capacity(normalized.drafts.len());
+    for draft in normalized.drafts {
+        let Some(subject) = rules.identity.subject(draft.data.root(), &rules.domain) else {
+            let spot = normalize::Spot { segment: "PID".to_owned(), field: 3 };
+            return Err(normalize::Refusal::Missing { spot });
+        };
+        events.push(Stored {
+            kind: draft.kind,
+            place: draft.place,
+            authority: subject.authority,
+            value: SubjectValue(subject.value),
+            data: Arc::new(draft.data),
+        });
+    }
+    let unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
+    Ok(Content { events, unmapped, invalid: normalized.invalid })
+}
+
+fn unmapped(
+    rules: &Rules,
+    kind: String,
+    admission: Admission,
+    correlated: Correlated,
+    refusal: normalize::Refusal,
+) -> Assessed {
+    let place = match &refusal {
+        normalize::Refusal::Missing { spot } | normalize::Refusal::Impossible { spot } => {
+            spot.to_string()
+        }
+        normalize::Refusal::Unsupported { .. }
+        | normalize::Refusal::TooManyGroups
+        | normalize::Refusal::TooLarge => String::new(),
+    };
+    let raised = Raised {
+        category: Category::Unmapped,
+        key: correlated.content,
+        text: refusal.to_string(),
+        place,
+    };
+    // PROMISE-2: what is refused leaves no correlation ID, so that it may be sent again.
+    let (status, correlated) = match rules.on_unmappable {
+        OnUnmappable::Park => (Status::Parked, Some(correlated)),
+        OnUnmappable::Nak => (Status::Refused, None),
+    };
+    let admission = Admission { status, correlated, raised: Some(raised), ..admission };
+    let finding = Finding::Unmapped(refusal, rules.on_unmappable);
+    Assessed { finding, kind, admission: Some(admission) }
+}
+
+fn unsupported(rules: &Rules, head: &Head<'_>, kind: String, admission: Admission) -> Assessed {
+    let message_type = String::from_utf8_lossy(head.component(9, 1));
+    let type_known = rules.mappings.has_type(&message_type);
+    let finding = Finding::Unsupported { type_known, then: rules.on_unsupported };
+    let admission = match rules.on_unsupported {
+        OnUnsupported::Reject => None,
+        OnUnsupported::Park => {
+            let raised = Raised {
+                category: Category::Unsupported,
+                key: rules.digests.text(&kind),
+                text: format!("no mapping selects {kind}"),
+                place: "MSH-9".to_owned(),
+            };
+            Some(Admission { status: Status::Unsupported, raised: Some(raised), ..admission })
+        }
+    };
+    Assessed { finding, kind, admission }
+}
+
+fn refuse(
+    bytes: &Bytes,
+    rules: &Rules,
+    now_ms: i64,
+    kind: String,
+    control_id: &str,
+    malformed: Malformed,
+) -> Assessed {
+    let raised = Raised {
+        category: Category::Malformed,
+        key: rules.digests.bytes(bytes),
+        text: malformed.to_string(),
+        place: place_of(malformed).to_owned(),
+    };
+    let admission = Admission {
+        feed: Arc::clone(&rules.feed),
+        received_at: now_ms,
+        kind: kind.clone(),
+        control_id: Phi::new(control_id.to_owned()),
+        raw: Phi::new(bytes.clone()),
+        correlated: None,
+        status: Status::Refused,
+        content: Content::default(),
+        raised: Some(raised),
+    };
+    Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
+}
+
+/// What becomes of a frame that could not be read for a fault of ours.
+#[must_use]
+pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    let head = Head::read(bytes).ok();
+    let control_id = head.as_ref().map_or(&b""[..], |head| head.field(10));
+    let control_id = String::from_utf8_lossy(control_id).into_owned();
+    let kind = head.as_ref().map(kind_of).unwrap_or_default();
+    refuse(bytes, rules, now_ms, kind, &control_id, Malformed::Unreadable)
+}
+
+/// The field that a malformed message is wrong in; empty where it is the whole of it.
+#[must_use]
+pub const fn place_of(malformed: Malformed) -> &'static str {
+    match malformed {
+        Malformed::NoHeader => "MSH",
+        Malformed::Delimiters => "MSH-2",
+        Malformed::UnknownCharset | Malformed::Undecodable { .. } => "MSH-18",
+        Malformed::NoType => "MSH-9",
+        Malformed::NoControlId | Malformed::BadControlId => "MSH-10",
+        Malformed::TooManySegments | Malformed::TooManyFields | Malformed::Unreadable => "",
+    }
+}
+
+fn not_kept(finding: Finding, kind: String) -> Assessed {
+    Assessed { finding, kind, admission: None }
+}
+
+/// Type and trigger of a message, fit to be printed: letters and digits, sixteen each.
+fn kind_of(head: &Head<'_>) -> String {
+    let word = |component| -> String {
+        let bytes = head.component(9, component).iter();
+        bytes
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .take(16)
+            .map(|byte| char::from(*byte))
+            .collect()
+    };
+    let (kind, trigger) = (word(1), word(2));
+    if trigger.is_empty() { kind } else { format!("{kind}^{trigger}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path as FilePath;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::document::Problems;
+    use crate::secret::Key;
+
+    fn rules() -> Rules {
+        let problems = Problems::default();
+        let mappings = normalize::load(FilePath::new("mappings"), &problems);
+        Rules {
+            feed: "adt".into(),
+            domain: "adt".to_owned(),
+            correlation: ["MSH-3", "MSH-4", "MSH-10"].map(|path| Path::read(path).unwrap()).into(),
+            windows: Windows {
+                dedupe_retention: Duration::from_secs(1),
+                control_id_reuse: Duration::from_secs(1),
+            },
+            charset: Charset::Utf8,
+            context: Context::default(),
+            processing_id: Some("P".to_owned()),
+            on_unmappable: OnUnmappable::Park,
+            on_unsupported: OnUnsupported::Park,
+            mappings: Arc::new(mappings),
+            identity: Arc::default(),
+            digests: DigestKey::new(&Key::from_bytes(&[7; 32]).unwrap()),
+        }
+    }
+
+    fn found(text: &str, rules: &Rules) -> (Finding, Option<Status>, Option<Category>) {
+        let assessed = assess(&Bytes::copy_from_slice(text.as_bytes()), rules, 0);
+        let raised = assessed.admission.as_ref().and_then(|admission| admission.raised.as_ref());
+        let category = raised.map(|raised| raised.category);
+        (assessed.finding, assessed.admission.map(|admission| admission.status), category)
+    }
+
+    const PID: &str = "PID|1||1^^^A^MR||B";
+
+    #[test]
+    fn every_frame_has_one_outcome() {
+        let rules = rules();
+        let park = OnUnsupported::Park;
+        for (text, finding, status, category) in [
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5\r{PID}"),
+                Finding::Mapped,
+                Some(Status::Admitted),
+                None,
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||SIU^S12|1|P|2.5\r{PID}"),
+                Finding::Unsupported { type_known: false, then: park },
+                Some(Status::Unsupported),
+                Some(Category::Unsupported),
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A99|1|P|2.5\r{PID}"),
+                Finding::Unsupported { type_known: true, then: park },
+                Some(Status::Unsupported),
+                Some(Category::Unsupported),
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A01|1|T|2.5\r{PID}"),
+                Finding::WrongProcessingId,
+                None,
+                None,
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A01|1||2.5\r{PID}"),
+                Finding::Mapped,
+                Some(Status::Admitted),
+                None,
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A01|1|P|3.0\r{PID}"),
+                Finding::WrongVersion,
+                None,
+                None,
+            ),
+            (
+                "MSH|^~\\&|A|B|||2026||ACK^A01|1|P|2.5\rMSA|AA|7".to_owned(),
+                Finding::Acknowledgement,
+                None,
+                None,
+            ),
+            (
+                format!("MSH|^~\\&|A|B|||2026||ADT^A01||P|2.5\r{PID}"),
+                Finding::Malformed(Malformed::NoControlId),
+                Some(Status::Refused),
+                Some(Category::Malformed),
+            ),
+            (
+                "not a message".to_owned(),
+                Finding::Malformed(Malformed::NoHeader),
+                Some(Status::Refused),
+                Some(Category::Malformed),
+            ),
+        ] {
+            assert_eq!(found(&text, &rules), (finding, status, category), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unmappable_message_is_parked_or_refused_as_the_feed_says() {
+        let text = "MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5\rPID|1||^^^A";
+        let spot = normalize::Spot { segment: "PID".to_owned(), field: 3 };
+        let missing = normalize::Refusal::Missing { spot };
+        let parked = rules();
+        assert_eq!(
+            found(text, &parked),
+            (
+                Finding::Unmapped(missing.clone(), OnUnmappable::Park),
+                Some(Status::Parked),
+                Some(Category::Unmapped)
+            )
+        );
+        let nak = Rules { on_unmappable: OnUnmappable::Nak, ..parked };
+        let refused = assess(&Bytes::from_static(text.as_bytes()), &nak, 0);
+        assert_eq!(refused.finding, Finding::Unmapped(missing, OnUnmappable::Nak));
+        // PROMISE-2
+        assert!(refused.admission.is_some_and(|admission| admission.correlated.is_none()));
+    }
+}

@@ -1,0 +1,128 @@
+//! When two messages are the same, and how the store looks things up without holding them.
+//!
+//! Promises: every digest is keyed, so that who has the store but not the key can neither
+//! guess a patient number nor a message from it.
+//! Knows nothing of: where the key is kept.
+
+use std::fmt;
+
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+
+use crate::parse::hl7::Message;
+use crate::parse::hl7::message::MSH;
+use crate::secret::Key;
+
+use super::correlation::{Correlation, truncate};
+
+/// A keyed digest, 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 16]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    }
+}
+
+/// The key of the store's digests. It stays the same for the life of a store.
+#[derive(Clone)]
+pub struct DigestKey(hmac::Key);
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("DigestKey(..)")
+    }
+}
+
+/// Fields of MSH that differ when the same message is sent again: time (MSH-7) and sequence
+/// number (MSH-13).
+const LEFT_OUT: [usize; 2] = [7, 13];
+
+impl DigestKey {
+    /// Takes a key.
+    #[must_use]
+    pub fn new(key: &Key) -> Self {
+        Self(hmac::Key::new(HMAC_SHA256, key.expose()))
+    }
+
+    /// What a message is looked up by.
+    #[must_use]
+    pub fn correlation(&self, correlation: &Correlation) -> Digest {
+        self.labelled(b"correlation", correlation.bytes())
+    }
+
+    /// Sameness of content: segment ends and blank lines do not count, nor do MSH-7 and MSH-13.
+    // PROMISE-3: what is compared is the content, not the control ID.
+    #[must_use]
+    pub fn content(&self, message: &Message<'_>) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"content");
+        for segment in message.segments() {
+            if segment.packed_name() == MSH {
+                for number in 1..=segment.field_count() {
+                    if !LEFT_OUT.contains(&number) {
+                        context.update(segment.field(number).unwrap_or_default().as_bytes());
+                    }
+                    context.update(b"|");
+                }
+            } else {
+                context.update(segment.line().as_bytes());
+            }
+            context.update(b"\r");
+        }
+        Digest(truncate(context.sign().as_ref()))
+    }
+
+    /// Sameness of bytes, for what is no message.
+    #[must_use]
+    pub fn bytes(&self, bytes: &[u8]) -> Digest {
+        self.labelled(b"bytes", bytes)
+    }
+
+    /// Sameness of a short text, such as a type and trigger.
+    #[must_use]
+    pub fn text(&self, text: &str) -> Digest {
+        self.labelled(b"text", text.as_bytes())
+    }
+
+    fn labelled(&self, label: &[u8], bytes: &[u8]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(label);
+        context.update(bytes);
+        Digest(truncate(context.sign().as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::hl7::Charset;
+
+    fn content(text: &str) -> Digest {
+        let key = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
+        key.content(&Message::parse(text.as_bytes(), Charset::Utf8).unwrap())
+    }
+
+    /// PROMISE-3
+    #[test]
+    fn only_time_sequence_and_line_ends_may_differ() {
+        let first = content("MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5|7\rPID|1||X\r");
+        assert_eq!(first, content("MSH|^~\\&|A|B|C|D|20260102||ADT^A01|1|P|2.5|8\rPID|1||X\r"));
+        assert_eq!(first, content("MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5|7\r\n\nPID|1||X"));
+        for other in [
+            "MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5|7\rPID|1||Y\r",
+            "MSH|^~\\&|A|B|C|D|20260101||ADT^A02|1|P|2.5|7\rPID|1||X\r",
+            "MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5|7\rPID|1||X|\r",
+            "MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5|7\rPID|1||X\rZPD|1\r",
+        ] {
+            assert_ne!(first, content(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn another_key_gives_another_digest() {
+        let [one, two] = [1, 2].map(|byte| DigestKey::new(&Key::from_bytes(&[byte; 32]).unwrap()));
+        assert_ne!(one.bytes(b"x"), two.bytes(b"x"));
+        assert_ne!(one.bytes(b"x"), one.text("x"));
+    }
+}

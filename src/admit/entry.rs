@@ -1,0 +1,217 @@
+//! What one journal entry holds.
+//!
+//! Promises: an entry is written whole, before its message is acknowledged, and read back as
+//! it was; what it keeps in clear names no patient.
+//! Knows nothing of: encryption and SQL.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, EventType, Subject, Tree};
+use crate::phi::Phi;
+
+use super::{Correlation, CorrelationId, Digest, Windows};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Taken; its events are for the routes.
+    Admitted,
+    /// Taken, and a human decides; its events do not leave.
+    Parked,
+    /// Taken; nothing maps its type.
+    Unsupported,
+    /// Not taken: the sender was told so. Its bytes are kept for its exception.
+    Refused,
+}
+
+impl Status {
+    /// The word in the store, in tables and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Parked => "parked",
+            Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Admitted, Self::Parked, Self::Unsupported, Self::Refused]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
+}
+
+/// What needs a human, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Category {
+    /// Not a message.
+    Malformed,
+    /// A required field is empty or cannot be.
+    Unmapped,
+    /// No mapping for its type.
+    Unsupported,
+    /// Other content under the same control ID.
+    CorrelationConflict,
+}
+
+impl Category {
+    /// Every category that this version opens.
+    pub const ALL: [Self; 4] =
+        [Self::Malformed, Self::Unmapped, Self::Unsupported, Self::CorrelationConflict];
+
+    /// The word in the store, in metrics and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unmapped => "unmapped",
+            Self::Unsupported => "unsupported",
+            Self::CorrelationConflict => "correlation-conflict",
+        }
+    }
+
+    /// The category of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.name() == name)
+    }
+}
+
+/// An exception to be opened, or counted once more where its like is open.
+#[derive(Clone, Debug)]
+pub struct Raised {
+    /// Its kind.
+    pub category: Category,
+    /// What makes two of a kind one: the content, or the type and trigger.
+    pub key: Digest,
+    /// What is wrong, by places only.
+    pub text: String,
+    /// Where, such as `PID-3`.
+    pub place: String,
+}
+
+/// A message on its way into the journal.
+#[derive(Debug)]
+pub struct Admission {
+    /// The feed it came in by.
+    pub feed: Arc<str>,
+    /// When it came in, in milliseconds since 1970.
+    pub received_at: i64,
+    /// Type and trigger, such as `ADT^A01`; a code of the sender's, bounded.
+    pub kind: String,
+    /// MSH-10 as text; it may hold anything.
+    pub control_id: Phi<String>,
+    /// The bytes as they came.
+    pub raw: Phi<Bytes>,
+    /// What it is recognized by and how it is compared; nothing where it is refused, so that
+    /// it may be sent again corrected.
+    pub correlated: Option<Correlated>,
+    /// What becomes of it, should it be new.
+    pub status: Status,
+    /// Its events and what the mapping left.
+    pub content: Content,
+    /// The exception that it raises, should it be new.
+    pub raised: Option<Raised>,
+}
+
+/// What a message is recognized by and how it is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Correlated {
+    /// What it is recognized by.
+    pub correlation: Correlation,
+    /// Its content.
+    pub content: Digest,
+    /// How long earlier messages count.
+    pub windows: Windows,
+}
+
+/// The events of a message, and what the mapping left.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Content {
+    /// One or more events; none where it is parked before it was mapped.
+    pub events: Vec<Stored>,
+    /// Fields that no rule took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmapped: Vec<String>,
+    /// Places of values that cannot be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid: Vec<String>,
+}
+
+/// An event without its ID, which follows from the message's epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// What it says.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Where it stands in the message.
+    pub place: String,
+    /// Who issued the subject's identifier.
+    pub authority: String,
+    /// The subject's identifier.
+    pub value: SubjectValue,
+    /// Its fields.
+    pub data: Arc<Tree>,
+}
+
+/// A subject's identifier, which does not print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectValue(pub Phi<String>);
+
+impl Serialize for SubjectValue {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for SubjectValue {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input).map(|value| Self(Phi::new(value)))
+    }
+}
+
+/// An entry of the journal, as the routes read it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number: grows by one or more, never reused.
+    pub number: u64,
+    /// When it came in, in milliseconds since 1970.
+    pub received_at: i64,
+    /// The feed it came in by.
+    pub feed: Arc<str>,
+    /// What became of it.
+    pub status: Status,
+    /// Its name; nothing where it was refused.
+    pub correlation_id: Option<CorrelationId>,
+    /// Its events and what the mapping left.
+    pub content: Arc<Content>,
+}
+
+impl Entry {
+    /// The events that may leave, with their IDs: those of an admitted message.
+    pub fn events(&self) -> impl Iterator<Item = Event> {
+        let id = self.correlation_id.filter(|_| self.status == Status::Admitted);
+        id.into_iter()
+            .flat_map(|id| self.content.events.iter().map(move |stored| stored.event(&id)))
+    }
+}
+
+impl Stored {
+    /// The event, with its ID.
+    #[must_use]
+    pub fn event(&self, id: &CorrelationId) -> Event {
+        Event {
+            id: id.event(self.kind, &self.place),
+            kind: self.kind,
+            subject: Subject { authority: self.authority.clone(), value: self.value.0.clone() },
+            data: Arc::clone(&self.data),
+        }
+    }
+}

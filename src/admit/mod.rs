@@ -1,0 +1,22 @@
+//! Whether a message is new, a duplicate or a conflict; and what one journal entry holds.
+//!
+//! Promises: the same message has the same correlation ID for good, and its events the same
+//! event IDs; other content under the same control ID is never taken for the same message.
+//! Knows nothing of: the store. What it knows of earlier messages is handed in.
+//!
+//! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
+//! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
+//! [`entry`] (what is kept), [`assess`] (a frame to all of that).
+
+pub mod correlation;
+pub mod digest;
+pub mod identity;
+pub mod decide;
+pub mod entry;
+pub mod assess;
+
+pub use correlation::{Correlation, CorrelationId};
+pub use decide::{Known, Novelty, Windows, novelty};
+pub use digest::{Digest, DigestKey};
+pub use entry::{Admission, Content, Entry};
+pub use identity::Identity;

@@ -1,0 +1,408 @@
+//! The daemon: build, run, drain. The only wiring.
+//!
+//! Promises: nothing is answered before everything that an answer rests on is up; when the
+//! store fails, the process ends before anything more is answered; when it is told to stop,
+//! what is under way is finished within a bound.
+//! Knows nothing of: what flows through.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::admin::auth::Access;
+use crate::admin::server::PULSE_MAX;
+use crate::admin::{self, AdminState};
+use crate::admit::assess::Rules;
+use crate::config::{Config, Feed};
+use crate::contract::Destination;
+use crate::deliver::file::FileSink;
+use crate::deliver::rabbitmq::{RabbitSink, Target};
+use crate::deliver::route::RouteError;
+use crate::deliver::{Route, RouteConfig, Sink};
+use crate::feed::mllp::acknowledge::ControlIds;
+use crate::feed::mllp::listener::ListenError;
+use crate::feed::mllp::session::BUDGET_UNIT;
+use crate::feed::mllp::{FeedContext, Listener};
+use crate::fence::Fence;
+use crate::metrics::{FeedMetrics, Pulse, RouteMetrics};
+use crate::normalize::Context;
+use crate::privacy::RealmKeys;
+use crate::secret::{Key, SecretError};
+use crate::store::journal::JournalThreads;
+use crate::store::{Journal, StateDir, StoreError};
+
+/// How long connections get to finish what is under way when the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often the disk, the exceptions and what is old are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Unconfirmed payloads of a route that delivers to a file: as many as one fsync covers.
+const FILE_WINDOW: usize = 256;
+/// The file with the addresses that were bound.
+pub const LISTENING: &str = "listening.json";
+/// The name of the API among them.
+pub const ADMIN: &str = "admin";
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A feed's address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The API's address.
+    #[error("admin: cannot listen on {address}: {source}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A route.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// A task ended that must not.
+    #[error("{0} ended unexpectedly; the reason stands above")]
+    Ended(String),
+    /// The operating system refused something basic.
+    #[error("{what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// A daemon that is up and not running yet.
+struct App {
+    state: StateDir,
+    journal: Arc<Journal>,
+    threads: JournalThreads,
+    listeners: Vec<Listener>,
+    routes: Vec<Route>,
+    admin_listener: TcpListener,
+    admin: Arc<AdminState>,
+    stop: watch::Sender<bool>,
+}
+
+/// Runs a daemon until it is told to stop.
+///
+/// # Errors
+/// It cannot start, or its store failed.
+pub async fn run(config: Config, prometheus: PrometheusHandle) -> Result<(), AppError> {
+    let app = App::build(config, prometheus).await?;
+    app.announce()?;
+    app.serve().await
+}
+
+impl App {
+    async fn build(config: Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+        let state = StateDir::take(&config.node.state_dir)?;
+        let (stop, stopping) = watch::channel(false);
+        let admin_listener = TcpListener::bind(config.admin.listen)
+            .await
+            .map_err(|source| AppError::Admin { address: config.admin.listen, source })?;
+        let master = match &config.master_key {
+            Some(key) => key.clone(),
+            None => state.key("master")?,
+        };
+        let feeds: Vec<Arc<str>> = config.feeds.iter().map(|feed| Arc::clone(&feed.name)).collect();
+        let routes: Vec<Arc<str>> =
+            config.contracts.iter().map(|contract| contract.name.as_str().into()).collect();
+        let (journal, threads) =
+            Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)?;
+        let journal = Arc::new(journal);
+        journal.look_at_disk()?;
+        let listeners = build_feeds(&config, &journal, &stopping)?;
+        let routes = build_routes(&config, &state, &journal, &stopping)?;
+        let mut pulses: Vec<(String, Pulse)> = vec![("journal".to_owned(), journal.pulse())];
+        for (contract, route) in config.contracts.iter().zip(&routes) {
+            pulses.push((format!("route {}", contract.name), route.pulse()));
+        }
+        let access = match (config.admin.users.is_empty(), config.admin.dev) {
+            (false, _) => Access::Users(config.admin.users.clone()),
+            (true, true) => Access::Dev,
+            (true, false) => Access::Closed,
+        };
+        let admin = Arc::new(AdminState {
+            prometheus,
+            journal: Arc::clone(&journal),
+            pulses,
+            access,
+            state_dir: config.node.state_dir.clone(),
+            master,
+            lookup: Mutex::new(None),
+        });
+        Ok(Self { state, journal, threads, listeners, routes, admin_listener, admin, stop })
+    }
+
+    /// Says where it listens: in the log, and in a file for the commands.
+    fn announce(&self) -> Result<(), AppError> {
+        let system = |source| AppError::System { what: "an address", source };
+        let mut addresses = BTreeMap::new();
+        for listener in &self.listeners {
+            addresses.insert(listener.feed().to_string(), listener.address().map_err(system)?);
+        }
+        let admin = self.admin_listener.local_addr().map_err(system)?;
+        addresses.insert(ADMIN.to_owned(), admin);
+        let json = serde_json::to_vec_pretty(&addresses)
+            .map_err(|error| system(std::io::Error::other(error)))?;
+        self.state.publish(LISTENING, &json)?;
+        for (feed, addr) in &addresses {
+            tracing::info!(%feed, %addr, "listening");
+        }
+        Ok(())
+    }
+
+    async fn serve(self) -> Result<(), AppError> {
+        let system = |source| AppError::System { what: "a signal", source };
+        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
+        // A file-size limit is an error of a write, not the end of the process.
+        let _file_size = signal(SignalKind::from_raw(SIGXFSZ)).map_err(system)?;
+        let mut failed = self.threads.failed();
+        let sessions = TaskTracker::new();
+        let accepting = TaskTracker::new();
+        for listener in self.listeners {
+            accepting.spawn(listener.run(sessions.clone()));
+        }
+        let mut routes = JoinSet::new();
+        for route in self.routes {
+            routes.spawn(route.run());
+        }
+        let admin = tokio::spawn(admin::serve(
+            self.admin_listener,
+            Arc::clone(&self.admin),
+            self.stop.subscribe(),
+        ));
+        let looking = tokio::spawn(look_around(Arc::clone(&self.journal), Arc::clone(&self.admin)));
+        notify("READY=1\nSTATUS=taking messages");
+        let ended = loop {
+            tokio::select! {
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
+                }
+                _ = failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the journal".to_owned())),
+                Some(route) = routes.join_next() => break Err(route_ended(route)),
+            }
+        };
+        match &ended {
+            Ok(()) => tracing::info!("stopping: what is under way is finished"),
+            Err(error) => tracing::error!(%error, "stopping"),
+        }
+        notify("STOPPING=1");
+        self.stop.send_replace(true);
+        accepting.close();
+        sessions.close();
+        if timeout(DRAIN_TIMEOUT, async {
+            accepting.wait().await;
+            sessions.wait().await
+        })
+        .await
+        .is_err()
+        {
+            tracing::warn!("some connections did not finish; their senders will come again");
+        }
+        self.journal.stop_taking();
+        let drained = timeout(DRAIN_TIMEOUT, routes.join_all()).await;
+        looking.abort();
+        admin.abort();
+        let stopped = tokio::task::block_in_place(|| self.threads.stop());
+        drop(self.state);
+        if let Err(error) = stopped {
+            // What the store said is the reason; that a route ended by it is not.
+            return Err(error.into());
+        }
+        ended?;
+        for outcome in drained.unwrap_or_default() {
+            outcome?;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// File size limit exceeded, on Linux.
+const SIGXFSZ: i32 = 25;
+
+fn route_ended(ended: Result<Result<(), RouteError>, tokio::task::JoinError>) -> AppError {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) | Err(_) => AppError::Ended("a route".to_owned()),
+    }
+}
+
+fn build_feeds(
+    config: &Config,
+    journal: &Arc<Journal>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Vec<Listener>, AppError> {
+    let units = config.node.intake_bytes_max / BUDGET_UNIT as u64;
+    let units =
+        usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+    let budget = Arc::new(Semaphore::new(units));
+    let mut listeners = Vec::new();
+    for feed in &config.feeds {
+        let context = FeedContext {
+            rules: rules(config, feed, journal),
+            frame_bytes_max: feed.frame_bytes_max,
+            frame_timeout: feed.frame_timeout,
+            pipeline_max: feed.pipeline_max,
+            on_busy: feed.on_busy,
+            journal: Arc::clone(journal),
+            metrics: FeedMetrics::new(&feed.name),
+            control_ids: ControlIds::begin()?,
+            budget: Arc::clone(&budget),
+            stopping: stopping.clone(),
+        };
+        listeners.push(Listener::bind(feed.listen, feed.connections_max, context)?);
+    }
+    Ok(listeners)
+}
+
+fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
+    Rules {
+        feed: Arc::clone(&feed.name),
+        domain: feed.sender_domain.clone(),
+        correlation: feed.correlation.clone(),
+        windows: feed.windows,
+        charset: feed.charset,
+        context: Context { zone: feed.zone.clone() },
+        processing_id: feed.processing_id.clone(),
+        on_unmappable: feed.on_unmappable,
+        on_unsupported: feed.on_unsupported,
+        mappings: Arc::clone(&config.mappings),
+        identity: Arc::clone(&config.identity),
+        digests: journal.digests().clone(),
+    }
+}
+
+fn build_routes(
+    config: &Config,
+    state: &StateDir,
+    journal: &Arc<Journal>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Vec<Route>, AppError> {
+    let mut realms: BTreeMap<&str, RealmKeys> = BTreeMap::new();
+    for realm in &config.realms {
+        let tokens: Key = match &realm.key {
+            Some(key) => key.clone(),
+            None => state.key(&format!("realm-{}", realm.name))?,
+        };
+        // Apart from the tokens' key, which may change: a consumer deduplicates by these IDs.
+        let ids = state.key(&format!("realm-{}-id", realm.name))?;
+        realms.insert(&realm.name, RealmKeys::new(&tokens, &ids));
+    }
+    let fence = Arc::new(Fence::default());
+    let mut routes = Vec::new();
+    for contract in &config.contracts {
+        let keys = realms.get(contract.realm.value.as_str()).cloned();
+        let Some(keys) = keys else {
+            return Err(AppError::Ended(format!("the realm of route {}", contract.name)));
+        };
+        let metrics = RouteMetrics::new(&contract.name);
+        let (sink, window) = match (&contract.deliver, &config.rabbitmq) {
+            (Destination::File { path, rotate }, _) => {
+                let path: PathBuf = state.path().join(path);
+                (Sink::File(Box::new(FileSink::new(path, *rotate))), FILE_WINDOW)
+            }
+            (Destination::RabbitMq { exchange, routing_key }, Some(broker)) => {
+                let target = Target {
+                    route: contract.name.clone(),
+                    exchange: exchange.clone(),
+                    routing_key: routing_key.clone(),
+                    headers: [
+                        ("route", contract.name.clone()),
+                        ("contract", contract.version.clone()),
+                        ("tier", contract.recipe.tier.name().to_owned()),
+                        ("purpose", contract.purpose.clone()),
+                    ],
+                    app_id: config.node.name.clone(),
+                };
+                let sink = RabbitSink::new(broker.clone(), target, metrics.clone());
+                (Sink::Rabbit(Box::new(sink)), broker.window)
+            }
+            (Destination::RabbitMq { .. }, None) => {
+                return Err(AppError::Ended(format!("the broker of route {}", contract.name)));
+            }
+        };
+        let route = RouteConfig {
+            contract: Arc::new(contract.clone()),
+            keys,
+            node: config.node.name.clone(),
+            jurisdiction: config.node.jurisdiction.clone(),
+            window,
+            journal: Arc::clone(journal),
+            fence: Arc::clone(&fence),
+            metrics,
+            stopping: stopping.clone(),
+        };
+        routes.push(Route::new(route, sink));
+    }
+    Ok(routes)
+}
+
+/// Looks at the disk, the exceptions and what is old, keeps the histograms small, and tells the
+/// watchdog that every loop turns.
+async fn look_around(journal: Arc<Journal>, admin: Arc<AdminState>) {
+    let mut every = interval(LOOK_INTERVAL);
+    let watchdog = sd_notify::watchdog_enabled();
+    let mut turn = 0_u64;
+    let mut was_busy = false;
+    loop {
+        every.tick().await;
+        turn += 1;
+        journal.tick();
+        let looked = tokio::task::block_in_place(|| {
+            journal.look_at_disk()?;
+            if turn.is_multiple_of(4) { journal.look_at_exceptions() } else { Ok(()) }
+        });
+        if let Err(error) = looked {
+            tracing::error!(%error, "the store could not be looked at");
+        }
+        let busy = journal.busy().is_some();
+        if busy != was_busy {
+            was_busy = busy;
+            if busy {
+                tracing::error!("nothing is taken: the disk is full, or above the watermark");
+            } else {
+                tracing::info!("messages are taken again");
+            }
+        }
+        if turn.is_multiple_of(10) {
+            admin.prometheus.run_upkeep();
+        }
+        // A ping that says only that this task runs would keep a hanging daemon alive.
+        let limit = watchdog.unwrap_or(PULSE_MAX).min(PULSE_MAX);
+        let turning = admin.pulses.iter().all(|(_, pulse)| pulse.age() < limit);
+        if watchdog.is_some() && turning {
+            notify("WATCHDOG=1");
+        }
+    }
+}
+
+/// Tells systemd, where there is one.
+fn notify(state: &str) {
+    let custom = sd_notify::NotifyState::Custom(state);
+    if let Err(error) = sd_notify::notify(&[custom]) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

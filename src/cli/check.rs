@@ -1,0 +1,112 @@
+//! `tidegate check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::{Outcome, complain, say};
+use crate::config::{self, Config};
+use crate::contract::{Contract, Destination};
+use crate::document::{Problem, Problems};
+
+/// Read the configuration, the mappings and the contracts, and print every mistake.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Runs it.
+    #[must_use]
+    pub fn run(self) -> Outcome {
+        let problems = Problems::default();
+        let config = config::load(&self.config, &problems);
+        if self.json {
+            let list =
+                |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
+            let routes: Vec<Json> =
+                config.iter().flat_map(|config| &config.contracts).map(route).collect();
+            say(&json!({
+                "mistakes": list(problems.mistakes()),
+                "warnings": list(problems.warnings()),
+                "routes": routes,
+            })
+            .to_string());
+        } else {
+            for warning in problems.warnings() {
+                complain(&format!("warning: {warning}"));
+            }
+            for mistake in problems.mistakes() {
+                complain(&mistake.to_string());
+            }
+            if let Some(config) = &config {
+                describe(config);
+            }
+        }
+        if config.is_some() { Outcome::Done } else { Outcome::Wrong }
+    }
+}
+
+fn problem(problem: &Problem) -> Json {
+    json!({
+        "file": problem.place.file.as_ref(),
+        "line": problem.place.line,
+        "column": problem.place.column,
+        "text": problem.text,
+    })
+}
+
+fn route(contract: &Contract) -> Json {
+    let fields: Vec<Json> = contract
+        .recipe
+        .lines
+        .iter()
+        .map(|line| {
+            json!({ "field": line.path, "transform": line.transform.name(), "class": line.class.name() })
+        })
+        .collect();
+    json!({
+        "name": contract.name,
+        "version": contract.version,
+        "consumer": contract.consumer,
+        "purpose": contract.purpose,
+        "tier": contract.recipe.tier.name(),
+        "events": contract.events,
+        "recipe": contract.recipe.hash,
+        "deliver": contract.deliver.kind(),
+        "fields": fields,
+    })
+}
+
+fn describe(config: &Config) {
+    for feed in &config.feeds {
+        say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
+    }
+    let mapped = config.mappings.selected().len();
+    say(&format!("mappings: {mapped} message types and triggers"));
+    for contract in &config.contracts {
+        let to = match &contract.deliver {
+            Destination::RabbitMq { exchange, .. } => format!("exchange {exchange}"),
+            Destination::File { path, .. } => path.display().to_string(),
+        };
+        let kinds: Vec<&str> = contract.events.iter().map(|kind| kind.name()).collect();
+        say(&format!(
+            "route {} {}: {} for {}, tier {}, to {to}",
+            contract.name,
+            contract.version,
+            kinds.join(", "),
+            contract.purpose,
+            contract.recipe.tier.name(),
+        ));
+        for line in &contract.recipe.lines {
+            say(&format!("  {} {} ({})", line.transform.name(), line.path, line.class.name()));
+        }
+    }
+    say("no mistakes");
+}

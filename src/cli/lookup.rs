@@ -1,0 +1,137 @@
+//! What people look up, from a running daemon's API or from the store of a stopped one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value as Json;
+
+use crate::app::{ADMIN, LISTENING};
+use crate::config;
+use crate::document::Problems;
+use crate::secret::{self, Key};
+use crate::store::query::Lookup;
+use crate::store::state::key_path;
+
+/// How long an answer of the API is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where to look.
+#[derive(Debug, Args)]
+pub struct Whence {
+    /// The configuration of the daemon, running or stopped.
+    #[arg(long, value_name = "FILE", required_unless_present = "admin")]
+    config: Option<PathBuf>,
+    /// The API of a running daemon.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    admin: Option<String>,
+    /// The token for the API.
+    #[arg(long, env = "TIDEGATE_TOKEN", hide = true, hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// Why nothing could be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// Wrong use, or bad configuration; one line each.
+    #[error("{}", .0.join("\n"))]
+    Wrong(Vec<String>),
+    /// There is none.
+    #[error("there is none")]
+    None,
+    /// The daemon or its store did not answer.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Whence {
+    /// Asks the API for `path` where a daemon runs, else the store by `stopped`.
+    ///
+    /// # Errors
+    /// Neither could answer.
+    pub fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        stopped: impl FnOnce(&mut Lookup) -> Result<Option<Json>, crate::store::StoreError>,
+    ) -> Result<Json, LookupError> {
+        if let Some(admin) = &self.admin {
+            return self.ask_api(admin.trim_end_matches('/'), path, query);
+        }
+        let Some(file) = &self.config else {
+            return Err(LookupError::Wrong(vec!["--config or --admin is wanted".to_owned()]));
+        };
+        let problems = Problems::default();
+        let Some(config) = config::load(file, &problems) else {
+            let lines = problems.mistakes().iter().map(ToString::to_string).collect();
+            return Err(LookupError::Wrong(lines));
+        };
+        if let Some(address) = running(&config.node.state_dir) {
+            return self.ask_api(&format!("http://{address}"), path, query);
+        }
+        let state_dir = &config.node.state_dir;
+        let master = match &config.master_key {
+            Some(key) => key.clone(),
+            None => existing_key(&key_path(state_dir, "master"))?,
+        };
+        let failed = |error: crate::store::StoreError| LookupError::Failed(error.to_string());
+        let mut lookup = Lookup::open(state_dir, &master).map_err(failed)?;
+        stopped(&mut lookup).map_err(failed)?.ok_or(LookupError::None)
+    }
+
+    fn ask_api(
+        &self,
+        base: &str,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Json, LookupError> {
+        let failed =
+            |error: reqwest::Error| LookupError::Failed(format!("{base}: {}", error.without_url()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| LookupError::Failed(error.to_string()))?;
+        runtime.block_on(async {
+            let client = reqwest::Client::builder()
+                .timeout(ANSWER_TIMEOUT)
+                .no_proxy()
+                .build()
+                .map_err(failed)?;
+            let mut request = client.get(format!("{base}{path}")).query(query);
+            if let Some(token) = &self.token {
+                request = request.bearer_auth(token);
+            }
+            let answer = request.send().await.map_err(failed)?;
+            let status = answer.status();
+            let body: Json = answer.json().await.map_err(failed)?;
+            if status.is_success() {
+                return Ok(body);
+            }
+            if status == reqwest::StatusCode::NOT_FOUND && body["error"] == "there is none" {
+                return Err(LookupError::None);
+            }
+            let text = body["error"].as_str().unwrap_or("no reason given");
+            Err(LookupError::Failed(format!("{base}: {status}: {text}")))
+        })
+    }
+}
+
+/// The API's address of a daemon that runs on a folder.
+fn running(state_dir: &Path) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(state_dir.join(LISTENING)).ok()?;
+    let addresses: std::collections::BTreeMap<String, SocketAddr> =
+        serde_json::from_str(&text).ok()?;
+    let address = *addresses.get(ADMIN)?;
+    // The file outlives a daemon that was killed.
+    let timeout = Duration::from_secs(1);
+    std::net::TcpStream::connect_timeout(&address, timeout).is_ok().then_some(address)
+}
+
+/// A key that is there already: to look things up makes none.
+fn existing_key(path: &Path) -> Result<Key, LookupError> {
+    if !path.exists() {
+        return Err(LookupError::Failed(format!("{}: there is no such key", path.display())));
+    }
+    secret::key_file(path).map_err(|error| LookupError::Failed(error.to_string()))
+}

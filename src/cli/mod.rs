@@ -1,0 +1,101 @@
+//! The commands, one file each.
+//!
+//! Promises: exit 0 done, 1 the answer is no, 2 wrong use or bad configuration; tables for a
+//! person at a terminal, `--json` everywhere.
+//! Knows nothing of: how anything is done; each command calls the rooms.
+
+pub mod check;
+pub mod completions;
+pub mod exceptions;
+pub mod journal;
+pub mod log;
+pub mod lookup;
+pub mod map;
+pub mod messages;
+pub mod run;
+pub mod send;
+pub mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Stands between a hospital and everyone outside the ward who has a good reason to hear from it.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run(run::Run),
+    /// Read the configuration, the mappings and the contracts, and print every mistake.
+    Check(check::Check),
+    /// Send HL7 v2 messages over MLLP, and print each acknowledgement.
+    Send(send::Send),
+    /// Map messages to canonical events, without a daemon.
+    Map(map::Map),
+    /// Look at what came in.
+    #[command(subcommand)]
+    Journal(journal::Journal),
+    /// Look at what needs a human.
+    #[command(subcommand)]
+    Exceptions(exceptions::Exceptions),
+    /// Print completions for a shell.
+    Completions(completions::Completions),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// The answer is no.
+    No,
+    /// Wrong use, or bad configuration.
+    Wrong,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::No => Self::from(1),
+            Outcome::Wrong => Self::from(2),
+        }
+    }
+}
+
+/// Runs what the arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Send(command) => command.run(),
+        Command::Map(command) => command.run(),
+        Command::Journal(command) => command.run(),
+        Command::Exceptions(command) => command.run(),
+        Command::Completions(command) => command.run(),
+    };
+    outcome.into()
+}
+
+/// Writes a line to standard output. A reader that has gone, as `head` does, ends the command
+/// quietly.
+pub fn say(line: &str) {
+    use std::io::Write;
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line to standard error.
+pub fn complain(line: &str) {
+    use std::io::Write;
+    // There is nobody left to tell where this fails.
+    writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+}

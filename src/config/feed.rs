@@ -1,0 +1,177 @@
+//! `[[feed]]`.
+//!
+//! Promises: a feed of a kind that this version does not have is a mistake.
+//! Knows nothing of: sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::admit::Windows;
+use crate::admit::assess::{OnUnmappable, OnUnsupported};
+use crate::contract::check::is_name;
+use crate::document::{Place, Table, hint};
+use crate::parse::hl7::{Charset, Path};
+use crate::verdict::OnBusy;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A feed, as meant.
+#[derive(Debug)]
+pub struct Feed {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The zone of times that state none.
+    pub zone: Option<TimeZone>,
+    /// The MSH-11.1 that is taken; every one where it is none.
+    pub processing_id: Option<String>,
+    /// Longest frame, in bytes.
+    pub frame_bytes_max: usize,
+    /// Most connections.
+    pub connections_max: usize,
+    /// Frames of one connection that may be under way.
+    pub pipeline_max: usize,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// What becomes of a message whose required fields are empty.
+    pub on_unmappable: OnUnmappable,
+    /// What becomes of a message that no mapping selects.
+    pub on_unsupported: OnUnsupported,
+    /// What happens when the store cannot take a message.
+    pub on_busy: OnBusy,
+    /// What a message is recognized by.
+    pub correlation: Vec<Path>,
+    /// Whose control IDs these are.
+    pub sender_domain: String,
+    /// How long earlier messages count.
+    pub windows: Windows,
+    /// The character set where MSH-18 is silent.
+    pub charset: Charset,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Reads one.
+pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
+    let name = table.required_text("name");
+    if let Some(name) = &name
+        && (!is_name(&name.value) || name.value == "admin")
+    {
+        let text = "`name` is small letters, digits and hyphens, at most 64, and not admin";
+        table.mistake(&name.place, text);
+    }
+    table.required_choice("kind", &[("mllp", ())]);
+    let listen = address(table, "listen");
+    let zone = zone(table);
+    let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
+    let charset = charset(table);
+    let correlation = correlation(table);
+    let sender_domain = table.text("sender_domain").map(|domain| domain.value);
+    let feed = Feed {
+        place: table.place(),
+        listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        zone,
+        processing_id: (processing_id != "any").then_some(processing_id),
+        frame_bytes_max: bytes(table, "frame_bytes_max", 16 << 20, 1 << 10..=1 << 30),
+        connections_max: count(table, "connections_max", 256, 1..=65_536),
+        pipeline_max: count(table, "pipeline_max", 64, 1..=1_024),
+        frame_timeout: table.duration(
+            "frame_timeout",
+            Duration::from_secs(30),
+            Duration::from_millis(100)..=10 * MINUTE,
+        ),
+        on_unmappable: table
+            .choice("on_unmappable", &[("park", OnUnmappable::Park), ("nak", OnUnmappable::Nak)])
+            .unwrap_or(OnUnmappable::Park),
+        on_unsupported: table
+            .choice(
+                "on_unsupported",
+                &[("park", OnUnsupported::Park), ("reject", OnUnsupported::Reject)],
+            )
+            .unwrap_or(OnUnsupported::Park),
+        on_busy: table
+            .choice("on_busy", &[("close", OnBusy::Close), ("reject", OnBusy::Reject)])
+            .unwrap_or(OnBusy::Close),
+        correlation,
+        sender_domain: sender_domain
+            .or_else(|| name.as_ref().map(|name| name.value.clone()))
+            .unwrap_or_default(),
+        windows: Windows {
+            dedupe_retention: table.duration("dedupe_retention", 90 * DAY, MINUTE..=3650 * DAY),
+            control_id_reuse: table.duration("control_id_reuse", DAY, Duration::ZERO..=365 * DAY),
+        },
+        charset,
+        name: name?.value.into(),
+    };
+    table.finish();
+    Some(feed)
+}
+
+/// A socket address that has to be there.
+pub(super) fn address(table: &Table<'_>, key: &str) -> Option<SocketAddr> {
+    let text = table.required_text(key)?;
+    let parsed = text.value.parse();
+    if parsed.is_err() {
+        let example = "an IP address and a port, such as \"127.0.0.1:2575\"";
+        table.mistake(&text.place, format!("`{key}` is not {example}"));
+    }
+    parsed.ok()
+}
+
+fn zone(table: &Table<'_>) -> Option<TimeZone> {
+    let name = table.text("time_zone")?;
+    match TimeZone::get(&name.value) {
+        Ok(zone) => Some(zone),
+        Err(_) => {
+            table.mistake(
+                &name.place,
+                "`time_zone` is no IANA time zone, such as \"Europe/Berlin\"",
+            );
+            None
+        }
+    }
+}
+
+fn charset(table: &Table<'_>) -> Charset {
+    let Some(name) = table.text("charset") else { return Charset::Utf8 };
+    Charset::from_name(&name.value).unwrap_or_else(|| {
+        let hint = hint(&name.value.to_ascii_uppercase(), &Charset::names());
+        table.mistake(&name.place, format!("`charset` is not known{hint}"));
+        Charset::Utf8
+    })
+}
+
+fn correlation(table: &Table<'_>) -> Vec<Path> {
+    if !table.has("correlation") {
+        let usual = ["MSH-3", "MSH-4", "MSH-10"];
+        return usual.into_iter().filter_map(|path| Path::read(path).ok()).collect();
+    }
+    let texts = table.texts("correlation");
+    let mut paths = Vec::new();
+    for text in &texts {
+        match Path::read(&text.value) {
+            Ok(path) if path.field() > 0 => paths.push(path),
+            Ok(_) => table.mistake(&text.place, "`correlation` names fields, such as MSH-10"),
+            Err(wrong) => table.mistake(&text.place, wrong),
+        }
+    }
+    if !texts.iter().any(|text| text.value == "MSH-10") {
+        // Without the control ID, different messages of one sender would be one.
+        let text = "`correlation` does not hold MSH-10, which tells a sender's messages apart";
+        table.mistake(&table.place_of("correlation"), text);
+    }
+    paths
+}
+
+fn count(table: &Table<'_>, key: &str, usual: u64, bounds: std::ops::RangeInclusive<u64>) -> usize {
+    usize::try_from(table.integer(key, usual, bounds)).unwrap_or(usize::MAX)
+}
+
+fn bytes(table: &Table<'_>, key: &str, usual: u64, bounds: std::ops::RangeInclusive<u64>) -> usize {
+    usize::try_from(table.size(key, usual, bounds)).unwrap_or(usize::MAX)
+}

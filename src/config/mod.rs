@@ -1,0 +1,211 @@
+//! The configuration: as written, checked, as meant.
+//!
+//! Promises: the same function reads it at start, in `tidegate check` and in the tests; every
+//! mistake of every file is found in one pass, with its place; what is not known is a mistake.
+//! Knows nothing of: running. What comes out is handed to `app`.
+
+mod feed;
+mod sections;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::admin::auth::User;
+use crate::admit::Identity;
+use crate::contract::{self, Contract, Destination};
+use crate::deliver::BrokerConfig;
+use crate::document::{Document, Place, Problems, Table};
+use crate::normalize::{self, Mappings};
+use crate::secret::Key;
+use crate::store::JournalConfig;
+
+pub use feed::Feed;
+
+/// A configuration, as meant.
+#[derive(Debug)]
+pub struct Config {
+    /// `[node]`.
+    pub node: Node,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[[feed]]`.
+    pub feeds: Vec<Feed>,
+    /// `[identity]`.
+    pub identity: Arc<Identity>,
+    /// `[[realm]]`.
+    pub realms: Vec<Realm>,
+    /// `[rabbitmq]`.
+    pub rabbitmq: Option<BrokerConfig>,
+    /// `[journal]`.
+    pub journal: JournalConfig,
+    /// The master key, where it is not made in state_dir.
+    pub master_key: Option<Key>,
+    /// `[mappings]`, loaded.
+    pub mappings: Arc<Mappings>,
+    /// `[routes]`, loaded.
+    pub contracts: Vec<Contract>,
+}
+
+/// `[node]`.
+#[derive(Debug)]
+pub struct Node {
+    /// The daemon's name.
+    pub name: String,
+    /// `production` or `test`.
+    pub environment: String,
+    /// Where everything durable is.
+    pub state_dir: PathBuf,
+    /// Whose law holds where nothing nearer says.
+    pub jurisdiction: Option<String>,
+    /// Most bytes of frames in memory, over all feeds.
+    pub intake_bytes_max: u64,
+}
+
+/// `[admin]`.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where health, metrics and API are.
+    pub listen: SocketAddr,
+    /// Who may ask the API.
+    pub users: Vec<User>,
+    /// The API without users, on loopback.
+    pub dev: bool,
+}
+
+/// `[[realm]]`.
+#[derive(Debug)]
+pub struct Realm {
+    /// Its name.
+    pub name: String,
+    /// The key of its tokens, where it is not made in state_dir.
+    pub key: Option<Key>,
+}
+
+/// Reads a configuration with all that it names. With a mistake there is none.
+#[must_use]
+pub fn load(path: &Path, problems: &Problems) -> Option<Config> {
+    let document = Document::open(path, problems)?;
+    let config = document.read(problems, read);
+    config.filter(|_| problems.is_clean())
+}
+
+fn read(table: &Table<'_>) -> Option<Config> {
+    let problems = table.problems();
+    let node = table.required("node").and_then(|item| sections::node(&item.table()?));
+    let admin = sections::admin(table.table("admin").as_ref(), table);
+    let feeds: Vec<Feed> = table.tables("feed").iter().filter_map(feed::read).collect();
+    let identity = table.table("identity").map(|table| sections::identity(&table));
+    let realms: Vec<Realm> = table.tables("realm").iter().filter_map(sections::realm).collect();
+    let rabbitmq = table.table("rabbitmq").map(|table| sections::rabbitmq(&table));
+    let journal = sections::journal(table.table("journal").as_ref(), node.as_ref(), &feeds);
+    let mappings_dir = folder(table, "mappings", "../mappings");
+    let routes = sections::routes(table, node.as_ref());
+    let mappings = normalize::load(&mappings_dir, problems);
+    let mut contracts = contract::load(&routes.dir, problems);
+    if let Some(to_files) = &routes.to_files {
+        for contract in &mut contracts {
+            let path = to_files.join(format!("{}.ndjson", contract.name));
+            contract.deliver = Destination::File { path, rotate: sections::ROTATE_BYTES };
+        }
+    }
+    let (journal, master_key) = journal;
+    if !table.has("feed") {
+        table.mistake(&table.place(), "there is no [[feed]]; without one nothing comes in");
+    }
+    let known = Known { feeds: &feeds, realms: &realms, rabbitmq: table.has("rabbitmq") };
+    check_together(table, &known, &contracts, node.as_ref());
+    Some(Config {
+        node: node?,
+        admin: admin?,
+        feeds,
+        identity: Arc::new(identity.unwrap_or_default()),
+        realms,
+        rabbitmq: rabbitmq.flatten(),
+        journal,
+        master_key,
+        mappings: Arc::new(mappings),
+        contracts,
+    })
+}
+
+/// What contracts and feeds refer to.
+struct Known<'k> {
+    feeds: &'k [Feed],
+    realms: &'k [Realm],
+    rabbitmq: bool,
+}
+
+/// What is right by itself and wrong together.
+fn check_together(
+    table: &Table<'_>,
+    known: &Known<'_>,
+    contracts: &[Contract],
+    node: Option<&Node>,
+) {
+    let mut names = HashSet::new();
+    let mut addresses = HashSet::new();
+    for feed in known.feeds {
+        if !names.insert(feed.name.as_ref()) {
+            let text = format!("`{}` is the name of another feed, too", feed.name);
+            table.mistake(&feed.place, text);
+        }
+        if feed.listen.port() != 0 && !addresses.insert(feed.listen) {
+            let text = format!("{} is listened on by another feed, too", feed.listen);
+            table.mistake(&feed.place, text);
+        }
+        if let Some(node) = node
+            && feed.frame_bytes_max as u64 > node.intake_bytes_max
+        {
+            let text = "`frame_bytes_max` is above `node.intake_bytes_max`, so that the largest \
+                        frame would never fit";
+            table.mistake(&feed.place, text);
+        }
+    }
+    let mut realms = HashSet::new();
+    for realm in known.realms {
+        if !realms.insert(realm.name.as_str()) {
+            table.mistake(
+                &table.place_of("realm"),
+                format!("`{}` is the name of two realms", realm.name),
+            );
+        }
+    }
+    let mut paths = HashSet::new();
+    for contract in contracts {
+        let realm = &contract.realm;
+        if !realms.contains(realm.value.as_str()) {
+            let names: Vec<&str> = realms.iter().copied().collect();
+            let hint = crate::document::hint(&realm.value, &names);
+            table.mistake(&realm.place, format!("there is no [[realm]] `{}`{hint}", realm.value));
+        }
+        match &contract.deliver {
+            Destination::RabbitMq { .. } if !known.rabbitmq => {
+                let text = "it delivers to RabbitMQ, and the configuration has no [rabbitmq]";
+                table.mistake(&contract.deliver_place, text);
+            }
+            Destination::RabbitMq { .. } => {}
+            Destination::File { path, .. } => {
+                if !paths.insert(path) {
+                    let text = format!("{} is another route's file, too", path.display());
+                    table.mistake(&contract.deliver_place, text);
+                }
+            }
+        }
+    }
+}
+
+/// `[key] dir`, or the usual folder.
+fn folder(table: &Table<'_>, key: &str, usual: &str) -> PathBuf {
+    let Some(section) = table.table(key) else { return table.dir().join(usual) };
+    let dir = section.file("dir");
+    section.finish();
+    dir.map_or_else(|| table.dir().join(usual), |dir| dir.value)
+}
+
+/// A place for what concerns a whole file.
+#[must_use]
+pub fn whole_file(path: &Path) -> Place {
+    Place { file: path.display().to_string().into(), line: 1, column: 1 }
+}

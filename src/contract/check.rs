@@ -1,0 +1,367 @@
+//! Contracts as written to contracts as meant.
+//!
+//! Promises: every mistake of every contract is reported at once, with file, line and column;
+//! a contract that would let out more than its tier allows does not load.
+//! Knows nothing of: which realms and brokers are configured; `config` compares.
+
+use std::path::Path;
+
+use crate::consent::{PURPOSES, Requirement};
+use crate::document::{Document, Place, Placed, Problems, Table, hint};
+use crate::event::{EventType, schema};
+use crate::privacy::{Recipe, Tier, Transform};
+
+use super::{Contract, Destination};
+
+/// Most contracts in one folder.
+const CONTRACTS_MAX: usize = 200;
+/// Longest name of a route, feed or realm, in characters. It becomes a queue's name, a file's
+/// and a label of metrics.
+const NAME_CHARS_MAX: usize = 64;
+/// Longest name in AMQP 0-9-1 (`shortstr`), in bytes.
+const AMQP_NAME_BYTES_MAX: usize = 255;
+/// Purposes that may see identified data without a consent that names the consumer.
+const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN", "PUBHLTH"];
+
+/// Loads `*.toml` of a folder. Mistakes go to `problems`.
+#[must_use]
+pub fn load(dir: &Path, problems: &Problems) -> Vec<Contract> {
+    let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.mistake(&place, format!("cannot be read: {error}"));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    if files.len() > CONTRACTS_MAX {
+        problems.mistake(&place, format!("more than {CONTRACTS_MAX} contracts"));
+        files.truncate(CONTRACTS_MAX);
+    }
+    let mut contracts: Vec<Contract> = Vec::new();
+    for file in files {
+        let Some(document) = Document::open(&file, problems) else { continue };
+        let Some(contract) = document.read(problems, read) else { continue };
+        if let Some(same) = contracts.iter().find(|known| known.name == contract.name) {
+            let place = Place { file: contract.file.as_str().into(), line: 1, column: 1 };
+            let text = format!("`{}` is the name of the contract in {}, too", same.name, same.file);
+            problems.mistake(&place, text);
+        }
+        contracts.push(contract);
+    }
+    contracts
+}
+
+/// A name fit for queues, files and labels: small letters, digits and hyphens.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+}
+
+/// Reads one contract.
+fn read(table: &Table<'_>) -> Option<Contract> {
+    let name = named(table, "name");
+    let version = table.required_text("version").and_then(|version| {
+        let numbers: Vec<&str> = version.value.split('.').collect();
+        let right =
+            numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+        if !right {
+            table.mistake(&version.place, "`version` is three numbers, such as \"1.0.0\"");
+        }
+        right.then_some(version.value)
+    });
+    let schema = table.required("schema").and_then(|item| item.integer(1..=schema::VERSION));
+    let consumer = required(table, "consumer");
+    let owner = required(table, "owner");
+    let tier = table.required_choice("tier", &Tier::NAMES);
+    let purpose = purpose(table, tier);
+    let realm = named(table, "realm").map(|value| Placed { value, place: table.place_of("realm") });
+    let events = events(table);
+    let requirement = table.required("consent").and_then(|item| requirement(&item.table()?));
+    let recipe = tier.and_then(|tier| recipe(table, tier));
+    let deliver = table.required("deliver").and_then(|item| deliver(&item.table()?));
+    schema?;
+    Some(Contract {
+        name: name?,
+        version: version?,
+        consumer: consumer?,
+        owner: owner?,
+        purpose: purpose?,
+        realm: realm?,
+        events,
+        requirement: requirement?,
+        recipe: recipe?,
+        deliver: deliver?,
+        deliver_place: table.place_of("deliver"),
+        file: table.place().file.to_string(),
+    })
+}
+
+fn required(table: &Table<'_>, key: &str) -> Option<String> {
+    let text = table.required_text(key)?;
+    if text.value.trim().is_empty() {
+        table.mistake(&text.place, format!("`{key}` is empty"));
+        return None;
+    }
+    Some(text.value)
+}
+
+fn named(table: &Table<'_>, key: &str) -> Option<String> {
+    let text = table.required_text(key)?;
+    if !is_name(&text.value) {
+        let wanted = "small letters, digits and hyphens, at most 64";
+        table.mistake(&text.place, format!("`{key}` is not a name; {wanted}"));
+        return None;
+    }
+    Some(text.value)
+}
+
+fn purpose(table: &Table<'_>, tier: Option<Tier>) -> Option<String> {
+    let text = table.required_text("purpose")?;
+    if !PURPOSES.contains(&text.value.as_str()) {
+        let hint = hint(&text.value, &PURPOSES);
+        table.mistake(&text.place, format!("`purpose` is no HL7 v3 PurposeOfUse{hint}"));
+        return None;
+    }
+    if tier == Some(Tier::Identified) && !IDENTIFIED_PURPOSES.contains(&text.value.as_str()) {
+        let list = IDENTIFIED_PURPOSES.join(", ");
+        table
+            .mistake(&text.place, format!("tier identified is for {list}, not for {}", text.value));
+    }
+    Some(text.value)
+}
+
+fn events(table: &Table<'_>) -> Vec<EventType> {
+    let Some(item) = table.required("events") else { return Vec::new() };
+    let names = item.texts();
+    if names.is_empty() && item.is_list() {
+        item.mistake("`events` names none");
+    }
+    let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.name()).collect();
+    let mut kinds = Vec::new();
+    for name in names {
+        match EventType::from_name(&name.value) {
+            Some(kind) if kinds.contains(&kind) => {
+                table.mistake(&name.place, format!("`{kind}` stands here a second time"));
+            }
+            Some(kind) => kinds.push(kind),
+            None => {
+                let hint = hint(&name.value, &known);
+                table.mistake(&name.place, format!("`{}` is not an event type{hint}", name.value));
+            }
+        }
+    }
+    kinds
+}
+
+/// `[consent]`. Contracts that ask for one wait for the consent ledger.
+fn requirement(table: &Table<'_>) -> Option<Requirement> {
+    let require = table.required_text("require");
+    let basis = table.text("basis");
+    table.finish();
+    let require = require?;
+    match require.value.as_str() {
+        "none" => {
+            let basis = basis.filter(|basis| !basis.value.trim().is_empty());
+            if basis.is_none() {
+                let text = "`consent.require = \"none\"` wants `basis`: why no consent is needed";
+                table.mistake(&require.place, text);
+            }
+            Some(Requirement::None { basis: basis?.value })
+        }
+        "opt-in" | "opt-out" => {
+            let text = "this version keeps no consent yet, so it cannot ask for one; \
+                        `consent.require` is none, with a basis";
+            table.mistake(&require.place, text);
+            None
+        }
+        _ => {
+            table.mistake(&require.place, "`consent.require` is none, with a basis");
+            None
+        }
+    }
+}
+
+fn recipe(table: &Table<'_>, tier: Tier) -> Option<Recipe> {
+    let needs = match tier {
+        Tier::Identified | Tier::Pseudonymized => None,
+        Tier::Limited => Some("a data use agreement with an end"),
+        Tier::Deidentified => Some("batches"),
+    };
+    if let Some(needs) = needs {
+        let text =
+            format!("tier {} needs {needs}, which this version does not know yet", tier.name());
+        table.mistake(&table.place_of("tier"), text);
+    }
+    let fields = table.required("fields")?.table()?;
+    let mut named: Vec<(Placed<String>, Transform)> = Vec::new();
+    for (path, item) in fields.entries() {
+        if let Some(transform) = item.choice(&Transform::NAMES) {
+            named.push((path, transform));
+        }
+    }
+    let problems = Problems::default();
+    let recipe = Recipe::compile(tier, &named, &problems);
+    for problem in problems.mistakes() {
+        table.mistake(&problem.place, problem.text);
+    }
+    if problems.is_clean() && recipe.lines.is_empty() {
+        table.mistake(&table.place_of("fields"), "`fields` lets nothing out");
+    }
+    Some(recipe)
+}
+
+fn deliver(table: &Table<'_>) -> Option<Destination> {
+    let kind = table.required_choice("kind", &[("rabbitmq", Kind::RabbitMq), ("file", Kind::File)]);
+    let destination = match kind? {
+        Kind::RabbitMq => {
+            let exchange = table.required_text("exchange");
+            let routing_key = table.text("routing_key");
+            let exchange = exchange.filter(|exchange| fits(table, "exchange", exchange, 0));
+            let routing_key = match routing_key {
+                None => "{type}".to_owned(),
+                Some(key) => {
+                    let longest =
+                        EventType::ALL.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
+                    if !fits(table, "routing_key", &key, longest) {
+                        return None;
+                    }
+                    if key.value.replace("{type}", "").contains(['{', '}']) {
+                        table.mistake(
+                            &key.place,
+                            "`routing_key` may hold {type} and nothing else in braces",
+                        );
+                    }
+                    key.value
+                }
+            };
+            exchange.map(|exchange| Destination::RabbitMq { exchange: exchange.value, routing_key })
+        }
+        Kind::File => {
+            let path = table.required_text("path");
+            let rotate = table.size("rotate", 256 << 20, 1 << 12..=1 << 40);
+            path.map(|path| Destination::File { path: path.value.into(), rotate })
+        }
+    };
+    table.finish();
+    destination
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    RabbitMq,
+    File,
+}
+
+/// Whether a name fits into AMQP, with room for what is put into it.
+fn fits(table: &Table<'_>, key: &str, text: &Placed<String>, room: usize) -> bool {
+    let length = text.value.len() + room;
+    let right = !text.value.is_empty() && length <= AMQP_NAME_BYTES_MAX;
+    if !right {
+        let text_of = format!("`{key}` has {length} bytes; AMQP takes 1 to {AMQP_NAME_BYTES_MAX}");
+        table.mistake(&text.place, text_of);
+    }
+    right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RIGHT: &str = r#"
+name = "ward"
+version = "1.0.0"
+schema = 1
+consumer = "crm"
+owner = "operations"
+purpose = "TREAT"
+realm = "care"
+tier = "identified"
+events = ["patient.admitted"]
+[consent]
+require = "none"
+basis = "treatment"
+[fields]
+"subject" = "keep"
+"visit.class" = "keep"
+[deliver]
+kind = "rabbitmq"
+exchange = "tidegate.care"
+"#;
+
+    fn check(text: &str) -> (Option<Contract>, Vec<String>) {
+        let problems = Problems::default();
+        let contract = Document::from_text("r.toml", Path::new("."), text).read(&problems, read);
+        (contract, problems.mistakes().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_right_contract_loads() {
+        let (contract, mistakes) = check(RIGHT);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let contract = contract.unwrap();
+        assert_eq!(contract.recipe.lines.len(), 1);
+        let deliver = Destination::RabbitMq {
+            exchange: "tidegate.care".to_owned(),
+            routing_key: "{type}".to_owned(),
+        };
+        assert_eq!(contract.deliver, deliver);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_at_its_place() {
+        let wrong = RIGHT
+            .replace("1.0.0", "one")
+            .replace("schema = 1", "schema = 2")
+            .replace("TREAT", "TREATS")
+            .replace("patient.admitted", "patient.admited")
+            .replace("basis = \"treatment\"", "")
+            .replace("visit.class", "visit.clas")
+            .replace("owner", "ownr");
+        let (contract, mistakes) = check(&wrong);
+        assert!(contract.is_none());
+        for part in [
+            "r.toml:3:11: `version`",
+            "r.toml:4:10: `schema` is out of bounds; from 1 to 1",
+            "`owner` is missing",
+            "r.toml:6:1: `ownr` is not known; did you mean `owner`?",
+            "r.toml:7:11: `purpose`",
+            "did you mean `patient.admitted`?",
+            "wants `basis`",
+            "did you mean `class`?",
+        ] {
+            assert!(mistakes.iter().any(|line| line.contains(part)), "{part}: {mistakes:#?}");
+        }
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn a_contract_that_asks_for_a_consent_that_is_not_kept_does_not_load() {
+        for require in ["opt-in", "opt-out", "maybe"] {
+            let (contract, mistakes) = check(&RIGHT.replace("\"none\"", &format!("\"{require}\"")));
+            assert!(contract.is_none());
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_does_not_load() {
+        for (from, to) in [
+            ("tier = \"identified\"", "tier = \"limited\""),
+            ("tier = \"identified\"", "tier = \"deidentified\""),
+            ("schema = 1", "schema = 1\nexpires = 2027-06-30"),
+            ("\"visit.class\" = \"keep\"", "\"visit.admittedAt\" = { transform = \"week\" }"),
+            ("purpose = \"TREAT\"", "purpose = \"HMARKT\""),
+        ] {
+            let (_, mistakes) = check(&RIGHT.replace(from, to));
+            assert!(!mistakes.is_empty(), "{to}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A route's contract with one consumer for one purpose.
+//!
+//! Promises: a contract is checked whole before a single event flows; what this version does
+//! not know it refuses to load.
+//! Knows nothing of: brokers and files; where a route delivers to is only named here.
+
+pub mod check;
+pub mod select;
+
+use std::path::PathBuf;
+
+use crate::consent::Requirement;
+use crate::document::{Place, Placed};
+use crate::event::EventType;
+use crate::privacy::Recipe;
+
+pub use check::load;
+pub use select::wants;
+
+/// A contract, compiled.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    /// Its name, which is the route's.
+    pub name: String,
+    /// Its version, `1.0.0`.
+    pub version: String,
+    /// Who receives.
+    pub consumer: String,
+    /// Who answers for it inside.
+    pub owner: String,
+    /// Purpose of use (HL7 v3 PurposeOfUse).
+    pub purpose: String,
+    /// The realm whose tokens it gets.
+    pub realm: Placed<String>,
+    /// Which events.
+    pub events: Vec<EventType>,
+    /// Which consent they need.
+    pub requirement: Requirement,
+    /// Which fields, in which form.
+    pub recipe: Recipe,
+    /// Where to.
+    pub deliver: Destination,
+    /// Where `deliver` stands.
+    pub deliver_place: Place,
+    /// The file it stands in, as the user named it.
+    pub file: String,
+}
+
+/// Where a route delivers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// An exchange of RabbitMQ.
+    RabbitMq {
+        /// The exchange.
+        exchange: String,
+        /// The routing key; `{type}` stands for the event type.
+        routing_key: String,
+    },
+    /// A file of lines.
+    File {
+        /// The file; relative to state_dir.
+        path: PathBuf,
+        /// At how many bytes a new file is begun.
+        rotate: u64,
+    },
+}
+
+impl Destination {
+    /// The word in a contract and in metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RabbitMq { .. } => "rabbitmq",
+            Self::File { .. } => "file",
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! From the journal to the consumers: one loop for each route.
+//!
+//! Promises: what a contract selects is delivered, in order per subject, and counted as
+//! delivered only when the sink has confirmed it; a route that cannot deliver waits and tries
+//! again, and stops no other route and no feed (PROMISE-12).
+//! Knows nothing of: wire formats of messages.
+//!
+//! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
+//! (an event to a release), [`sink`] (where it goes: [`rabbitmq`], [`file`]), [`backoff`],
+//! [`route`] (the loop).
+
+pub mod queue;
+pub mod decide;
+pub mod backoff;
+pub mod sink;
+pub mod rabbitmq;
+pub mod file;
+pub mod route;
+
+pub use rabbitmq::BrokerConfig;
+pub use route::{Route, RouteConfig};
+pub use sink::Sink;

@@ -1,0 +1,294 @@
+//! Which event of a route may go next, and how far the route has come.
+//!
+//! Promises: events of one subject go one after the other, in journal order, each when the one
+//! before is confirmed (PROMISE-4); the position is behind every event that is not done; the
+//! number of events in memory is bounded.
+//! Knows nothing of: decisions and sinks.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::event::{Event, Subject};
+use crate::store::Position;
+
+/// Most events that a route holds in memory. More would only be read earlier than needed.
+pub const EVENTS_MAX: usize = 1_024;
+
+/// An event that is to go.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The journal entry it is of.
+    pub number: u64,
+    /// The event.
+    pub event: Event,
+    /// Its place among the events that the route selects.
+    pub sequence: u64,
+    /// The name of its message.
+    pub correlation_id: String,
+    /// The feed it came in by.
+    pub feed: std::sync::Arc<str>,
+    /// When it came in, in milliseconds since 1970.
+    pub received_at: i64,
+    /// How often it was handed to the sink before.
+    pub attempts: u32,
+    /// When it was handed to the sink; zero before.
+    pub sent_at: Duration,
+}
+
+/// The events of one route that are not done.
+#[derive(Debug)]
+pub struct Queue {
+    subjects: HashMap<Subject, Lane>,
+    /// Subjects whose first event may go.
+    ready: VecDeque<Subject>,
+    /// Entries with events that are not done.
+    open: BTreeMap<u64, Open>,
+    /// The last entry that was read, and the events selected up to there.
+    read: Position,
+    length: usize,
+}
+
+/// The events of one subject, in order. Of those, one at most is on its way, and it is not in
+/// the list then.
+#[derive(Debug, Default)]
+struct Lane {
+    items: VecDeque<Item>,
+    on_the_way: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Events of the entry that are not done.
+    left: usize,
+    /// Events selected before the entry.
+    sequence_before: u64,
+    received_at: i64,
+}
+
+impl Queue {
+    /// An empty queue, behind a position.
+    #[must_use]
+    pub fn new(position: Position) -> Self {
+        Self {
+            subjects: HashMap::new(),
+            ready: VecDeque::new(),
+            open: BTreeMap::new(),
+            read: position,
+            length: 0,
+        }
+    }
+
+    /// The number of the last entry that was read.
+    #[must_use]
+    pub const fn read_number(&self) -> u64 {
+        self.read.number
+    }
+
+    /// Whether more may be read.
+    #[must_use]
+    pub const fn has_room(&self) -> bool {
+        self.length < EVENTS_MAX
+    }
+
+    /// How many events are not done.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether every event that was read is done.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Takes the selected events of the next entry; `make` gives each its sequence.
+    pub fn take(
+        &mut self,
+        number: u64,
+        received_at: i64,
+        events: Vec<Event>,
+        mut make: impl FnMut(Event, u64) -> Item,
+    ) {
+        let sequence_before = self.read.sequence;
+        let left = events.len();
+        for event in events {
+            self.read.sequence += 1;
+            let item = make(event, self.read.sequence);
+            let subject = item.event.subject.clone();
+            let lane = self.subjects.entry(subject.clone()).or_default();
+            if lane.items.is_empty() && !lane.on_the_way {
+                self.ready.push_back(subject);
+            }
+            lane.items.push_back(item);
+            self.length += 1;
+        }
+        if left > 0 {
+            self.open.insert(number, Open { left, sequence_before, received_at });
+        }
+        self.read.number = number;
+    }
+
+    /// The next event that may go; it is on its way then.
+    pub fn next(&mut self) -> Option<Item> {
+        let subject = self.ready.pop_front()?;
+        let lane = self.subjects.get_mut(&subject)?;
+        lane.on_the_way = true;
+        lane.items.pop_front()
+    }
+
+    /// An event is done: delivered, or decided not to leave.
+    pub fn done(&mut self, item: &Item) {
+        self.length = self.length.saturating_sub(1);
+        if let Some(open) = self.open.get_mut(&item.number) {
+            open.left = open.left.saturating_sub(1);
+            if open.left == 0 {
+                self.open.remove(&item.number);
+            }
+        }
+        let subject = &item.event.subject;
+        if let Some(lane) = self.subjects.get_mut(subject) {
+            lane.on_the_way = false;
+            if lane.items.is_empty() {
+                self.subjects.remove(subject);
+            } else {
+                self.ready.push_back(subject.clone());
+            }
+        }
+    }
+
+    /// An event did not get through; it goes again before any later one of its subject.
+    pub fn again(&mut self, item: Item) {
+        let subject = item.event.subject.clone();
+        let lane = self.subjects.entry(subject.clone()).or_default();
+        lane.on_the_way = false;
+        lane.items.push_front(item);
+        self.ready.push_front(subject);
+    }
+
+    /// How far the route has come: every event up to and including this entry is done.
+    // PROMISE-1: a cursor never passes an event that is not done.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self.open.first_key_value() {
+            None => self.read,
+            Some((number, open)) => {
+                Position { number: number.saturating_sub(1), sequence: open.sequence_before }
+            }
+        }
+    }
+
+    /// When the oldest event that is not done came in, in milliseconds since 1970.
+    #[must_use]
+    pub fn oldest(&self) -> Option<i64> {
+        self.open.first_key_value().map(|(_, open)| open.received_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{EventId, EventType, Tree};
+    use crate::phi::Phi;
+
+    fn event(subject: u8, id: usize) -> Event {
+        Event {
+            id: EventId(id.to_string()),
+            kind: EventType::PatientAdmitted,
+            subject: Subject { authority: "A".to_owned(), value: Phi::new(subject.to_string()) },
+            data: Arc::new(Tree::new()),
+        }
+    }
+
+    fn item(number: u64) -> impl FnMut(Event, u64) -> Item {
+        move |event, sequence| Item {
+            number,
+            event,
+            sequence,
+            correlation_id: String::new(),
+            feed: "f".into(),
+            received_at: 0,
+            attempts: 0,
+            sent_at: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_subject_waits_for_its_own_event_and_for_no_other() {
+        let mut queue = Queue::new(Position::default());
+        queue.take(1, 0, vec![event(1, 1)], item(1));
+        queue.take(2, 0, vec![event(1, 2)], item(2));
+        queue.take(3, 0, vec![event(2, 3)], item(3));
+        let first = queue.next().unwrap();
+        let third = queue.next().unwrap();
+        assert_eq!((first.number, third.number), (1, 3));
+        assert!(queue.next().is_none());
+        queue.done(&third);
+        assert!(queue.next().is_none());
+        assert_eq!(queue.position(), Position { number: 0, sequence: 0 });
+        queue.again(first);
+        let first = queue.next().unwrap();
+        assert_eq!(first.number, 1);
+        queue.done(&first);
+        assert_eq!(queue.position(), Position { number: 1, sequence: 1 });
+        let second = queue.next().unwrap();
+        queue.done(&second);
+        assert_eq!(queue.position(), Position { number: 3, sequence: 3 });
+        assert!(queue.is_empty());
+    }
+
+    proptest! {
+        /// PROMISE-4, and the cursor of PROMISE-1, against what a list of everything says.
+        #[test]
+        fn whatever_fails_in_between_order_and_position_hold(
+            entries in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..4), 1..30),
+            choices in proptest::collection::vec(any::<(bool, usize)>(), 0..400),
+        ) {
+            let mut queue = Queue::new(Position { number: 10, sequence: 100 });
+            let mut all = Vec::new();
+            for (index, subjects) in entries.iter().enumerate() {
+                let number = 11 + index as u64;
+                let events: Vec<_> = subjects.iter().map(|subject| {
+                    all.push((number, *subject, all.len()));
+                    event(*subject, all.len() - 1)
+                }).collect();
+                queue.take(number, 0, events, item(number));
+            }
+            let mut on_the_way: Vec<Item> = Vec::new();
+            let mut delivered: Vec<usize> = Vec::new();
+            let mut steps = choices.into_iter();
+            loop {
+                while let Some(next) = queue.next() {
+                    prop_assert!(!on_the_way.iter().any(|other| other.event.subject == next.event.subject));
+                    on_the_way.push(next);
+                }
+                if on_the_way.is_empty() {
+                    break;
+                }
+                let (fails, which) = steps.next().unwrap_or((false, 0));
+                let chosen = on_the_way.remove(which % on_the_way.len());
+                if fails {
+                    queue.again(chosen);
+                } else {
+                    delivered.push(chosen.event.id.0.parse().unwrap());
+                    queue.done(&chosen);
+                }
+                let undone = all.iter().find(|(_, _, id)| !delivered.contains(id));
+                let position = queue.position();
+                let last = 10 + entries.len() as u64;
+                prop_assert_eq!(position.number, undone.map_or(last, |(number, _, _)| number - 1));
+                let before = all.iter().filter(|(number, _, _)| *number <= position.number).count();
+                prop_assert_eq!(position.sequence, 100 + before as u64);
+            }
+            prop_assert_eq!(delivered.len(), all.len());
+            for subject in 0..4 {
+                let of_subject: Vec<_> = delivered.iter().filter(|id| all[**id].1 == subject).collect();
+                prop_assert!(of_subject.is_sorted());
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The loop of one route: journal, decide, fence, sink, cursor.
+//!
+//! Promises: a route that cannot deliver tries again within bounds and holds up nobody
+//! (PROMISE-12); the cursor moves behind the confirms, in batches; what is not confirmed is
+//! sent again with its first ID.
+//! Knows nothing of: feeds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::backoff::Backoff;
+use super::decide::decide;
+use super::queue::{Item, Queue};
+use super::sink::{Settled, Sink, SinkError, Ticket};
+use crate::clock;
+use crate::contract::{Contract, wants};
+use crate::fence::Fence;
+use crate::metrics::{Pulse, RouteMetrics};
+use crate::privacy::{RealmKeys, Release};
+use crate::store::{Journal, Position, StoreError};
+
+/// Entries read at once.
+const READ_ENTRIES: usize = 256;
+/// How long a moved cursor may wait to be noted. After a crash so much is sent again.
+const CURSOR_DELAY: Duration = Duration::from_millis(200);
+/// How often an idle loop goes round, for the watchdog and the metrics.
+const TURN: Duration = Duration::from_secs(1);
+/// How long a stopping route waits for confirms.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a route is made of.
+#[derive(Debug)]
+pub struct RouteConfig {
+    /// Its contract.
+    pub contract: Arc<Contract>,
+    /// The keys of its realm.
+    pub keys: RealmKeys,
+    /// `[node] name`.
+    pub node: String,
+    /// `[node] jurisdiction`.
+    pub jurisdiction: Option<String>,
+    /// Payloads that may be unconfirmed.
+    pub window: usize,
+    /// Where events come from.
+    pub journal: Arc<Journal>,
+    /// Who else is on the way.
+    pub fence: Arc<Fence>,
+    /// What is counted.
+    pub metrics: RouteMetrics,
+    /// Becomes true when the daemon stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    config: RouteConfig,
+    name: Arc<str>,
+    sink: Sink,
+    queue: Queue,
+    flights: HashMap<Ticket, Item>,
+    next_ticket: Ticket,
+    state: State,
+    backoff: Backoff,
+    pulse: Pulse,
+    noted: Position,
+    noted_at: Instant,
+    last_error: String,
+}
+
+/// Whether the route can deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The sink is open.
+    Up,
+    /// The sink is to be opened, then.
+    Down(Instant),
+    /// The sink is open and has refused something; nothing new goes before then.
+    Paused(Instant),
+}
+
+/// Why a route's loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The journal cannot be read or noted in.
+    #[error("route {route}: {source}")]
+    Store {
+        /// The route.
+        route: Arc<str>,
+        /// What is wrong.
+        source: StoreError,
+    },
+}
+
+impl Route {
+    /// A route that begins where its cursor is.
+    #[must_use]
+    pub fn new(config: RouteConfig, sink: Sink) -> Self {
+        let name: Arc<str> = config.contract.name.as_str().into();
+        let position = config.journal.cursor(&name);
+        let now = Instant::now();
+        Self {
+            name,
+            sink,
+            queue: Queue::new(position),
+            flights: HashMap::new(),
+            next_ticket: 0,
+            state: State::Down(now),
+            backoff: Backoff::new(),
+            pulse: Pulse::new(),
+            noted: position,
+            noted_at: now,
+            last_error: String::new(),
+            config,
+        }
+    }
+
+    /// The loop's heartbeat.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Delivers until the daemon stops; what is on its way then is waited for.
+    ///
+    /// # Errors
+    /// The journal failed, and with it the daemon.
+    pub async fn run(mut self) -> Result<(), RouteError> {
+        let mut stopping = self.config.stopping.clone();
+        let mut head = self.config.journal.head();
+        let mut drain_until = None;
+        loop {
+            self.pulse.beat();
+            if *stopping.borrow_and_update() && drain_until.is_none() {
+                drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
+            }
+            if let Some(until) = drain_until
+                && (self.flights.is_empty() || Instant::now() >= until)
+            {
+                break;
+            }
+            if drain_until.is_none() {
+                let newest = *head.borrow_and_update();
+                self.read(newest).await?;
+                self.open_when_due().await;
+                self.start();
+            }
+            self.note(false).await?;
+            let newest = *head.borrow();
+            self.measure(newest);
+            let wake = self.wake_at();
+            tokio::select! {
+                settled = self.sink.settle(), if !self.flights.is_empty() => self.settled(settled).await,
+                changed = head.changed(), if self.queue.has_room() && drain_until.is_none() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                changed = stopping.changed(), if drain_until.is_none() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        self.sink.close().await;
+        self.note(true).await
+    }
+
+    /// Reads entries up to the head, as far as there is room.
+    async fn read(&mut self, head: u64) -> Result<(), RouteError> {
+        while self.queue.read_number() < head && self.queue.has_room() {
+            let journal = Arc::clone(&self.config.journal);
+            let after = self.queue.read_number();
+            let entries = tokio::task::block_in_place(|| journal.read_after(after, READ_ENTRIES));
+            let entries = entries.map_err(|source| self.failed(source))?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in &entries {
+                let contract = &self.config.contract;
+                let (wanted, unwanted): (Vec<_>, Vec<_>) =
+                    entry.events().partition(|event| wants(contract, event));
+                self.config.metrics.events.add("unselected", unwanted.len() as u64);
+                let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
+                self.queue.take(entry.number, entry.received_at, wanted, |event, sequence| Item {
+                    number: entry.number,
+                    event,
+                    sequence,
+                    correlation_id: name.clone(),
+                    feed: Arc::clone(&entry.feed),
+                    received_at: entry.received_at,
+                    attempts: 0,
+                    sent_at: Duration::ZERO,
+                });
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Opens the sink, where it is time to.
+    async fn open_when_due(&mut self) {
+        match self.state {
+            State::Down(at) if Instant::now() >= at => {
+                match self.sink.open(self.queue.position()).await {
+                    Ok(()) => {
+                        self.state = State::Up;
+                        self.last_error.clear();
+                        self.config.metrics.up.set(1.0);
+                        tracing::info!(route = %self.name, kind = self.config.contract.deliver.kind(), "route is up");
+                    }
+                    Err(error) => self.down(&error).await,
+                }
+            }
+            State::Paused(at) if Instant::now() >= at => self.state = State::Up,
+            State::Up | State::Down(_) | State::Paused(_) => {}
+        }
+    }
+
+    /// Hands events over, as many as the window allows.
+    fn start(&mut self) {
+        while self.state == State::Up && self.flights.len() < self.config.window {
+            let Some(mut item) = self.queue.next() else { return };
+            let contract = Arc::clone(&self.config.contract);
+            let jurisdiction = self.config.jurisdiction.as_deref();
+            let decided =
+                decide(&contract, &item, &self.config.keys, &self.config.node, jurisdiction);
+            let release = match decided {
+                Ok(release) => release,
+                Err(error) => {
+                    tracing::error!(route = %self.name, event = %item.event.id, %error, "route is paused");
+                    self.queue.again(item);
+                    self.pause();
+                    return;
+                }
+            };
+            if item.attempts > 0 {
+                self.config.metrics.redeliveries.increment(1);
+            } else {
+                self.count(&release);
+            }
+            match self.config.fence.enter(&self.name, release) {
+                Ok(entered) => {
+                    item.attempts += 1;
+                    item.sent_at = clock::monotonic();
+                    self.next_ticket += 1;
+                    self.sink.send(entered, self.next_ticket);
+                    self.flights.insert(self.next_ticket, item);
+                }
+                Err(_) => {
+                    // The queue lets one event of a subject go at a time, so this is a bug; the
+                    // event waits, since to send it would break the order.
+                    tracing::error!(route = %self.name, event = %item.event.id, "its subject is on its way already");
+                    self.queue.again(item);
+                    self.pause();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn count(&self, release: &Release) {
+        let counts = release.counts();
+        let fields = &self.config.metrics.fields;
+        fields.add("kept", counts.kept);
+        fields.add("tokenized", counts.tokenized);
+        fields.add("removed", counts.removed);
+    }
+
+    /// Something became of what was handed over.
+    async fn settled(&mut self, settled: Result<Vec<(Ticket, Settled)>, SinkError>) {
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(error) => return self.down(&error).await,
+        };
+        let mut refused = None;
+        for (ticket, settled) in settled {
+            let Some(item) = self.flights.remove(&ticket) else { continue };
+            let metrics = &self.config.metrics;
+            match settled {
+                Settled::Delivered | Settled::Already => {
+                    metrics.attempts.count("ack");
+                    metrics.events.count("released");
+                    metrics.confirm.record(clock::seconds_since(item.sent_at));
+                    metrics.end_to_end.record(seconds_between(item.received_at, clock::now_ms()));
+                    self.queue.done(&item);
+                    self.backoff.reset();
+                }
+                Settled::Nacked | Settled::Returned | Settled::Lost => {
+                    let (word, why) = match settled {
+                        Settled::Nacked => {
+                            ("nack", "RabbitMQ nacked a message: its queue is full or refuses")
+                        }
+                        Settled::Returned => {
+                            ("returned", "RabbitMQ returned a message: no queue is bound for it")
+                        }
+                        Settled::Delivered | Settled::Already | Settled::Lost => {
+                            ("closed", "no confirm")
+                        }
+                    };
+                    metrics.attempts.count(word);
+                    self.queue.again(item);
+                    refused = Some(why);
+                }
+            }
+        }
+        if let Some(why) = refused {
+            if self.last_error != why {
+                tracing::warn!(route = %self.name, why, "route is paused, and tries again");
+                why.clone_into(&mut self.last_error);
+            }
+            self.config.metrics.up.set(0.0);
+            self.pause();
+        } else if self.flights.is_empty() && self.state == State::Up && !self.last_error.is_empty()
+        {
+            tracing::info!(route = %self.name, "route is up");
+            self.last_error.clear();
+            self.config.metrics.up.set(1.0);
+        }
+    }
+
+    fn pause(&mut self) {
+        self.state = State::Paused(Instant::now() + self.backoff.next());
+    }
+
+    /// The sink failed: what it had goes again, in order, once it is open.
+    async fn down(&mut self, error: &SinkError) {
+        let text = error.to_string();
+        let timed_out = text.starts_with("no confirm");
+        let mut flights: Vec<Item> = self.flights.drain().map(|(_, item)| item).collect();
+        let word = if timed_out { "timeout" } else { "closed" };
+        self.config.metrics.attempts.add(word, flights.len() as u64);
+        // Each goes back to the front of its subject's lane; the oldest is to go first.
+        flights.sort_by_key(|item| std::cmp::Reverse(item.sequence));
+        for item in flights {
+            self.queue.again(item);
+        }
+        self.sink.close().await;
+        self.config.metrics.up.set(0.0);
+        let delay = self.backoff.next();
+        if self.last_error != text {
+            tracing::warn!(route = %self.name, error = text, "route is down, and tries again");
+            self.last_error = text;
+        }
+        self.state = State::Down(Instant::now() + delay);
+    }
+
+    /// Notes how far the route has come, when enough has come together.
+    async fn note(&mut self, at_once: bool) -> Result<(), RouteError> {
+        let position = self.queue.position();
+        let due = at_once || self.noted_at.elapsed() >= CURSOR_DELAY;
+        if position != self.noted && due {
+            let moved = self.config.journal.move_cursor(&self.name, position).await;
+            moved.map_err(|source| self.failed(source))?;
+            self.noted = position;
+            self.noted_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn wake_at(&self) -> Instant {
+        let turn = Instant::now() + TURN;
+        let due = match self.state {
+            State::Up => turn,
+            State::Down(at) | State::Paused(at) => at,
+        };
+        let note =
+            if self.queue.position() == self.noted { turn } else { self.noted_at + CURSOR_DELAY };
+        turn.min(due).min(note)
+    }
+
+    fn measure(&self, head: u64) {
+        let metrics = &self.config.metrics;
+        let position = self.queue.position();
+        metrics.lag.set(as_f64(head.saturating_sub(position.number)));
+        let oldest = self.queue.oldest().map_or(0, i64::cast_unsigned);
+        metrics.oldest.set(as_f64(oldest) / 1000.0);
+        metrics.inflight.set(as_f64(self.flights.len() as u64));
+    }
+
+    fn failed(&self, source: StoreError) -> RouteError {
+        RouteError::Store { route: Arc::clone(&self.name), source }
+    }
+}
+
+fn seconds_between(from_ms: i64, to_ms: i64) -> f64 {
+    as_f64(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0)) / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts and times of metrics")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,467 @@
+//! One connection: frames in, answers out, in order.
+//!
+//! Promises: a message is answered after its commit (PROMISE-1) and in its turn (PROMISE-4); a
+//! frame must end within its time from its first byte, an answer must be taken within its time,
+//! and a connection may be silent for days; what all connections hold is bounded together.
+//! Knows nothing of: how many connections there are.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::codec::Decoder;
+
+use super::acknowledge::{ControlIds, acknowledge};
+use super::frame::{Frames, Incoming};
+use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
+use crate::admit::{Novelty, entry::Admission};
+use crate::clock;
+use crate::metrics::FeedMetrics;
+use crate::parse::hl7::Head;
+use crate::store::{Admitted, Busy, Journal};
+use crate::verdict::{OnBusy, Outcome, Severity, verdict};
+
+/// How long a sender may take to read an answer. One that does not read is gone or stuck.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the CR behind FS is waited for. A sender that never sends it gets its answer that
+/// much later; one whose CR comes in the next packet is read right.
+const END_GRACE: Duration = Duration::from_millis(50);
+/// Bytes read at once.
+const READ_BYTES: usize = 16 << 10;
+/// Bytes that one permit of the intake budget stands for.
+pub const BUDGET_UNIT: usize = 1 << 10;
+/// A frame above this is read off the runtime's threads, since it takes milliseconds.
+const BLOCKING_BYTES: usize = 256 << 10;
+
+/// What the sessions of one feed share.
+#[derive(Debug)]
+pub struct FeedContext {
+    /// How its messages are read.
+    pub rules: Rules,
+    /// Longest frame, in bytes.
+    pub frame_bytes_max: usize,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// Frames of one connection that may be under way.
+    pub pipeline_max: usize,
+    /// What happens when the store cannot take a message.
+    pub on_busy: OnBusy,
+    /// Where messages go.
+    pub journal: Arc<Journal>,
+    /// What is counted.
+    pub metrics: FeedMetrics,
+    /// Names of acknowledgements.
+    pub control_ids: ControlIds,
+    /// Bytes of all feeds in memory, in units of [`BUDGET_UNIT`].
+    pub budget: Arc<Semaphore>,
+    /// Becomes true when the daemon stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// An answer that is owed.
+struct Owed {
+    state: OwedState,
+    /// The frame, for its acknowledgement.
+    frame: Bytes,
+    received: Duration,
+    /// Its share of the intake budget, given back when it is answered.
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+enum OwedState {
+    /// The outcome is known.
+    Known(Outcome),
+    /// The journal will say.
+    Waiting(Finding, oneshot::Receiver<Result<Admitted, Busy>>),
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The sender closed, or the connection broke.
+    Closed,
+    /// A frame took too long.
+    FrameTimeout,
+    /// An answer was not taken.
+    WriteTimeout,
+    /// The store cannot take messages.
+    Busy,
+    /// A frame without end.
+    Endless,
+    /// The daemon stops.
+    Stopping,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext>) {
+    context.metrics.connections.increment(1.0);
+    let mut session = Session {
+        frames: Frames::new(context.frame_bytes_max),
+        buffer: BytesMut::new(),
+        owed: VecDeque::new(),
+        begun: None,
+        held: None,
+        eof: false,
+        stream,
+        context: Arc::clone(&context),
+    };
+    let end = session.run().await;
+    let feed = &context.rules.feed;
+    match end {
+        End::Closed | End::Stopping => tracing::debug!(%feed, %peer, ?end, "connection closed"),
+        End::FrameTimeout => {
+            context.metrics.rejected.count("frame-timeout");
+            tracing::warn!(%feed, %peer, "connection closed: a frame took too long");
+        }
+        End::WriteTimeout => {
+            context.metrics.rejected.count("write-timeout");
+            tracing::warn!(%feed, %peer, "connection closed: an answer was not taken");
+        }
+        End::Busy => {
+            context.metrics.rejected.count("busy");
+            tracing::debug!(%feed, %peer, "connection closed: nothing can be taken now");
+        }
+        End::Endless => {
+            context.metrics.frame_errors.count("oversize");
+            tracing::warn!(%feed, %peer, "connection closed: a frame without end");
+        }
+    }
+    context.metrics.connections.decrement(1.0);
+}
+
+struct Session {
+    frames: Frames,
+    buffer: BytesMut,
+    owed: VecDeque<Owed>,
+    /// When the frame that is being read began.
+    begun: Option<Instant>,
+    /// Budget for what is in the buffer.
+    held: Option<OwnedSemaphorePermit>,
+    eof: bool,
+    stream: TcpStream,
+    context: Arc<FeedContext>,
+}
+
+impl Session {
+    async fn run(&mut self) -> End {
+        let mut stopping = self.context.stopping.clone();
+        loop {
+            let reading = !self.eof
+                && self.owed.len() < self.context.pipeline_max
+                && !*stopping.borrow_and_update();
+            if !reading && self.owed.is_empty() {
+                return if self.eof { self.note_eof() } else { End::Stopping };
+            }
+            let deadline = self.deadline();
+            let step = tokio::select! {
+                biased;
+                answer = next_answer(&mut self.owed, self.context.on_busy), if !self.owed.is_empty() => Step::Answer(answer),
+                read = read(&mut self.stream, &mut self.buffer, &mut self.held, &self.context.budget), if reading => {
+                    Step::Read(read)
+                }
+                () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() && reading => {
+                    Step::Deadline
+                }
+                changed = stopping.changed(), if reading => {
+                    if changed.is_err() { return End::Stopping }
+                    continue;
+                }
+            };
+            let end = match step {
+                Step::Answer(outcome) => self.answer(outcome).await,
+                Step::Read(Ok(0)) => self.take_eof().await,
+                Step::Read(Ok(_)) => self.take().await,
+                Step::Read(Err(_)) => Some(End::Closed),
+                Step::Deadline => self.late().await,
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// When something must have happened: the end of a frame, or the CR behind its FS.
+    fn deadline(&self) -> Option<Instant> {
+        let begun = self.begun?;
+        if self.frames.awaits_end(&self.buffer) {
+            return Some(Instant::now() + END_GRACE);
+        }
+        Some(begun + self.context.frame_timeout)
+    }
+
+    async fn late(&mut self) -> Option<End> {
+        match self.frames.end_at_fs(&mut self.buffer) {
+            Some(incoming) => {
+                self.begun = None;
+                self.incoming(incoming).await
+            }
+            None => Some(End::FrameTimeout),
+        }
+    }
+
+    /// Bytes have come: every frame that is whole is taken, up to the pipeline's bound.
+    async fn take(&mut self) -> Option<End> {
+        loop {
+            match self.frames.decode(&mut self.buffer) {
+                Ok(Some(incoming)) => {
+                    if let Some(end) = self.incoming(incoming).await {
+                        return Some(end);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return Some(End::Endless),
+            }
+            while self.owed.len() >= self.context.pipeline_max {
+                let outcome = next_answer(&mut self.owed, self.context.on_busy).await;
+                if let Some(end) = self.answer(outcome).await {
+                    return Some(end);
+                }
+            }
+        }
+        // A slow-loris bound: the time runs from a frame's first byte, not from its last one.
+        self.begun = if self.frames.is_inside() {
+            self.begun.or_else(|| Some(Instant::now()))
+        } else {
+            None
+        };
+        if self.buffer.is_empty() {
+            self.held = None;
+        }
+        None
+    }
+
+    async fn take_eof(&mut self) -> Option<End> {
+        self.eof = true;
+        while let Ok(Some(incoming)) = self.frames.decode_eof(&mut self.buffer) {
+            if let Some(end) = self.incoming(incoming).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    fn note_eof(&self) -> End {
+        if self.frames.is_inside() {
+            // It was never answered, so the sender has it still.
+            self.context.metrics.frame_errors.count("no-end");
+        }
+        End::Closed
+    }
+
+    async fn incoming(&mut self, incoming: Incoming) -> Option<End> {
+        let metrics = &self.context.metrics;
+        self.begun = None;
+        match incoming {
+            Incoming::Junk => metrics.frame_errors.count("no-start"),
+            Incoming::Restarted => metrics.frame_errors.count("restarted"),
+            Incoming::Oversize(head) => {
+                metrics.frame_errors.count("oversize");
+                self.owe(OwedState::Known(Outcome::Oversize), head);
+            }
+            Incoming::Frame(frame) => {
+                metrics.bytes.increment(frame.len() as u64);
+                return self.frame(frame).await;
+            }
+        }
+        None
+    }
+
+    async fn frame(&mut self, frame: Bytes) -> Option<End> {
+        let begun = clock::monotonic();
+        let now_ms = clock::now_ms();
+        let rules = &self.context.rules;
+        let assessed = if frame.len() > BLOCKING_BYTES {
+            tokio::task::block_in_place(|| assess_safely(&frame, rules, now_ms))
+        } else {
+            assess_safely(&frame, rules, now_ms)
+        };
+        let metrics = &self.context.metrics;
+        metrics.assess.record(clock::seconds_since(begun));
+        metrics.received.count(message_type(&assessed.kind));
+        metrics.last_message.set(seconds(now_ms));
+        let state = match assessed.admission {
+            None => OwedState::Known(Outcome::Refused(assessed.finding)),
+            Some(admission) => match self.append(admission).await {
+                Ok(receiver) => OwedState::Waiting(assessed.finding, receiver),
+                Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
+                Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
+            },
+        };
+        let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
+        self.owe(state, frame);
+        // Nothing more is read; what came before is still answered.
+        self.eof |= busy;
+        None
+    }
+
+    async fn append(
+        &self,
+        admission: Admission,
+    ) -> Result<oneshot::Receiver<Result<Admitted, Busy>>, Busy> {
+        self.context.metrics.unmapped.increment(admission.content.unmapped.len() as u64);
+        self.context.journal.append(admission).await
+    }
+
+    fn owe(&mut self, state: OwedState, frame: Bytes) {
+        let units = frame.len().div_ceil(BUDGET_UNIT);
+        let budget = self.held.as_mut().and_then(|held| held.split(units.min(held.num_permits())));
+        self.owed.push_back(Owed { state, frame, received: clock::monotonic(), _budget: budget });
+    }
+
+    /// Writes the answer to the oldest message, and of those behind it that are known by then.
+    async fn answer(&mut self, first: Outcome) -> Option<End> {
+        let mut out = BytesMut::new();
+        let mut answered = Vec::new();
+        let mut next = Some(first);
+        let mut end = None;
+        while let Some(outcome) = next.take() {
+            let Some(owed) = self.owed.pop_front() else { break };
+            let verdict = verdict(&outcome);
+            self.count(&outcome, verdict.reason, verdict.severity);
+            if let Some((code, fault)) = verdict.answer {
+                let head = Head::read(&owed.frame).ok();
+                let control_id = self.context.control_ids.next();
+                out.extend_from_slice(&acknowledge(
+                    head.as_ref(),
+                    code,
+                    fault.as_ref(),
+                    &control_id,
+                    clock::now(),
+                ));
+                answered.push((code, owed.received));
+            }
+            if outcome == Outcome::Busy(OnBusy::Close) {
+                end = Some(End::Busy);
+                break;
+            }
+            next = known_answer(&mut self.owed, self.context.on_busy);
+        }
+        if !out.is_empty() {
+            match timeout(WRITE_TIMEOUT, self.stream.write_all(&out)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Some(End::Closed),
+                Err(_) => return Some(End::WriteTimeout),
+            }
+        }
+        for (code, received) in answered {
+            self.context.metrics.acks.count(code.name());
+            self.context.metrics.ack_duration.record(clock::seconds_since(received));
+        }
+        end
+    }
+
+    fn count(&self, outcome: &Outcome, reason: &'static str, severity: Severity) {
+        let metrics = &self.context.metrics;
+        match outcome {
+            Outcome::Taken(_, novelty) => metrics.dedupe.count(match novelty {
+                Novelty::New => "new",
+                Novelty::Duplicate { .. } => "duplicate",
+                Novelty::Conflict { .. } => "conflict",
+                Novelty::Wrapped { .. } => "wrapped",
+            }),
+            Outcome::Refused(_) | Outcome::Oversize | Outcome::Busy(_) => {}
+        }
+        if !matches!(reason, "new" | "duplicate" | "wrapped") {
+            metrics.errors.count(reason);
+        }
+        if severity == Severity::Notable {
+            tracing::warn!(feed = %self.context.rules.feed, reason, "a message needs a look");
+        }
+    }
+}
+
+enum Step {
+    Answer(Outcome),
+    Read(std::io::Result<usize>),
+    Deadline,
+}
+
+/// The outcome of the oldest message that is owed an answer. Cancelling loses nothing.
+async fn next_answer(owed: &mut VecDeque<Owed>, on_busy: OnBusy) -> Outcome {
+    let Some(first) = owed.front_mut() else { return std::future::pending().await };
+    match &mut first.state {
+        OwedState::Known(outcome) => outcome.clone(),
+        OwedState::Waiting(finding, receiver) => {
+            let answer = Pin::new(receiver).await;
+            outcome_of(finding, answer.unwrap_or(Err(Busy::Stopping)), on_busy)
+        }
+    }
+}
+
+/// The outcome of the oldest message that is owed an answer, where it is known now.
+fn known_answer(owed: &mut VecDeque<Owed>, on_busy: OnBusy) -> Option<Outcome> {
+    match &mut owed.front_mut()?.state {
+        OwedState::Known(outcome) => Some(outcome.clone()),
+        OwedState::Waiting(finding, receiver) => {
+            receiver.try_recv().ok().map(|answer| outcome_of(finding, answer, on_busy))
+        }
+    }
+}
+
+fn outcome_of(finding: &Finding, answer: Result<Admitted, Busy>, on_busy: OnBusy) -> Outcome {
+    match answer {
+        Ok(Admitted { novelty: Some(novelty), .. }) => Outcome::Taken(finding.clone(), novelty),
+        Ok(Admitted { novelty: None, .. }) => Outcome::Refused(finding.clone()),
+        Err(Busy::Disk) => Outcome::Busy(on_busy),
+        Err(Busy::Stopping) => Outcome::Busy(OnBusy::Close),
+    }
+}
+
+/// Reads, once there is budget for what may come.
+async fn read(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    held: &mut Option<OwnedSemaphorePermit>,
+    budget: &Arc<Semaphore>,
+) -> std::io::Result<usize> {
+    // What a connection without budget may hold: a read or two.
+    if buffer.len() > READ_BYTES {
+        let wanted = (buffer.len() + READ_BYTES).div_ceil(BUDGET_UNIT);
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(wanted.saturating_sub(has)).unwrap_or(u32::MAX);
+        if more > 0 {
+            let permit = Arc::clone(budget).acquire_many_owned(more).await;
+            let permit = permit.map_err(|_| std::io::ErrorKind::ConnectionAborted)?;
+            match held {
+                Some(held) => held.merge(permit),
+                None => *held = Some(permit),
+            }
+        }
+    }
+    buffer.reserve(READ_BYTES.min(1024.max(buffer.len())));
+    stream.read_buf(buffer).await
+}
+
+/// A message that makes our code panic is that message's end and not the process's.
+// PROMISE-11
+fn assess_safely(frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    catch_unwind(AssertUnwindSafe(|| assess(frame, rules, now_ms)))
+        .unwrap_or_else(|_| unreadable(frame, rules, now_ms))
+}
+
+/// The closed set of message types that is counted by.
+fn message_type(kind: &str) -> &'static str {
+    match kind.split('^').next() {
+        Some("ADT") => "adt",
+        Some("ORU") => "oru",
+        Some("MDM") => "consent",
+        _ => "other",
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}

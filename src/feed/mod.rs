@@ -1,0 +1,7 @@
+//! Where messages come from.
+//!
+//! Promises: a positive answer goes out after the commit and not before; one bad message costs
+//! itself and nothing else.
+//! Knows nothing of: routes and consumers.
+
+pub mod mllp;

@@ -1,0 +1,530 @@
+//! What is counted, and under which names.
+//!
+//! Promises: every series is there from the start, at 0; labels come from the configuration
+//! and from closed sets, never from a message, so that no sender can make series; docs/metrics.md
+//! is held equal to [`TABLE`] by a test.
+//! Knows nothing of: who scrapes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::clock;
+
+/// A metric: kind, name, labels, what it means.
+pub type Row = (Kind, &'static str, &'static [&'static str], &'static str);
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of seconds.
+    Seconds,
+    /// A distribution of counts.
+    Counts,
+}
+
+/// Every metric that is exported.
+pub const TABLE: [Row; 34] = [
+    (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
+    (
+        Kind::Counter,
+        "tidegate_feed_messages_received_total",
+        &["feed", "protocol", "type"],
+        "Messages that came in, by adt, oru, consent, other.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_errors_total",
+        &["feed", "stage", "error_type"],
+        "Messages that came to something else than events.",
+    ),
+    (Kind::Counter, "tidegate_feed_acks_total", &["feed", "code"], "Acknowledgements written."),
+    (
+        Kind::Seconds,
+        "tidegate_feed_ack_duration_seconds",
+        &["feed"],
+        "From the last byte of a frame to its acknowledgement being written.",
+    ),
+    (Kind::Counter, "tidegate_feed_bytes_received_total", &["feed"], "Bytes of frames."),
+    (Kind::Gauge, "tidegate_feed_connections", &["feed"], "Open connections."),
+    (
+        Kind::Counter,
+        "tidegate_feed_connections_rejected_total",
+        &["feed", "reason"],
+        "Connections refused or cut, by limit, frame-timeout, write-timeout, busy.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_last_message_timestamp_seconds",
+        &["feed"],
+        "When the last message came in, since 1970; 0: none since start.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_frame_errors_total",
+        &["feed", "reason"],
+        "Broken frames, by oversize, no-start, restarted, no-end.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_journal_fsync_duration_seconds",
+        &[],
+        "COMMIT of a transaction, fsync included.",
+    ),
+    (
+        Kind::Counts,
+        "tidegate_journal_group_commit_messages",
+        &[],
+        "Messages that rode in one transaction.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_pipeline_stage_duration_seconds",
+        &["stage"],
+        "CPU time of a stage per message: assess is parse, map and compare.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_end_to_end_duration_seconds",
+        &["route"],
+        "From the message coming in to its event being confirmed.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_events_total",
+        &["route", "outcome"],
+        "Events by what the route did: released, unselected.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_dedupe_checks_total",
+        &["feed", "result"],
+        "Messages by new, duplicate, conflict, wrapped.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_deid_fields_total",
+        &["route", "action"],
+        "Fields of released events by kept, tokenized, removed.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_deid_unmapped_fields_total",
+        &["feed"],
+        "Fields of messages that no rule took.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_route_lag_events",
+        &["route"],
+        "Journal entries that the route has not finished.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_route_oldest_timestamp_seconds",
+        &["route"],
+        "When the oldest of them came in, since 1970; 0: none.",
+    ),
+    (Kind::Gauge, "tidegate_route_up", &["route"], "1 while the route can deliver."),
+    (
+        Kind::Counter,
+        "tidegate_publish_attempts_total",
+        &["route", "result"],
+        "Publishes by ack, nack, returned, timeout, closed.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_confirm_duration_seconds",
+        &["route"],
+        "From handing a payload to the sink to its confirm.",
+    ),
+    (Kind::Gauge, "tidegate_publish_inflight", &["route"], "Payloads that are not confirmed yet."),
+    (
+        Kind::Counter,
+        "tidegate_redeliveries_total",
+        &["route"],
+        "Payloads sent again, with their first ID.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_broker_up",
+        &["route"],
+        "1 while the route's connection to RabbitMQ is open.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_broker_blocked",
+        &["route"],
+        "1 while RabbitMQ has blocked the route's connection.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_broker_reconnects_total",
+        &["route"],
+        "Connections opened after the first.",
+    ),
+    (Kind::Gauge, "tidegate_exceptions_open", &["category", "feed"], "Exceptions that are open."),
+    (
+        Kind::Gauge,
+        "tidegate_exceptions_oldest_timestamp_seconds",
+        &["category", "feed"],
+        "When the oldest of them was opened, since 1970; 0: none.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_exceptions_opened_total",
+        &["category", "feed"],
+        "Exceptions opened.",
+    ),
+    (Kind::Gauge, "tidegate_store_size_bytes", &["store"], "Size of a store with its log."),
+    (
+        Kind::Gauge,
+        "tidegate_store_free_bytes",
+        &["store"],
+        "Free bytes of the disk that a store is on.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_log_events_dropped_total",
+        &[],
+        "Log lines dropped because nobody reads them fast enough.",
+    ),
+];
+
+/// From 50 µs, half an fsync of a good disk, to 60 s, twice the longest timeout.
+const SECONDS_BUCKETS: [f64; 19] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Installs the recorder. Histograms have buckets: without, quantiles would be computed here
+/// and could not be added up over instances.
+///
+/// # Errors
+/// A recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for (kind, name, _, _) in TABLE {
+        let buckets: &[f64] = match kind {
+            Kind::Seconds => &SECONDS_BUCKETS,
+            Kind::Counts => &COUNT_BUCKETS,
+            Kind::Counter | Kind::Gauge => continue,
+        };
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    describe();
+    metrics::gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    for (kind, name, _, text) in TABLE {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(name, text),
+            Kind::Gauge => metrics::describe_gauge!(name, text),
+            Kind::Seconds => metrics::describe_histogram!(name, Unit::Seconds, text),
+            Kind::Counts => metrics::describe_histogram!(name, text),
+        }
+    }
+}
+
+fn zero(counter: Counter) -> Counter {
+    counter.increment(0);
+    counter
+}
+
+fn low(gauge: Gauge) -> Gauge {
+    gauge.set(0.0);
+    gauge
+}
+
+/// Counters of one name, one for each word of a closed set.
+#[derive(Clone, Debug)]
+pub struct ByWord(Vec<(&'static str, Counter)>);
+
+impl ByWord {
+    fn new(words: &[&'static str], make: impl Fn(&'static str) -> Counter) -> Self {
+        Self(words.iter().map(|word| (*word, zero(make(word)))).collect())
+    }
+
+    /// Counts one; a word that is not of the set is counted as the last, which is the odd one.
+    pub fn count(&self, word: &str) {
+        self.add(word, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, word: &str, count: u64) {
+        let found = self.0.iter().find(|(known, _)| *known == word).or_else(|| self.0.last());
+        if let Some((_, counter)) = found {
+            counter.increment(count);
+        }
+    }
+}
+
+/// What a feed counts.
+#[derive(Clone, Debug)]
+pub struct FeedMetrics {
+    /// Messages by type.
+    pub received: ByWord,
+    /// Messages that came to something else than events, by reason.
+    pub errors: ByWord,
+    /// Acknowledgements by code.
+    pub acks: ByWord,
+    /// Frame complete to acknowledgement written.
+    pub ack_duration: Histogram,
+    /// Bytes of frames.
+    pub bytes: Counter,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Connections refused or cut, by reason.
+    pub rejected: ByWord,
+    /// When the last message came in.
+    pub last_message: Gauge,
+    /// Broken frames by reason.
+    pub frame_errors: ByWord,
+    /// Messages by novelty.
+    pub dedupe: ByWord,
+    /// Fields that no rule took.
+    pub unmapped: Counter,
+    /// Parse, map and compare.
+    pub assess: Histogram,
+}
+
+impl FeedMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            received: ByWord::new(&["adt", "oru", "consent", "other"], |word| {
+                metrics::counter!("tidegate_feed_messages_received_total",
+                    "feed" => feed.clone(), "protocol" => "mllp", "type" => word)
+            }),
+            errors: ByWord::new(
+                &[
+                    "malformed",
+                    "unmapped",
+                    "unsupported",
+                    "correlation-conflict",
+                    "processing-id",
+                    "version",
+                    "acknowledgement",
+                    "oversize",
+                    "busy",
+                    "other",
+                ],
+                |word| {
+                    metrics::counter!("tidegate_feed_errors_total",
+                        "feed" => feed.clone(), "stage" => stage_of(word), "error_type" => word)
+                },
+            ),
+            acks: ByWord::new(
+                &["AA", "AE", "AR"],
+                |word| metrics::counter!("tidegate_feed_acks_total", "feed" => feed.clone(), "code" => word),
+            ),
+            ack_duration: metrics::histogram!("tidegate_feed_ack_duration_seconds", "feed" => feed.clone()),
+            bytes: zero(
+                metrics::counter!("tidegate_feed_bytes_received_total", "feed" => feed.clone()),
+            ),
+            connections: low(metrics::gauge!("tidegate_feed_connections", "feed" => feed.clone())),
+            rejected: ByWord::new(&["limit", "frame-timeout", "write-timeout", "busy"], |word| {
+                metrics::counter!("tidegate_feed_connections_rejected_total",
+                    "feed" => feed.clone(), "reason" => word)
+            }),
+            last_message: low(
+                metrics::gauge!("tidegate_feed_last_message_timestamp_seconds", "feed" => feed.clone()),
+            ),
+            frame_errors: ByWord::new(
+                &["oversize", "no-start", "restarted", "no-end"],
+                |word| metrics::counter!("tidegate_frame_errors_total", "feed" => feed.clone(), "reason" => word),
+            ),
+            dedupe: ByWord::new(
+                &["new", "duplicate", "conflict", "wrapped"],
+                |word| metrics::counter!("tidegate_dedupe_checks_total", "feed" => feed.clone(), "result" => word),
+            ),
+            unmapped: zero(
+                metrics::counter!("tidegate_deid_unmapped_fields_total", "feed" => feed.clone()),
+            ),
+            assess: metrics::histogram!("tidegate_pipeline_stage_duration_seconds", "stage" => "assess"),
+        }
+    }
+}
+
+/// The room that a reason belongs to.
+fn stage_of(reason: &str) -> &'static str {
+    match reason {
+        "malformed" | "oversize" => "parse",
+        "unmapped" | "unsupported" => "normalize",
+        "busy" => "store",
+        _ => "admit",
+    }
+}
+
+/// What a route counts.
+#[derive(Clone, Debug)]
+pub struct RouteMetrics {
+    /// Events by outcome.
+    pub events: ByWord,
+    /// Fields by action.
+    pub fields: ByWord,
+    /// Journal entries not finished.
+    pub lag: Gauge,
+    /// When the oldest of them came in.
+    pub oldest: Gauge,
+    /// Whether it can deliver.
+    pub up: Gauge,
+    /// Publishes by result.
+    pub attempts: ByWord,
+    /// Handed to the sink to confirmed.
+    pub confirm: Histogram,
+    /// Came in to confirmed.
+    pub end_to_end: Histogram,
+    /// Not confirmed yet.
+    pub inflight: Gauge,
+    /// Sent again.
+    pub redeliveries: Counter,
+    /// Whether the connection is open.
+    pub broker_up: Gauge,
+    /// Whether the broker has blocked it.
+    pub broker_blocked: Gauge,
+    /// Connections after the first.
+    pub reconnects: Counter,
+}
+
+impl RouteMetrics {
+    /// The series of a route, all at 0.
+    #[must_use]
+    pub fn new(route: &str) -> Self {
+        let route = route.to_owned();
+        Self {
+            events: ByWord::new(
+                &["released", "unselected"],
+                |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
+            ),
+            fields: ByWord::new(
+                &["kept", "tokenized", "removed"],
+                |word| metrics::counter!("tidegate_deid_fields_total", "route" => route.clone(), "action" => word),
+            ),
+            lag: low(metrics::gauge!("tidegate_route_lag_events", "route" => route.clone())),
+            oldest: low(
+                metrics::gauge!("tidegate_route_oldest_timestamp_seconds", "route" => route.clone()),
+            ),
+            up: low(metrics::gauge!("tidegate_route_up", "route" => route.clone())),
+            attempts: ByWord::new(&["ack", "nack", "returned", "timeout", "closed"], |word| {
+                metrics::counter!("tidegate_publish_attempts_total",
+                    "route" => route.clone(), "result" => word)
+            }),
+            confirm: metrics::histogram!("tidegate_confirm_duration_seconds", "route" => route.clone()),
+            end_to_end: metrics::histogram!("tidegate_end_to_end_duration_seconds", "route" => route.clone()),
+            inflight: low(metrics::gauge!("tidegate_publish_inflight", "route" => route.clone())),
+            redeliveries: zero(
+                metrics::counter!("tidegate_redeliveries_total", "route" => route.clone()),
+            ),
+            broker_up: low(metrics::gauge!("tidegate_broker_up", "route" => route.clone())),
+            broker_blocked: low(
+                metrics::gauge!("tidegate_broker_blocked", "route" => route.clone()),
+            ),
+            reconnects: zero(
+                metrics::counter!("tidegate_broker_reconnects_total", "route" => route.clone()),
+            ),
+        }
+    }
+}
+
+/// What the store counts.
+#[derive(Clone, Debug)]
+pub struct StoreMetrics {
+    /// COMMIT.
+    pub fsync: Histogram,
+    /// Messages in one transaction.
+    pub group_commit: Histogram,
+    /// Bytes of the store.
+    pub size: Gauge,
+    /// Free bytes of its disk.
+    pub free: Gauge,
+}
+
+impl StoreMetrics {
+    /// The series of a store.
+    #[must_use]
+    pub fn new(store: &'static str) -> Self {
+        Self {
+            fsync: metrics::histogram!("tidegate_journal_fsync_duration_seconds"),
+            group_commit: metrics::histogram!("tidegate_journal_group_commit_messages"),
+            size: low(metrics::gauge!("tidegate_store_size_bytes", "store" => store)),
+            free: low(metrics::gauge!("tidegate_store_free_bytes", "store" => store)),
+        }
+    }
+}
+
+/// The exceptions of one category and feed.
+#[derive(Clone, Debug)]
+pub struct ExceptionMetrics {
+    /// Open now.
+    pub open: Gauge,
+    /// When the oldest was opened.
+    pub oldest: Gauge,
+    /// Opened in all.
+    pub opened: Counter,
+}
+
+impl ExceptionMetrics {
+    /// The series of a category and feed, all at 0.
+    #[must_use]
+    pub fn new(category: &'static str, feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            open: low(
+                metrics::gauge!("tidegate_exceptions_open", "category" => category, "feed" => feed.clone()),
+            ),
+            oldest: low(
+                metrics::gauge!("tidegate_exceptions_oldest_timestamp_seconds", "category" => category, "feed" => feed.clone()),
+            ),
+            opened: zero(
+                metrics::counter!("tidegate_exceptions_opened_total", "category" => category, "feed" => feed),
+            ),
+        }
+    }
+}
+
+/// The counter of log lines that were dropped.
+#[must_use]
+pub fn log_events_dropped() -> Counter {
+    zero(metrics::counter!("tidegate_log_events_dropped_total"))
+}
+
+/// The heartbeat of a loop, for the watchdog: a loop that hangs does not beat.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// A pulse that has just beaten.
+    #[must_use]
+    pub fn new() -> Self {
+        let pulse = Self::default();
+        pulse.beat();
+        pulse
+    }
+
+    /// The loop went round.
+    pub fn beat(&self) {
+        let now = u64::try_from(clock::monotonic().as_millis()).unwrap_or(u64::MAX);
+        self.0.store(now, Ordering::Relaxed);
+    }
+
+    /// How long ago it last went round.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let last = Duration::from_millis(self.0.load(Ordering::Relaxed));
+        clock::monotonic().saturating_sub(last)
+    }
+}

@@ -1,0 +1,103 @@
+//! Pseudonyms and digests, per realm.
+//!
+//! Promises: the same patient has the same token in one realm, and two realms' tokens and IDs
+//! cannot be joined without their keys; the key of IDs is apart from that of tokens, so that
+//! one can change without the other.
+//! Knows nothing of: where the keys come from.
+
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+
+use crate::event::Subject;
+use crate::secret::Key;
+
+/// The keys of one realm.
+#[derive(Clone)]
+pub struct RealmKeys {
+    tokens: hmac::Key,
+    ids: hmac::Key,
+}
+
+impl std::fmt::Debug for RealmKeys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("RealmKeys(..)")
+    }
+}
+
+/// Bytes of a token or a digested ID: 128 bits, so that no two patients of a hospital meet.
+const TOKEN_BYTES: usize = 16;
+
+impl RealmKeys {
+    /// Takes the key of tokens and hashes, and the key of IDs.
+    #[must_use]
+    pub fn new(tokens: &Key, ids: &Key) -> Self {
+        let key = |key: &Key| hmac::Key::new(HMAC_SHA256, key.expose());
+        Self { tokens: key(tokens), ids: key(ids) }
+    }
+
+    /// The subject's pseudonym in this realm.
+    #[must_use]
+    pub fn token(&self, subject: &Subject) -> String {
+        digest(&self.tokens, b"subject", &[&subject.authority, subject.value.expose()])
+    }
+
+    /// A field's keyed hash. The path is part of it, so that equal values of different fields
+    /// cannot be joined.
+    #[must_use]
+    pub fn hash(&self, path: &str, value: &str) -> String {
+        digest(&self.tokens, b"field", &[path, value])
+    }
+
+    /// A keyed digest of an ID, so that a consumer can quote it and not guess what is behind.
+    #[must_use]
+    pub fn id(&self, id: &str) -> String {
+        digest(&self.ids, b"id", &[id])
+    }
+}
+
+fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {
+    let mut context = hmac::Context::with_key(key);
+    context.update(label);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let tag = context.sign();
+    let mut text = String::with_capacity(TOKEN_BYTES * 2);
+    for byte in tag.as_ref().iter().take(TOKEN_BYTES) {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phi::Phi;
+
+    fn realm(byte: u8) -> RealmKeys {
+        let key = |byte| Key::from_bytes(&[byte; 32]).unwrap();
+        RealmKeys::new(&key(byte), &key(byte + 1))
+    }
+
+    #[test]
+    fn a_token_is_stable_in_its_realm_and_differs_in_another() {
+        let subject = |authority: &str, value: &str| Subject {
+            authority: authority.to_owned(),
+            value: Phi::new(value.to_owned()),
+        };
+        let token = realm(1).token(&subject("MRN", "1"));
+        assert_eq!(token.len(), 32);
+        assert_eq!(token, realm(1).token(&subject("MRN", "1")));
+        for other in [
+            realm(3).token(&subject("MRN", "1")),
+            realm(1).token(&subject("MRN", "2")),
+            realm(1).token(&subject("MRN1", "")),
+            realm(1).id("MRN1"),
+            realm(1).hash("MRN", "1"),
+        ] {
+            assert_ne!(token, other);
+        }
+    }
+}

@@ -1,0 +1,582 @@
+//! The door of the journal: append a batch, read after a number, trim.
+//!
+//! Promises: what is appended is durable when the answer comes; entries are read in the order
+//! of their numbers, without holes; a route's cursor is behind what it has delivered, never
+//! before.
+//! Knows nothing of: how many daemons there are. Nothing above this door may assume one file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::batch::{Admitted, Opened, Prepared, highest_number};
+use super::ring::Ring;
+use super::seal::{Master, Opener, Part};
+use super::writer::{self, Busy, Command, QUEUE_COMMANDS_MAX, Start, Writer};
+use super::{StateDir, StoreError, connection};
+use crate::admit::entry::{Admission, Category, Status};
+use crate::admit::{Correlation, CorrelationId, DigestKey, Entry};
+use crate::clock;
+use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
+use crate::secret::Key;
+
+/// The file's name within state_dir.
+pub const FILE: &str = "journal.db";
+/// Most bytes of entries that one read holds in memory.
+const READ_BYTES_MAX: usize = 8 << 20;
+
+/// How the journal is kept.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// How long messages are kept once they are delivered.
+    pub retention: Duration,
+    /// How long correlations are kept: the longest of all feeds.
+    pub dedupe_retention: Duration,
+    /// Share of the disk, in percent, above which intake stops.
+    pub watermark: u8,
+    /// Whether what is kept is encrypted.
+    pub encrypt: bool,
+    /// `[node] environment`, which store and keys must be of.
+    pub environment: String,
+}
+
+/// How far a route has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Every event up to and including this message is delivered.
+    pub number: u64,
+    /// How many events were selected up to there.
+    pub sequence: u64,
+}
+
+/// What writer, readers and the rest share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub ring: Ring,
+    pub metrics: StoreMetrics,
+    pub pulse: Pulse,
+    /// A write found the disk full; cleared when there is room again.
+    full: AtomicBool,
+    over_watermark: AtomicBool,
+    stopping: AtomicBool,
+    exceptions: HashMap<(Category, Arc<str>), ExceptionMetrics>,
+}
+
+impl Shared {
+    pub fn set_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts the exception that a message opened.
+    pub fn count(&self, feed: &Arc<str>, admitted: &Admitted) {
+        if let Some((category, Opened::New)) = admitted.raised
+            && let Some(metrics) = self.exceptions.get(&(category, Arc::clone(feed)))
+        {
+            metrics.opened.increment(1);
+        }
+    }
+
+    fn busy(&self) -> Option<Busy> {
+        if self.stopping.load(Ordering::Relaxed) {
+            Some(Busy::Stopping)
+        } else if self.full.load(Ordering::Relaxed) || self.over_watermark.load(Ordering::Relaxed) {
+            Some(Busy::Disk)
+        } else {
+            None
+        }
+    }
+}
+
+/// The journal of one daemon.
+#[derive(Debug)]
+pub struct Journal {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    head: watch::Receiver<u64>,
+    reader: Mutex<Reader>,
+    digests: DigestKey,
+    path: PathBuf,
+    watermark: u8,
+    cursors: BTreeMap<Arc<str>, Position>,
+}
+
+/// The journal's threads.
+#[derive(Debug)]
+pub struct JournalThreads {
+    writer: JoinHandle<Result<(), StoreError>>,
+    checkpointer: JoinHandle<Result<(), StoreError>>,
+    commands: mpsc::Sender<Command>,
+    failed: watch::Receiver<bool>,
+}
+
+impl Journal {
+    /// Opens the journal of a folder, makes or migrates it, and starts its threads. A route
+    /// that was never seen before begins at the journal's end.
+    ///
+    /// # Errors
+    /// The store cannot be opened, is another's, of another environment or newer.
+    pub fn open(
+        state: &StateDir,
+        master: &Key,
+        config: JournalConfig,
+        feeds: &[Arc<str>],
+        routes: &[Arc<str>],
+    ) -> Result<(Self, JournalThreads), StoreError> {
+        let path = state.file(FILE);
+        let store_mark = state.mark(STORE_MARK)?;
+        if store_mark.is_some() && !path.exists() {
+            return Err(StoreError::OtherStore { path: path.display().to_string() });
+        }
+        let connection = connection::open_for_writing(&path)?;
+        super::state::sync_folder(state.path())
+            .map_err(|source| StoreError::Folder { path: path.display().to_string(), source })?;
+        let master = Master::new(master)?;
+        identify(&connection, state, store_mark, &config.environment, &path)?;
+        let digests = digest_key(&connection, &master)?;
+        let highest = highest_number(&connection)?;
+        let cursors = begin_cursors(&connection, routes, highest)?;
+        let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let (head_sender, head) = watch::channel(highest);
+        let exceptions = feeds.iter().flat_map(|feed| {
+            Category::ALL.map(|category| {
+                ((category, Arc::clone(feed)), ExceptionMetrics::new(category.name(), feed))
+            })
+        });
+        let shared = Arc::new(Shared {
+            ring: Ring::default(),
+            metrics: StoreMetrics::new("journal"),
+            pulse: Pulse::new(),
+            full: AtomicBool::new(false),
+            over_watermark: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            exceptions: exceptions.collect(),
+        });
+        let watermark = config.watermark;
+        let (checkpoints, asked) = std::sync::mpsc::channel();
+        let writer = Writer::new(Start {
+            connection,
+            master: master.clone(),
+            digests: digests.clone(),
+            next_number: highest + 1,
+            cursors: cursors.clone(),
+            config,
+            shared: Arc::clone(&shared),
+            head: head_sender,
+            checkpoints,
+        })?;
+        let reader = Mutex::new(Reader::open(&path, master)?);
+        let threads = start_threads(writer, receiver, asked, &commands, &path)?;
+        let journal = Self { commands, shared, head, reader, digests, path, watermark, cursors };
+        Ok((journal, threads))
+    }
+
+    /// The key of the store's digests.
+    #[must_use]
+    pub const fn digests(&self) -> &DigestKey {
+        &self.digests
+    }
+
+    /// Hands a message to the next transaction. The answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The disk cannot take it now, or the daemon is stopping.
+    pub async fn append(
+        &self,
+        admission: Admission,
+    ) -> Result<oneshot::Receiver<Result<Admitted, Busy>>, Busy> {
+        if let Some(busy) = self.shared.busy() {
+            return Err(busy);
+        }
+        let prepared = Prepared::new(admission).map_err(|_| Busy::Stopping)?;
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Append(Box::new(prepared), sender);
+        self.commands.send(command).await.map_err(|_| Busy::Stopping)?;
+        Ok(receiver)
+    }
+
+    /// Entries with numbers above one, oldest first, at most `limit` and about 8 MiB of them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn read_after(&self, number: u64, limit: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        if let Some(found) = self.shared.ring.read_after(number, limit) {
+            return Ok(found);
+        }
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.read_after(number, limit)
+    }
+
+    /// The number of the newest entry, and when that changes.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+
+    /// How far a route had come when the journal was opened.
+    #[must_use]
+    pub fn cursor(&self, route: &str) -> Position {
+        self.cursors.get(route).copied().unwrap_or_default()
+    }
+
+    /// Notes how far a route has come. It rides in the next transaction.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub async fn move_cursor(
+        &self,
+        route: &Arc<str>,
+        position: Position,
+    ) -> Result<(), StoreError> {
+        let command = Command::Move(Arc::clone(route), position);
+        self.commands.send(command).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// Lets the writer look for what is old.
+    pub fn tick(&self) {
+        // A full queue means that the writer goes round anyway.
+        drop(self.commands.try_send(Command::Tick));
+    }
+
+    /// Looks at the disk: whether there is room, and what the metrics say.
+    ///
+    /// # Errors
+    /// The disk cannot be asked.
+    pub fn look_at_disk(&self) -> Result<(), StoreError> {
+        let fail = |source| StoreError::Folder { path: self.path.display().to_string(), source };
+        let found = rustix::fs::statvfs(&self.path).map_err(|error| fail(error.into()))?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let total = found.f_blocks.saturating_mul(found.f_frsize);
+        // What is reserved for root is not free for us.
+        let taken = total.saturating_sub(found.f_bfree.saturating_mul(found.f_frsize));
+        let usable = taken.saturating_add(free).max(1);
+        let over = taken.saturating_mul(100) / usable >= u64::from(self.watermark);
+        self.shared.over_watermark.store(over, Ordering::Relaxed);
+        if free > ROOM_AGAIN_BYTES {
+            self.shared.full.store(false, Ordering::Relaxed);
+        }
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let bytes = size(&self.path) + size(&self.path.with_extension("db-wal"));
+        self.shared.metrics.size.set(as_f64(bytes));
+        self.shared.metrics.free.set(as_f64(free));
+        Ok(())
+    }
+
+    /// Counts the exceptions that are open, for the metrics.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn look_at_exceptions(&self) -> Result<(), StoreError> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = reader.connection.prepare_cached(
+            "SELECT category, feed, count(*), min(first_at) FROM exceptions GROUP BY category, feed",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
+        })?;
+        for row in rows {
+            let (category, feed, count, oldest) = row?;
+            let category = Category::from_name(&category);
+            let key = category.map(|category| (category, Arc::from(feed)));
+            if let Some(metrics) = key.and_then(|key| self.shared.exceptions.get(&key)) {
+                metrics.open.set(as_f64(count.cast_unsigned()));
+                metrics.oldest.set(as_f64(oldest.cast_unsigned()) / 1000.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Why nothing is taken now; nothing where it is.
+    #[must_use]
+    pub fn busy(&self) -> Option<Busy> {
+        self.shared.busy()
+    }
+
+    /// The writer's heartbeat.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.shared.pulse.clone()
+    }
+
+    /// Takes nothing more; what was taken is still written.
+    pub fn stop_taking(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl JournalThreads {
+    /// Becomes true when a thread has ended by an error. The process must end then: what was
+    /// not answered is not, and what was is durable.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<bool> {
+        self.failed.clone()
+    }
+
+    /// Writes what waits, and ends the threads.
+    ///
+    /// # Errors
+    /// The store failed, now or before.
+    pub fn stop(self) -> Result<(), StoreError> {
+        // The writer may have ended by itself, by the error that is returned then.
+        drop(self.commands.blocking_send(Command::Stop));
+        let joined = |handle: JoinHandle<Result<(), StoreError>>| {
+            handle.join().unwrap_or(Err(StoreError::Stopped))
+        };
+        let writer = joined(self.writer);
+        writer.and(joined(self.checkpointer))
+    }
+}
+
+/// Free bytes above which a disk that was full is tried again: room for the largest frame and
+/// its transaction.
+const ROOM_AGAIN_BYTES: u64 = 64 << 20;
+/// Marks beside the keys.
+const STORE_MARK: &str = "store";
+const ENVIRONMENT_MARK: &str = "environment";
+
+/// Holds store, keys and configuration together.
+fn identify(
+    connection: &Connection,
+    state: &StateDir,
+    store_mark: Option<String>,
+    environment: &str,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let meta = |name: &str| -> Result<Option<String>, StoreError> {
+        let mut statement = connection.prepare("SELECT value FROM meta WHERE name = ?")?;
+        let mut rows = statement.query_map([name], |row| row.get(0))?;
+        Ok(rows.next().transpose()?)
+    };
+    let store = match meta("store")? {
+        Some(store) => store,
+        None => {
+            let id = Key::random()?;
+            let id: String =
+                id.expose().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?, ?)")?;
+            insert.execute(params!["store", id])?;
+            insert.execute(params!["environment", environment])?;
+            id
+        }
+    };
+    match store_mark {
+        Some(mark) if mark != store => {
+            return Err(StoreError::OtherStore { path: path.display().to_string() });
+        }
+        Some(_) => {}
+        None => state.set_mark(STORE_MARK, &store)?,
+    }
+    let other = |path: String, found: String| StoreError::OtherEnvironment {
+        path,
+        found,
+        wanted: environment.to_owned(),
+    };
+    match meta("environment")? {
+        Some(found) if found != environment => {
+            return Err(other(path.display().to_string(), found));
+        }
+        _ => {}
+    }
+    match state.mark(ENVIRONMENT_MARK)? {
+        Some(found) if found != environment => {
+            Err(other(format!("{}/keys", state.path().display()), found))
+        }
+        Some(_) => Ok(()),
+        None => state.set_mark(ENVIRONMENT_MARK, environment),
+    }
+}
+
+/// The key of digests, made with the store.
+fn digest_key(connection: &Connection, master: &Master) -> Result<DigestKey, StoreError> {
+    let mut statement = connection.prepare("SELECT wrapped FROM keys WHERE purpose = 'digest'")?;
+    let found: Option<Vec<u8>> = statement.query_map([], |row| row.get(0))?.next().transpose()?;
+    let key = match found {
+        Some(wrapped) => master.unwrap("digest", &wrapped)?,
+        None => {
+            let key = Key::random()?;
+            connection.execute(
+                "INSERT INTO keys (purpose, made_at, wrapped) VALUES ('digest', ?, ?)",
+                params![clock::now_ms(), master.wrap("digest", &key)?],
+            )?;
+            key
+        }
+    };
+    Ok(DigestKey::new(&key))
+}
+
+/// The cursors of the routes; those that have none yet get one at the journal's end.
+fn begin_cursors(
+    connection: &Connection,
+    routes: &[Arc<str>],
+    highest: u64,
+) -> Result<BTreeMap<Arc<str>, Position>, StoreError> {
+    let mut known = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT route, number, sequence FROM cursors")?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    })?;
+    for row in rows {
+        let (route, number, sequence) = row?;
+        let position =
+            Position { number: number.cast_unsigned(), sequence: sequence.cast_unsigned() };
+        known.insert(route, position);
+    }
+    let mut cursors = BTreeMap::new();
+    for route in routes {
+        let position = match known.get(route.as_ref()) {
+            Some(position) => *position,
+            None => {
+                let position = Position { number: highest, sequence: 0 };
+                writer::write_cursor(connection, route, position)?;
+                position
+            }
+        };
+        cursors.insert(Arc::clone(route), position);
+    }
+    Ok(cursors)
+}
+
+fn start_threads(
+    writer: Writer,
+    receiver: mpsc::Receiver<Command>,
+    asked: std::sync::mpsc::Receiver<()>,
+    commands: &mpsc::Sender<Command>,
+    path: &Path,
+) -> Result<JournalThreads, StoreError> {
+    let (failed_sender, failed) = watch::channel(false);
+    let spawn_error = |source| StoreError::Folder { path: "a thread".to_owned(), source };
+    let writer_failed = failed_sender.clone();
+    let writer = std::thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || {
+            let outcome = writer.run(receiver);
+            writer_failed.send_replace(outcome.is_err());
+            outcome
+        })
+        .map_err(spawn_error)?;
+    let (path, sender) = (path.to_path_buf(), commands.clone());
+    let checkpointer = std::thread::Builder::new()
+        .name("checkpoint".to_owned())
+        .spawn(move || {
+            let outcome = writer::checkpoint_loop(&path, &sender, &asked);
+            if outcome.is_err() {
+                failed_sender.send_replace(true);
+            }
+            outcome
+        })
+        .map_err(spawn_error)?;
+    Ok(JournalThreads { writer, checkpointer, commands: commands.clone(), failed })
+}
+
+/// A connection that reads, and the keys it has needed so far.
+pub(super) struct Reader {
+    pub connection: Connection,
+    master: Master,
+    opener: Opener,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Reader(..)")
+    }
+}
+
+impl Reader {
+    /// Opens the store of a folder for reading.
+    pub fn open(path: &Path, master: Master) -> Result<Self, StoreError> {
+        let connection = connection::open_for_reading(path)?;
+        Ok(Self { connection, master, opener: Opener::default() })
+    }
+
+    fn read_after(&mut self, number: u64, limit: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT number, at, feed, status, epoch, content FROM messages
+                 WHERE number > ? ORDER BY number LIMIT ?",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut found = statement.query(params![number.cast_signed(), limit])?;
+            while let Some(row) = found.next()?
+                && bytes < READ_BYTES_MAX
+            {
+                let content: Vec<u8> = row.get(5)?;
+                bytes += content.len();
+                rows.push(Row {
+                    number: row.get::<_, i64>(0)?.cast_unsigned(),
+                    at: row.get(1)?,
+                    feed: row.get(2)?,
+                    status: row.get(3)?,
+                    epoch: row.get(4)?,
+                    content,
+                });
+            }
+        }
+        rows.into_iter().map(|row| self.entry(row).map(Arc::new)).collect()
+    }
+
+    /// Opens a row.
+    pub fn entry(&mut self, row: Row) -> Result<Entry, StoreError> {
+        let corrupt = || StoreError::Corrupt { what: format!("message {}", row.number) };
+        let bytes = self.open_sealed(row.number, Part::Content, &row.content)?;
+        let (correlation, json) = bytes.split_first_chunk::<16>().ok_or_else(corrupt)?;
+        let correlation = Correlation::from_bytes(*correlation);
+        let correlation_id =
+            (row.epoch > 0).then_some(CorrelationId { correlation, epoch: row.epoch });
+        Ok(Entry {
+            number: row.number,
+            received_at: row.at,
+            feed: row.feed.into(),
+            status: Status::from_name(&row.status).ok_or_else(corrupt)?,
+            correlation_id,
+            content: Arc::new(serde_json::from_slice(json).map_err(|_| corrupt())?),
+        })
+    }
+
+    /// Opens what is sealed, with its data key from the store.
+    pub fn open_sealed(
+        &mut self,
+        number: u64,
+        part: Part,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        if let Some(id) = Opener::key_of(sealed)
+            && !self.opener.has(id)
+        {
+            let wrapped: Vec<u8> = self.connection.query_row(
+                "SELECT wrapped FROM keys WHERE id = ?",
+                [id],
+                |row| row.get(0),
+            )?;
+            let key = self.master.unwrap("data", &wrapped)?;
+            self.opener.add(id, &key)?;
+        }
+        self.opener.open(number, part, sealed)
+    }
+}
+
+/// A row of messages.
+pub(super) struct Row {
+    pub number: u64,
+    pub at: i64,
+    pub feed: String,
+    pub status: String,
+    pub epoch: u32,
+    pub content: Vec<u8>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes and times of gauges")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,120 @@
+//! What is durable, and the only SQL.
+//!
+//! Promises: what was answered as durable survives kill -9 and a power cut; a folder is used
+//! by one daemon at a time; a store that is newer than this binary, of another environment, or
+//! not the one that the keys belong to is refused with one clear line.
+//! Knows nothing of: HL7, routes' contracts, connections.
+//!
+//! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
+//! read after, trim), [`writer`] (group commit), [`query`] (what people look up).
+
+pub mod state;
+pub mod seal;
+pub mod connection;
+pub mod ring;
+pub mod journal;
+mod batch;
+mod trim;
+pub mod writer;
+pub mod query;
+
+pub use journal::{Journal, JournalConfig, Position};
+pub use state::StateDir;
+pub use writer::{Admitted, Busy};
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder cannot be used.
+    #[error("state_dir {path}: {source}")]
+    Folder {
+        /// The folder or file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Another daemon uses the folder.
+    #[error("state_dir {path} is in use by another daemon (it holds the lock)")]
+    Locked {
+        /// The folder.
+        path: String,
+    },
+    /// The store was written by a later version.
+    #[error("{path} has schema {found}, and this binary knows up to {known}; use the newer binary")]
+    Newer {
+        /// The file.
+        path: String,
+        /// The schema found.
+        found: i64,
+        /// The newest schema that is known.
+        known: i64,
+    },
+    /// The store is of another environment.
+    #[error(
+        "{path} is of environment {found}, and the configuration says {wanted}; a mix is refused"
+    )]
+    OtherEnvironment {
+        /// What holds the mark.
+        path: String,
+        /// The environment found.
+        found: String,
+        /// The environment configured.
+        wanted: String,
+    },
+    /// The keys are here and the store is not, or is another.
+    #[error(
+        "{path} is not the store that the keys beside it belong to; put that one back, or \
+             move the folder keys away to begin anew"
+    )]
+    OtherStore {
+        /// The store.
+        path: String,
+    },
+    /// A key cannot be had.
+    #[error(transparent)]
+    Key(#[from] crate::secret::SecretError),
+    /// What is sealed does not open with the keys at hand.
+    #[error(
+        "{what} does not open with the keys at hand: it was changed, or the master key is another"
+    )]
+    Sealed {
+        /// What does not open.
+        what: String,
+    },
+    /// A pragma that durability rests on did not take.
+    #[error("{pragma} is {found} after it was set to {wanted}")]
+    Pragma {
+        /// The pragma.
+        pragma: &'static str,
+        /// What was set.
+        wanted: &'static str,
+        /// What was read back.
+        found: String,
+    },
+    /// SQLite.
+    #[error("store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The migrations.
+    #[error("store: {0}")]
+    Migration(String),
+    /// What was read is not what was written.
+    #[error("{what} cannot be read back")]
+    Corrupt {
+        /// What cannot be read.
+        what: String,
+    },
+    /// The writer has stopped.
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+impl StoreError {
+    /// Whether the disk is full, which passes; nothing was written then.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What people look up: messages and exceptions.
+//!
+//! Promises: a list is bounded; what is patient data is in a [`Phi`] or behind `show`.
+//! Knows nothing of: how it is printed.
+
+use std::path::Path;
+
+use rusqlite::{OptionalExtension, ToSql, params};
+
+use super::StoreError;
+use super::batch::unpack_raw;
+use super::journal::{FILE, Reader, Row};
+use super::seal::{Master, Part};
+use crate::admit::{CorrelationId, DigestKey, Entry};
+use crate::phi::Phi;
+use crate::secret::Key;
+
+/// Most rows of one list.
+pub const ROWS_MAX: u32 = 10_000;
+
+/// Which messages.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this feed.
+    pub feed: Option<String>,
+    /// Of this type and trigger, such as `ADT^A01`, or of this type.
+    pub kind: Option<String>,
+    /// Of this status.
+    pub status: Option<String>,
+    /// That came in at or after this, in milliseconds since 1970.
+    pub from: Option<i64>,
+    /// That came in before this.
+    pub to: Option<i64>,
+    /// With this correlation ID.
+    pub correlation_id: Option<CorrelationId>,
+    /// At most so many, the newest; at most [`ROWS_MAX`].
+    pub limit: u32,
+}
+
+/// A message as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// Type and trigger.
+    pub kind: String,
+    /// MSH-10.
+    pub control_id: Phi<String>,
+}
+
+/// A message, whole.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// As a list shows it.
+    pub listed: Listed,
+    /// The bytes as they came.
+    pub raw: Phi<Vec<u8>>,
+}
+
+/// An exception as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Exception {
+    /// Its number.
+    pub id: i64,
+    /// Its category.
+    pub category: String,
+    /// The feed.
+    pub feed: String,
+    /// The message that it shows.
+    pub number: u64,
+    /// Type and trigger of that.
+    pub kind: String,
+    /// Where it is wrong, such as `PID-3`.
+    pub place: String,
+    /// What is wrong.
+    pub text: String,
+    /// When it was opened, in milliseconds since 1970.
+    pub first_at: i64,
+    /// When it was last counted.
+    pub last_at: i64,
+    /// How often.
+    pub count: u64,
+    /// MSH-10 of the message that it shows.
+    pub control_id: Phi<String>,
+}
+
+/// How far a route has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteState {
+    /// The route.
+    pub route: String,
+    /// Every event up to and including this message is delivered.
+    pub number: u64,
+}
+
+/// Looks things up in the store of a folder, whether a daemon runs or not.
+#[derive(Debug)]
+pub struct Lookup {
+    reader: Reader,
+    digests: DigestKey,
+}
+
+impl Lookup {
+    /// Opens the store of a folder for reading.
+    ///
+    /// # Errors
+    /// It is not there, or does not open with the master key.
+    pub fn open(state_dir: &Path, master: &Key) -> Result<Self, StoreError> {
+        let master = Master::new(master)?;
+        let reader = Reader::open(&state_dir.join(FILE), master.clone())?;
+        let wrapped: Vec<u8> = reader.connection.query_row(
+            "SELECT wrapped FROM keys WHERE purpose = 'digest'",
+            [],
+            |row| row.get(0),
+        )?;
+        let digests = DigestKey::new(&master.unwrap("digest", &wrapped)?);
+        Ok(Self { reader, digests })
+    }
+
+    /// Messages, the newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn messages(&mut self, filter: &Filter) -> Result<Vec<Listed>, StoreError> {
+        let mut conditions = Vec::new();
+        let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+        let mut add = |condition: &'static str, value: Box<dyn ToSql>| {
+            conditions.push(condition);
+            values.push(value);
+        };
+        if let Some(feed) = &filter.feed {
+            add("feed = ?", Box::new(feed.clone()));
+        }
+        if let Some(kind) = &filter.kind {
+            add("instr(type || '^', ? || '^') = 1", Box::new(kind.clone()));
+        }
+        if let Some(status) = &filter.status {
+            add("status = ?", Box::new(status.clone()));
+        }
+        if let Some(from) = filter.from {
+            add("at >= ?", Box::new(from));
+        }
+        if let Some(to) = filter.to {
+            add("at < ?", Box::new(to));
+        }
+        if let Some(id) = &filter.correlation_id {
+            let number = self.number_of(id)?.unwrap_or(0);
+            add("number = ?", Box::new(number.cast_signed()));
+        }
+        let condition =
+            if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
+        values.push(Box::new(i64::from(filter.limit.min(ROWS_MAX))));
+        let sql = format!(
+            "SELECT number, at, feed, status, epoch, content, type, raw FROM messages
+             WHERE {condition} ORDER BY number DESC LIMIT ?"
+        );
+        let rows = {
+            let mut statement = self.reader.connection.prepare(&sql)?;
+            let values: Vec<&dyn ToSql> = values.iter().map(AsRef::as_ref).collect();
+            let rows = statement.query_map(values.as_slice(), found)?;
+            rows.collect::<Result<Vec<_>, _>>()?
+        };
+        rows.into_iter().map(|found| self.shown(found).map(|shown| shown.listed)).collect()
+    }
+
+    /// One message, whole.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn message(&mut self, number: u64) -> Result<Option<Shown>, StoreError> {
+        let found = self
+            .reader
+            .connection
+            .query_row(
+                "SELECT number, at, feed, status, epoch, content, type, raw FROM messages
+                 WHERE number = ?",
+                [number.cast_signed()],
+                found,
+            )
+            .optional()?;
+        found.map(|found| self.shown(found)).transpose()
+    }
+
+    /// The number of the message with a correlation ID.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn number_of(&self, id: &CorrelationId) -> Result<Option<u64>, StoreError> {
+        let key = self.digests.correlation(&id.correlation);
+        let found = self
+            .reader
+            .connection
+            .query_row(
+                "SELECT number FROM correlations WHERE key = ? AND epoch = ?",
+                params![key.0, id.epoch],
+                |row| row.get::<_, i64>(0),
+            )
+            .optional()?;
+        Ok(found.map(i64::cast_unsigned))
+    }
+
+    /// How far each route has come, also those that are no longer configured.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn routes(&self) -> Result<Vec<RouteState>, StoreError> {
+        let mut statement = self
+            .reader
+            .connection
+            .prepare_cached("SELECT route, number FROM cursors ORDER BY route")?;
+        let rows = statement.query_map([], |row| {
+            Ok(RouteState { route: row.get(0)?, number: row.get::<_, i64>(1)?.cast_unsigned() })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Exceptions, the oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn exceptions(
+        &mut self,
+        category: Option<&str>,
+        feed: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Exception>, StoreError> {
+        let found = {
+            let mut statement = self.reader.connection.prepare(
+                "SELECT e.id, e.category, e.feed, e.number, e.type, e.place, e.text,
+                        e.first_at, e.last_at, e.count, m.raw
+                 FROM exceptions e JOIN messages m ON m.number = e.number
+                 WHERE (?1 IS NULL OR e.category = ?1) AND (?2 IS NULL OR e.feed = ?2)
+                 ORDER BY e.id LIMIT ?3",
+            )?;
+            let rows =
+                statement.query_map(params![category, feed, limit.min(ROWS_MAX)], exception)?;
+            rows.collect::<Result<Vec<_>, _>>()?
+        };
+        found
+            .into_iter()
+            .map(|(mut exception, sealed)| {
+                exception.control_id = self.raw(exception.number, &sealed)?.0;
+                Ok(exception)
+            })
+            .collect()
+    }
+
+    /// One exception.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn exception(&mut self, id: i64) -> Result<Option<(Exception, Shown)>, StoreError> {
+        let found = self
+            .reader
+            .connection
+            .query_row(
+                "SELECT e.id, e.category, e.feed, e.number, e.type, e.place, e.text,
+                        e.first_at, e.last_at, e.count, m.raw
+                 FROM exceptions e JOIN messages m ON m.number = e.number WHERE e.id = ?",
+                [id],
+                exception,
+            )
+            .optional()?;
+        let Some((mut exception, _)) = found else { return Ok(None) };
+        let corrupt = || StoreError::Corrupt { what: format!("message {}", exception.number) };
+        let shown = self.message(exception.number)?.ok_or_else(corrupt)?;
+        exception.control_id = shown.listed.control_id.clone();
+        Ok(Some((exception, shown)))
+    }
+
+    fn shown(&mut self, found: Found) -> Result<Shown, StoreError> {
+        let (row, kind, sealed) = found;
+        let (control_id, raw) = self.raw(row.number, &sealed)?;
+        let entry = self.reader.entry(row)?;
+        Ok(Shown { listed: Listed { entry, kind, control_id }, raw })
+    }
+
+    fn raw(
+        &mut self,
+        number: u64,
+        sealed: &[u8],
+    ) -> Result<(Phi<String>, Phi<Vec<u8>>), StoreError> {
+        let packed = self.reader.open_sealed(number, Part::Raw, sealed)?;
+        let corrupt = || StoreError::Corrupt { what: format!("message {number}") };
+        let (control_id, raw) = unpack_raw(&packed).ok_or_else(corrupt)?;
+        Ok((Phi::new(control_id), Phi::new(raw.to_vec())))
+    }
+}
+
+type Found = (Row, String, Vec<u8>);
+
+fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    let message = Row {
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        at: row.get(1)?,
+        feed: row.get(2)?,
+        status: row.get(3)?,
+        epoch: row.get(4)?,
+        content: row.get(5)?,
+    };
+    Ok((message, row.get(6)?, row.get(7)?))
+}
+
+fn exception(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Exception, Vec<u8>)> {
+    let exception = Exception {
+        id: row.get(0)?,
+        category: row.get(1)?,
+        feed: row.get(2)?,
+        number: row.get::<_, i64>(3)?.cast_unsigned(),
+        kind: row.get(4)?,
+        place: row.get(5)?,
+        text: row.get(6)?,
+        first_at: row.get(7)?,
+        last_at: row.get(8)?,
+        count: row.get::<_, i64>(9)?.cast_unsigned(),
+        control_id: Phi::default(),
+    };
+    Ok((exception, row.get(10)?))
+}

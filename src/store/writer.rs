@@ -1,0 +1,351 @@
+//! The one thread that writes journal.db.
+//!
+//! Promises: whatever waits rides in the next transaction, and is answered after its fsync;
+//! an error of the disk stops the process before anything more is answered; a full disk
+//! refuses what came and stops nothing else.
+//! Knows nothing of: feeds and routes but their names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use super::batch::{Admitted, Opened};
+use super::batch::{Appended, Context, Prepared, append};
+use super::journal::{JournalConfig, Position, Shared};
+use super::seal::{Master, Sealer};
+use super::trim::{Limits, Trim};
+use super::{StoreError, connection};
+use crate::admit::DigestKey;
+use crate::clock;
+use crate::secret::Key;
+
+/// Most messages in one transaction. More would only lengthen the wait of the first.
+const BATCH_MESSAGES_MAX: usize = 512;
+/// Most bytes in one transaction.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// How many commands wait at most; then senders wait.
+pub(super) const QUEUE_COMMANDS_MAX: usize = 1_024;
+/// Bytes of log, about, after which it is copied into the store. Smaller would copy the same
+/// pages more often, larger would make recovery after a crash longer than a second.
+const CHECKPOINT_BYTES: u64 = 48 << 20;
+/// Bytes of log that a message adds beside its own: a page of correlations, part of others.
+const LOG_BYTES_EACH: u64 = 12 << 10;
+/// Why a message was not taken, with nothing kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The disk is full, or fuller than the watermark.
+    Disk,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What the writer is asked.
+pub(super) enum Command {
+    /// Take a message.
+    Append(Box<Prepared>, oneshot::Sender<Result<Admitted, Busy>>),
+    /// Note how far a route has come.
+    Move(Arc<str>, Position),
+    /// Look for what is old.
+    Tick,
+    /// The log was copied but for its newest pages; copy those, too.
+    FinishCheckpoint,
+    /// Write what waits, and end.
+    Stop,
+}
+
+/// The writer's own things.
+pub(super) struct Writer {
+    pub connection: Connection,
+    pub master: Master,
+    pub digests: DigestKey,
+    pub encrypt: bool,
+    pub sealer: Sealer,
+    /// The UTC day that the data key was made on.
+    pub key_day: i64,
+    pub next_number: u64,
+    pub cursors: BTreeMap<Arc<str>, Position>,
+    pub config: JournalConfig,
+    pub shared: Arc<Shared>,
+    pub head: watch::Sender<u64>,
+    trim: Trim,
+    trim_more: bool,
+    log_bytes: u64,
+    checkpointing: bool,
+    checkpoints: std::sync::mpsc::Sender<()>,
+}
+
+/// What the writer begins with.
+pub(super) struct Start {
+    pub connection: Connection,
+    pub master: Master,
+    pub digests: DigestKey,
+    pub next_number: u64,
+    pub cursors: BTreeMap<Arc<str>, Position>,
+    pub config: JournalConfig,
+    pub shared: Arc<Shared>,
+    pub head: watch::Sender<u64>,
+    pub checkpoints: std::sync::mpsc::Sender<()>,
+}
+
+impl Writer {
+    /// Takes the store over, with a new data key.
+    pub fn new(start: Start) -> Result<Self, StoreError> {
+        let encrypt = start.config.encrypt;
+        let mut writer = Self {
+            connection: start.connection,
+            master: start.master,
+            digests: start.digests,
+            encrypt,
+            sealer: Sealer::open(),
+            key_day: i64::MIN,
+            next_number: start.next_number,
+            cursors: start.cursors,
+            config: start.config,
+            shared: start.shared,
+            head: start.head,
+            trim: Trim::default(),
+            trim_more: false,
+            log_bytes: 0,
+            checkpointing: false,
+            checkpoints: start.checkpoints,
+        };
+        writer.renew_key()?;
+        Ok(writer)
+    }
+
+    /// Serves commands until it is told to stop, or the store fails.
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), StoreError> {
+        let mut stopping = false;
+        while !stopping {
+            let Some(first) = commands.blocking_recv() else { break };
+            self.shared.pulse.beat();
+            let mut batch = Batch::default();
+            let mut next = Some(first);
+            while let Some(command) = next {
+                stopping |= batch.take(command);
+                let full =
+                    batch.appends.len() >= BATCH_MESSAGES_MAX || batch.bytes >= BATCH_BYTES_MAX;
+                next = if full || stopping { None } else { commands.try_recv().ok() };
+            }
+            self.write(batch)?;
+        }
+        Ok(())
+    }
+
+    /// One transaction: what waits, then a step of trimming.
+    fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.renew_key()?;
+        if !batch.appends.is_empty() || !batch.moves.is_empty() || batch.tick || self.trim_more {
+            let count = batch.appends.len();
+            let (prepared, answers): (Vec<_>, Vec<_>) = batch.appends.into_iter().unzip();
+            self.log_bytes += batch.bytes as u64 + (count as u64 + 8) * LOG_BYTES_EACH;
+            match self.transact(prepared, &batch.moves) {
+                Ok(appended) => {
+                    if count > 0 {
+                        self.shared.metrics.group_commit.record(as_f64(count));
+                    }
+                    self.publish(appended, answers);
+                    for (route, position) in batch.moves {
+                        self.cursors.insert(route, position);
+                    }
+                }
+                Err(error) if error.is_full() => {
+                    self.shared.set_full();
+                    for answer in answers {
+                        // A sender that went away needs no answer.
+                        answer.send(Err(Busy::Disk)).ok();
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if batch.finish_checkpoint {
+            connection::checkpoint(&self.connection)?;
+            self.checkpointing = false;
+        } else if self.log_bytes > CHECKPOINT_BYTES && !self.checkpointing {
+            // The thread has ended where the daemon stops; closing the store copies the log then.
+            self.checkpointing = self.checkpoints.send(()).is_ok();
+            self.log_bytes = 0;
+        }
+        Ok(())
+    }
+
+    // PROMISE-1: COMMIT returns after the fsync; nobody is answered before.
+    fn transact(
+        &mut self,
+        prepared: Vec<Prepared>,
+        moves: &BTreeMap<Arc<str>, Position>,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let first_number = self.next_number;
+        let outcome = self.in_transaction(prepared, moves);
+        if outcome.is_err() {
+            self.next_number = first_number;
+            if !self.connection.is_autocommit() {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+        }
+        outcome
+    }
+
+    fn in_transaction(
+        &mut self,
+        prepared: Vec<Prepared>,
+        moves: &BTreeMap<Arc<str>, Position>,
+    ) -> Result<Vec<Appended>, StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut appended = Vec::with_capacity(prepared.len());
+        let mut context = Context {
+            connection: &self.connection,
+            sealer: &mut self.sealer,
+            digests: &self.digests,
+            next_number: &mut self.next_number,
+        };
+        for prepared in prepared {
+            appended.push(append(&mut context, prepared)?);
+        }
+        for (route, position) in moves {
+            write_cursor(&self.connection, route, *position)?;
+        }
+        let step = self.trim.step(&self.connection, self.limits())?;
+        let begun = clock::monotonic();
+        self.connection.execute_batch("COMMIT")?;
+        self.shared.metrics.fsync.record(clock::seconds_since(begun));
+        self.trim_more = step.more;
+        Ok(appended)
+    }
+
+    /// Everyone is answered, and the routes are told.
+    fn publish(
+        &self,
+        appended: Vec<Appended>,
+        answers: Vec<oneshot::Sender<Result<Admitted, Busy>>>,
+    ) {
+        for (admitted, entry) in &appended {
+            if let Some((entry, _)) = entry {
+                self.shared.count(&entry.feed, admitted);
+            }
+        }
+        let (admitted, entries): (Vec<_>, Vec<_>) = appended.into_iter().unzip();
+        self.shared.ring.push(entries.into_iter().flatten());
+        if self.next_number > *self.head.borrow() + 1 {
+            self.head.send_replace(self.next_number - 1);
+        }
+        for (admitted, answer) in admitted.into_iter().zip(answers) {
+            // A sender that went away needs no answer; its message is kept.
+            answer.send(Ok(admitted)).ok();
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let now = clock::now_ms();
+        let before =
+            |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        Limits {
+            messages_before: before(self.config.retention),
+            correlations_before: before(self.config.dedupe_retention),
+            delivered: self.cursors.values().map(|cursor| cursor.number).min().unwrap_or(u64::MAX),
+            highest: self.next_number.saturating_sub(1),
+        }
+    }
+
+    /// A new data key for each start and each day.
+    fn renew_key(&mut self) -> Result<(), StoreError> {
+        let day = clock::now().as_second().div_euclid(86_400);
+        if !self.encrypt || day == self.key_day {
+            return Ok(());
+        }
+        let key = Key::random()?;
+        let wrapped = self.master.wrap("data", &key)?;
+        let outcome = self
+            .connection
+            .execute(
+                "INSERT INTO keys (purpose, made_at, wrapped) VALUES ('data', ?, ?)",
+                params![clock::now_ms(), wrapped],
+            )
+            .map_err(StoreError::from);
+        match outcome {
+            Ok(_) => {}
+            // The old key serves for a while longer where the disk is full.
+            Err(error) if self.key_day != i64::MIN && error.is_full() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.sealer = Sealer::new(self.connection.last_insert_rowid(), &key)?;
+        self.key_day = day;
+        Ok(())
+    }
+}
+
+/// Commands that ride together.
+#[derive(Default)]
+struct Batch {
+    appends: Vec<(Prepared, oneshot::Sender<Result<Admitted, Busy>>)>,
+    moves: BTreeMap<Arc<str>, Position>,
+    bytes: usize,
+    tick: bool,
+    finish_checkpoint: bool,
+}
+
+impl Batch {
+    /// Adds a command; true where it is the one to stop.
+    fn take(&mut self, command: Command) -> bool {
+        match command {
+            Command::Append(prepared, answer) => {
+                self.bytes += prepared.bytes();
+                self.appends.push((*prepared, answer));
+            }
+            Command::Move(route, position) => {
+                self.moves.insert(route, position);
+            }
+            Command::Tick => self.tick = true,
+            Command::FinishCheckpoint => self.finish_checkpoint = true,
+            Command::Stop => return true,
+        }
+        false
+    }
+}
+
+pub(super) fn write_cursor(
+    connection: &Connection,
+    route: &str,
+    position: Position,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO cursors (route, number, sequence, at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (route) DO UPDATE SET number = ?2, sequence = ?3, at = ?4",
+        )?
+        .execute(params![
+            route,
+            position.number.cast_signed(),
+            position.sequence.cast_signed(),
+            clock::now_ms()
+        ])?;
+    Ok(())
+}
+
+/// Copies the log into the store each time it is asked, while the writer goes on; ends with the
+/// writer. The few pages that came meanwhile the writer copies itself: only a log that was
+/// copied to its end begins anew, and under load there is no other moment when it is.
+pub(super) fn checkpoint_loop(
+    path: &Path,
+    commands: &mpsc::Sender<Command>,
+    asked: &std::sync::mpsc::Receiver<()>,
+) -> Result<(), StoreError> {
+    let connection = connection::open_for_checkpoints(path)?;
+    while asked.recv().is_ok() {
+        connection::checkpoint(&connection)?;
+        if commands.blocking_send(Command::FinishCheckpoint).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of at most 512")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
