@@ -1,0 +1,45 @@
+//! The marked words of the fixtures, and the search for them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Every marked word that occurs in a fixture: names, numbers, addresses, free text.
+pub fn words() -> &'static BTreeSet<String> {
+    static WORDS: OnceLock<BTreeSet<String>> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let mut words = BTreeSet::new();
+        for entry in std::fs::read_dir("fixtures/hl7").unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+            for word in text.split(|letter: char| !letter.is_alphanumeric()) {
+                if word.to_ascii_uppercase().starts_with("ZZ") && word.len() >= 4 {
+                    words.insert(word.to_ascii_uppercase());
+                }
+            }
+        }
+        assert!(words.len() > 50, "the fixtures carry marked words");
+        words
+    })
+}
+
+/// The marked words that occur in a text, whatever their case.
+pub fn found_in(text: &str) -> Vec<&'static str> {
+    let upper = text.to_ascii_uppercase();
+    if !upper.contains("ZZ") {
+        return Vec::new();
+    }
+    words().iter().filter(|word| upper.contains(word.as_str())).map(String::as_str).collect()
+}
+
+/// PROMISE-10: panics where a text that is not for patient data holds a marked word.
+pub fn assert_none(what: &str, text: &str) {
+    let found = found_in(text);
+    assert!(found.is_empty(), "{what} holds patient data: {found:?}\n{text}");
+}
+
+/// The same for a file.
+pub fn assert_none_in_file(path: &Path) {
+    let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+    assert_none(&path.display().to_string(), &text);
+}

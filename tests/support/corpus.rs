@@ -1,0 +1,151 @@
+//! The messages of others, what independent parsers read in them, and sending them as a feed.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::daemon::Daemon;
+use super::sender::Sender;
+
+/// Files that no receiver can take, and why; every other one with a type and a control ID can
+/// be.
+pub const UNREADABLE: [(&str, &str); 2] = [
+    ("cosyte/batch-malformed-mid-batch-002.hl7", "it ends within MSH-2"),
+    ("ipf/iti8-iti8-a40-iso-8859-iti8-a40-iso-8859-1.hl7", "Latin 1 without MSH-18"),
+];
+
+/// The file whose message is marked as history (MSH-11.2), which no route here asks for.
+pub const HISTORY: &str = "linuxforhealth/SegmentUtilTest-lit005.hl7";
+
+/// One message of a file.
+#[derive(Clone)]
+pub struct Sample {
+    /// The file, below fixtures/corpus.
+    pub path: String,
+    pub bytes: Vec<u8>,
+    pub expect: Expect,
+    /// What the parsers do not agree on.
+    pub disagree: Vec<String>,
+}
+
+/// What the parsers read; dates, codes and names as they stand in the message.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Expect {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub trigger: Option<String>,
+    pub structure: Option<String>,
+    pub control_id: Option<String>,
+    pub processing_id: Option<String>,
+    pub version: Option<String>,
+    pub sending_app: Option<String>,
+    pub sending_facility: Option<String>,
+    pub n_pid: usize,
+    pub n_obr: usize,
+    pub n_obx: usize,
+    pub patient_ids: Vec<Identifier>,
+    pub birth_date: Option<String>,
+    pub family: Option<String>,
+    pub given: Option<String>,
+    pub sex: Option<String>,
+    pub class: Option<String>,
+    pub visit_number: Option<String>,
+    pub point_of_care: Option<String>,
+    pub admit_dt: Option<String>,
+    pub discharge_dt: Option<String>,
+    pub first_obr_code: Option<String>,
+    pub result_status: Option<String>,
+    pub first_obx_code: Option<String>,
+    pub first_obx_status: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Identifier {
+    pub value: Option<String>,
+    pub authority: Option<String>,
+    pub authority_id: Option<String>,
+    pub authority_id_type: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    file: String,
+    expect: Expect,
+    #[serde(default)]
+    disagree: HashMap<String, serde_json::Value>,
+}
+
+/// Every message of the corpus, in the order of PROVENANCE.tsv.
+pub fn samples() -> Vec<Sample> {
+    let rows = std::fs::read_to_string("fixtures/corpus/EXPECT.jsonl").unwrap();
+    let mut rows: HashMap<String, Row> = rows
+        .lines()
+        .map(|line| serde_json::from_str::<Row>(line).unwrap())
+        .map(|row| (row.file.clone(), row))
+        .collect();
+    let list = std::fs::read_to_string("fixtures/corpus/PROVENANCE.tsv").unwrap();
+    let paths = list.lines().skip(1).map(|line| line.split('\t').next().unwrap().to_owned());
+    let samples: Vec<Sample> = paths
+        .map(|path| {
+            let Row { expect, disagree, .. } = rows.remove(&path).unwrap();
+            let bytes = std::fs::read(format!("fixtures/corpus/{path}")).unwrap();
+            // Two files hold the framing, too.
+            let bytes = bytes.trim_ascii_start();
+            let bytes = bytes.strip_prefix(b"\x0b").unwrap_or(bytes);
+            let end = bytes.iter().position(|byte| *byte == 0x1c).unwrap_or(bytes.len());
+            let bytes = bytes[..end].to_vec();
+            assert!(!bytes.contains(&0x0b), "{path} holds several frames");
+            Sample { path, bytes, expect, disagree: disagree.into_keys().collect() }
+        })
+        .collect();
+    assert!(rows.is_empty(), "expected of no file: {:?}", rows.keys());
+    samples
+}
+
+impl Sample {
+    /// What the sender is to hear: an acknowledgement is not acknowledged; what has no type or
+    /// no control ID, or cannot be read, is AE; everything else is taken.
+    pub fn answer(&self) -> &'static str {
+        if self.expect.kind.as_deref() == Some("ACK") {
+            "none"
+        } else if self.expect.kind.is_none()
+            || self.expect.control_id.is_none()
+            || UNREADABLE.iter().any(|(path, _)| *path == self.path)
+        {
+            "AE"
+        } else {
+            "AA"
+        }
+    }
+
+    /// The same message under another control ID.
+    pub fn renamed(&self, control_id: &str) -> Vec<u8> {
+        let start = self.bytes.windows(3).position(|name| name == b"MSH").unwrap();
+        let header = &self.bytes[start..];
+        let separator = header[3];
+        let end = header.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let (line, rest) = header.split_at(end.unwrap_or(header.len()));
+        let mut fields: Vec<&[u8]> = line.split(|byte| *byte == separator).collect();
+        fields[9] = control_id.as_bytes();
+        [&self.bytes[..start], &fields.join(&separator), rest].concat()
+    }
+}
+
+/// Sends messages on one connection; the code of each answer, or `none`.
+pub fn send<'m>(
+    daemon: &Daemon,
+    messages: impl IntoIterator<Item = (&'m Sample, Vec<u8>)>,
+) -> Vec<String> {
+    let mut sender = Sender::connect(daemon.feed());
+    let mut codes = Vec::new();
+    for (sample, message) in messages {
+        sender.send(&message).unwrap();
+        codes.push(match sample.answer() {
+            "none" => "none".to_owned(),
+            _ => sender.ack().unwrap().code,
+        });
+    }
+    codes
+}

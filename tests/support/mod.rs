@@ -1,0 +1,35 @@
+//! What the black-box tests share: a daemon, a broker, a sender, a consumer, and the search for
+//! patient data in everything that they print.
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
+pub mod canary;
+pub mod consumer;
+pub mod corpus;
+pub mod daemon;
+pub mod rabbit;
+pub mod schema;
+pub mod sender;
+pub mod topology;
+
+use std::time::{Duration, Instant};
+
+/// Waits until something holds, looking every 20 ms; panics with `what` when it does not within
+/// a bound that no working machine needs.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A made-up message of a patient, with a control ID: `MSH`, `EVN`, `PID`, `PV1`.
+pub fn adt(trigger: &str, control_id: &str, patient: &str) -> Vec<u8> {
+    format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}^ADT_A01|{control_id}|P|2.5.1\r\
+         EVN|{trigger}|20261122081500\r\
+         PID|1||{patient}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         PV1|1|I|4W^401^A^NORTH|||||||||||||||||ZZV{patient}^^^EPIC^VN\r"
+    )
+    .into_bytes()
+}
