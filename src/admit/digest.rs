@@ -9,7 +9,7 @@ use std::fmt;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use crate::parse::hl7::Message;
-use crate::parse::hl7::message::MSH;
+use crate::parse::hl7::name::MSH;
 use crate::secret::Key;
 
 use super::correlation::{Correlation, truncate};

@@ -150,8 +150,8 @@ impl Compiler<'_, '_> {
     fn each(&mut self, rule: &Rule, element: Vec<(Key, Node)>) -> Each {
         let mut with = Vec::new();
         for name in &rule.with {
-            if hl7::message::is_segment_name(name.value.as_bytes()) {
-                with.push(hl7::message::pack_name(name.value.as_bytes()));
+            if hl7::name::is_segment_name(name.value.as_bytes()) {
+                with.push(hl7::name::pack_name(name.value.as_bytes()));
             } else {
                 let text = format!("`{}` is not a segment name", name.value);
                 self.problems.mistake(&name.place, text);

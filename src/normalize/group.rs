@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use crate::parse::hl7::Message;
-use crate::parse::hl7::message::pack;
+use crate::parse::hl7::name::pack;
 
 use crate::event::Tree;
 

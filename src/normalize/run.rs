@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use crate::event::partial_date::Assumed;
 use crate::event::tree::{Mark, Tree};
 use crate::event::{EventType, Key, PartialDate, Value};
-use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, message};
+use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
 use super::group::groups;
 use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Source};
@@ -235,7 +235,7 @@ impl<'m, 'c> Run<'m, 'c> {
         let list = self.tree.open_list(key);
         for source in each.sources.iter().filter(|source| holds(source, scope)) {
             let From::Path(path) = &source.from else { continue };
-            let mut own = vec![message::pack_name(path.segment().as_bytes())];
+            let mut own = vec![name::pack_name(path.segment().as_bytes())];
             own.extend(&each.with);
             let mut outcome = Ok(());
             path.segments(scope, |segment| {

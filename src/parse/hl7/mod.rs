@@ -5,21 +5,25 @@
 //! Knows nothing of: what a segment means, which ones a message type has.
 //!
 //! Reading order: [`delimiters`], [`head`] (the bytes of MSH, enough to answer), [`charset`]
-//! (bytes to text), [`message`] (text to spans), [`path`] (how a mapping names a value),
-//! [`escape`] and [`datetime`] (a value to what it says).
+//! (bytes to text), [`message`] (text to spans), [`name`] (of a segment), [`composite`] (a value
+//! and its parts), [`path`] (how a mapping names a value), [`escape`] and [`datetime`] (a value to
+//! what it says).
 
 pub mod delimiters;
 pub mod head;
 pub mod charset;
 pub mod message;
+pub mod name;
+pub mod composite;
 pub mod path;
 pub mod escape;
 pub mod datetime;
 
 pub use charset::Charset;
+pub use composite::Composite;
 pub use delimiters::Delimiters;
 pub use head::Head;
-pub use message::{Composite, Content, Message, Segment};
+pub use message::{Content, Message, Segment};
 pub use path::{Hit, Path, Scope};
 
 /// Why bytes are not an HL7 v2 message. Places only, never values.

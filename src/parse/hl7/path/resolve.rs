@@ -1,0 +1,241 @@
+//! A path on a message: which segments, repetitions and parts it names, and where they stand.
+//!
+//! Promises: values come in the order of the message; an empty field is not there; nothing is
+//! copied.
+//! Knows nothing of: how the path was written.
+
+use super::{Path, Repetition, Scope, Which};
+use crate::parse::hl7::message::Divided;
+use crate::parse::hl7::name::MSH;
+use crate::parse::hl7::{Composite, Content, Segment};
+
+impl Path {
+    /// Calls `take` for each segment it names within a scope until that returns false.
+    pub fn segments<'m>(&self, scope: &Scope<'m, '_>, mut take: impl FnMut(Segment<'m>) -> bool) {
+        let scope = scope.of(self.packed);
+        let (skip, count) = match self.occurrence {
+            Which::Every | Which::Unsaid => (0, usize::MAX),
+            Which::One(number) => (number - 1, 1),
+        };
+        let mut seen = 0;
+        scope.named(self.packed, &self.segment, |segment| {
+            seen += 1;
+            seen <= skip || (take(segment) && seen - skip < count)
+        });
+    }
+
+    /// Calls `take` for each value it names within a scope until that returns false. What is
+    /// unsaid means every one.
+    pub fn resolve<'m>(&self, scope: &Scope<'m, '_>, mut take: impl FnMut(Hit<'m>) -> bool) {
+        self.segments(scope, |segment| {
+            let Some(field) = segment.divided(self.field).filter(|field| !field.raw.is_empty())
+            else {
+                return true;
+            };
+            if !field.repeats {
+                return !self.wants(1, &field, field.raw)
+                    || take(self.hit(&field, field.raw, segment, 1));
+            }
+            segment.message().repetitions(field.raw).zip(1..).all(|(repetition, number)| {
+                !self.wants(number, &field, repetition)
+                    || take(self.hit(&field, repetition, segment, number))
+            })
+        });
+    }
+
+    /// The first value it names within a scope. What is unsaid means the first.
+    #[must_use]
+    pub fn first<'m>(&self, scope: &Scope<'m, '_>) -> Option<Hit<'m>> {
+        let segment = match self.occurrence {
+            Which::Unsaid if self.packed != 0 => scope.of(self.packed).first(self.packed)?,
+            Which::Unsaid | Which::One(_) | Which::Every => {
+                let mut found = None;
+                self.segments(scope, |segment| {
+                    found = Some(segment);
+                    false
+                });
+                found?
+            }
+        };
+        let field = segment.divided(self.field).filter(|field| !field.raw.is_empty())?;
+        let unsaid = self.repetition == Repetition::Which(Which::Unsaid);
+        if unsaid && !field.repeats {
+            return Some(self.hit(&field, field.raw, segment, 1));
+        }
+        let mut repetitions = segment.message().repetitions(field.raw).zip(1..);
+        let (repetition, number) =
+            repetitions.find(|(repetition, number)| self.wants(*number, &field, repetition))?;
+        Some(self.hit(&field, repetition, segment, number))
+    }
+
+    /// Whether a repetition is among those it names.
+    fn wants(&self, number: usize, field: &Divided<'_>, repetition: &str) -> bool {
+        match &self.repetition {
+            Repetition::Which(Which::Unsaid | Which::Every) => true,
+            Repetition::Which(Which::One(wanted)) => number == *wanted,
+            Repetition::Where { component, subcomponent, text } => {
+                let part = field.composite(repetition).part(*component).part(*subcomponent);
+                field.message.content(part.raw()) == Content::Text(text.as_str().into())
+            }
+        }
+    }
+
+    fn hit<'m>(
+        &self,
+        field: &Divided<'m>,
+        repetition: &'m str,
+        segment: Segment<'m>,
+        number: usize,
+    ) -> Hit<'m> {
+        Hit {
+            value: self.narrow(field, repetition),
+            segment,
+            field_id: field.id,
+            field: narrow(self.field),
+            repetition: narrow(number),
+            component: narrow(self.component),
+            subcomponent: narrow(self.subcomponent),
+        }
+    }
+
+    fn narrow<'m>(&self, field: &Divided<'m>, repetition: &'m str) -> Composite<'m> {
+        let whole = field.composite(repetition);
+        match (self.component, self.subcomponent) {
+            // MSH-1 and MSH-2 are the delimiters; dividing them by themselves gives nonsense.
+            _ if self.packed == MSH && self.field <= 2 => Composite::undivided(field.raw),
+            (0, _) => whole,
+            (component, 0) => whole.part(component),
+            (component, subcomponent) => whole.part(component).part(subcomponent),
+        }
+    }
+}
+
+/// A value that a path resolved to.
+#[derive(Clone, Copy)]
+pub struct Hit<'m> {
+    /// The value, to be divided further.
+    pub value: Composite<'m>,
+    /// The segment it stands in.
+    pub segment: Segment<'m>,
+    /// Its field among all fields of the message.
+    pub field_id: usize,
+    field: u16,
+    repetition: u16,
+    component: u16,
+    subcomponent: u16,
+}
+
+/// Numbers of a path are at most [`NUMBER_MAX`](super::NUMBER_MAX); a repetition beyond is only shown wrong.
+fn narrow(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+impl<'m> Hit<'m> {
+    /// The whole field, with all its repetitions.
+    #[must_use]
+    pub fn whole_field(&self) -> &'m str {
+        self.segment.field(self.field.into()).unwrap_or_default()
+    }
+
+    /// Where exactly it was found, such as `OBX[3]-5[2].1`. Ones are left out where they are
+    /// the only possibility that a reader would think of.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let mut place = segment_place(&self.segment);
+        place.push_str(&format!("-{}", self.field));
+        if self.repetition > 1 {
+            place.push_str(&format!("[{}]", self.repetition));
+        }
+        for number in [self.component, self.subcomponent] {
+            if number > 0 {
+                place.push_str(&format!(".{number}"));
+            }
+        }
+        place
+    }
+}
+
+/// A segment and which of its name it is, such as `OBX[3]`; the first of a name goes without.
+fn segment_place(segment: &Segment<'_>) -> String {
+    let before = segment
+        .message()
+        .segments()
+        .take(segment.index())
+        .filter(|other| other.name() == segment.name())
+        .count();
+    let label = segment.label();
+    if before == 0 || label.starts_with('#') {
+        label.into_owned()
+    } else {
+        format!("{label}[{}]", before + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::hl7::{Charset, Message};
+
+    const TEXT: &str = "MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5\r\
+        PID|1||11^^^EPIC&1.2.3&ISO^MR~22^^^LAB^PI~33^^^MRN-X^MR||DOE&VAN^JOHN\r\
+        OBX|1|NM|a||5\rOBX|2|ST|b||6~7\rZPD|x\r";
+
+    fn values(path: &str, each: bool) -> Vec<(String, String)> {
+        let message = Message::parse(TEXT.as_bytes(), Charset::Utf8).unwrap();
+        let all = [0..message.len()];
+        let scope = Scope::new(&message, &all);
+        let mut found = Vec::new();
+        let mut take = |hit: Hit<'_>| found.push((hit.place(), hit.value.raw().to_owned()));
+        let path = Path::read(path).unwrap();
+        if each {
+            path.resolve(&scope, |hit| {
+                take(hit);
+                true
+            });
+        } else if let Some(hit) = path.first(&scope) {
+            take(hit);
+        }
+        found
+    }
+
+    fn one(path: &str) -> String {
+        let found = values(path, false);
+        assert_eq!(found.len(), 1, "{path}: {found:?}");
+        found.into_iter().map(|(_, value)| value).collect()
+    }
+
+    #[test]
+    fn everything_counts_from_one() {
+        assert_eq!(one("PID-3.1"), "11");
+        assert_eq!(one("PID-3[2].4.1"), "LAB");
+        assert_eq!(one("PID-3.4.2"), "1.2.3");
+        assert_eq!(one("PID-3.4"), "EPIC&1.2.3&ISO");
+        assert_eq!(one("PID-5.1.2"), "VAN");
+        assert_eq!(one("OBX[2]-5[2]"), "7");
+        assert_eq!(one("ZPD-1"), "x");
+        assert_eq!(one("MSH-1"), "|");
+        assert_eq!(one("MSH-2"), "^~\\&");
+        assert_eq!(one("MSH-9.2"), "A01");
+        assert_eq!(values("PID-9", false), []);
+        assert_eq!(values("NK1-2", true), []);
+    }
+
+    #[test]
+    fn a_condition_picks_repetitions() {
+        assert_eq!(one("PID-3[?4.1=LAB].1"), "22");
+        assert_eq!(one("PID-3[?4=EPIC].1"), "11");
+        assert_eq!(one("PID-3[?4.1=MRN-X].1"), "33");
+        assert_eq!(one("PID-3[?5=MR].1"), "11");
+        assert_eq!(values("PID-3[?5=MR].1", true).len(), 2);
+        assert_eq!(values("PID-3[?5=XX].1", true), []);
+    }
+
+    #[test]
+    fn a_list_is_found_whole_and_says_where() {
+        let found = values("OBX[*]-5", true);
+        let places: Vec<&str> = found.iter().map(|(place, _)| place.as_str()).collect();
+        assert_eq!(places, ["OBX-5", "OBX[2]-5", "OBX[2]-5[2]"]);
+        assert_eq!(values("OBX[2]-5[*]", true).len(), 2);
+        assert_eq!(values("OBX[*]-5", false).len(), 1);
+    }
+}
