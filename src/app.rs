@@ -34,7 +34,7 @@ use crate::feed::mllp::listener::ListenError;
 use crate::feed::mllp::session::BUDGET_UNIT;
 use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
-use crate::metrics::{FeedMetrics, Pulse, RouteMetrics};
+use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
 use crate::normalize::Context;
 use crate::privacy::RealmKeys;
 use crate::secret::{Key, SecretError};
@@ -141,6 +141,7 @@ impl App {
         };
         let admin = Arc::new(AdminState {
             prometheus,
+            process: metrics_process::Collector::default(),
             journal: Arc::clone(&journal),
             pulses,
             access,
@@ -337,7 +338,8 @@ fn build_routes(
                     ],
                     app_id: config.node.name.clone(),
                 };
-                let sink = RabbitSink::new(broker.clone(), target, metrics.clone());
+                let sink =
+                    RabbitSink::new(broker.clone(), target, BrokerMetrics::new(&contract.name));
                 (Sink::Rabbit(Box::new(sink)), broker.window)
             }
             (Destination::RabbitMq { .. }, None) => {

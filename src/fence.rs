@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::event::Subject;
 use crate::privacy::Release;
 
+/// The routes and subjects that a release is on its way for.
+type OnTheWay = Arc<Mutex<HashSet<(Arc<str>, Subject)>>>;
+
 /// The fence of a daemon.
 #[derive(Debug, Default)]
 pub struct Fence {
-    on_the_way: Arc<Mutex<HashSet<(Arc<str>, Subject)>>>,
+    on_the_way: OnTheWay,
 }
 
 /// A release on its way. Only [`Fence::enter`] makes one, and a sink takes nothing else:
@@ -30,7 +33,7 @@ pub struct Fence {
 pub struct Entered {
     release: Release,
     route: Arc<str>,
-    on_the_way: Arc<Mutex<HashSet<(Arc<str>, Subject)>>>,
+    on_the_way: OnTheWay,
 }
 
 impl Fence {
@@ -38,14 +41,14 @@ impl Fence {
     ///
     /// # Errors
     /// The release itself, where another of its subject is on its way on that route.
-    pub fn enter(&self, route: &Arc<str>, release: Release) -> Result<Entered, Release> {
+    pub fn enter(&self, route: &Arc<str>, release: Release) -> Result<Entered, Box<Release>> {
         let key = (Arc::clone(route), release.subject().clone());
         let mut on_the_way = self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
         if on_the_way.insert(key) {
             let on_the_way = Arc::clone(&self.on_the_way);
             Ok(Entered { release, route: Arc::clone(route), on_the_way })
         } else {
-            Err(release)
+            Err(Box::new(release))
         }
     }
 }

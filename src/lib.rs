@@ -1,6 +1,7 @@
 //! tidegate stands between a hospital and everyone outside the ward who has a good reason to
 //! hear from it.
 
+pub mod bug;
 pub mod clock;
 pub mod phi;
 pub mod secret;

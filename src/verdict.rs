@@ -5,6 +5,8 @@
 //! what it means. Nothing that a sender hears comes from anywhere else.
 //! Knows nothing of: how an acknowledgement is written, or when.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use crate::admit::Novelty;
 use crate::admit::assess::{Finding, OnUnmappable, OnUnsupported};
 use crate::normalize::{Refusal, Spot};

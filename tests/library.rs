@@ -1,5 +1,15 @@
 //! The library against its data: mappings, schemas, configuration files, the oracle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails there and then"
+)]
+
 mod support;
 
 use support::corpus::{Identifier, UNREADABLE, samples};

@@ -38,6 +38,8 @@ const ROWS: u32 = 100;
 pub struct AdminState {
     /// The recorder.
     pub prometheus: PrometheusHandle,
+    /// What the operating system says of the process, asked at each scrape.
+    pub process: metrics_process::Collector,
     /// Whether messages can be taken.
     pub journal: Arc<Journal>,
     /// Every loop that must turn, by name.
@@ -104,6 +106,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    state.process.collect();
     (content_type, state.prometheus.render()).into_response()
 }
 

@@ -111,12 +111,13 @@ impl Show {
             say(&found.to_string());
             return Ok(());
         }
-        let exception = &found["exception"];
+        let part = |name| found.get(name).unwrap_or(&Json::Null);
+        let exception = part("exception");
         for key in ["id", "category", "feed", "type", "place", "text", "count", "firstAt", "lastAt"]
         {
             say(&format!("{key}: {}", text(exception, key)));
         }
-        print_message(&found["message"]);
+        print_message(part("message"));
         Ok(())
     }
 }

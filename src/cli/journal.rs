@@ -166,7 +166,7 @@ impl Show {
         let found = self.whence.ask("/api/journal", &query(&filter), |lookup| {
             Ok(Some(lookup.messages(&filter)?.iter().map(api::listed).collect()))
         })?;
-        found[0]["number"].as_u64().ok_or(LookupError::None)
+        found.pointer("/0/number").and_then(Json::as_u64).ok_or(LookupError::None)
     }
 }
 

@@ -1,9 +1,7 @@
 //! Logs: one line an event, to standard error, JSON when that is not a terminal.
 //!
 //! Promises: no patient data (PROMISE-10): what is logged are names of the configuration,
-//! places and IDs; a panic is logged by its place and never by its text, which may quote what
-//! was being read; a log that nobody reads fast enough loses lines, counted, and holds up
-//! nothing.
+//! places and IDs; a log that nobody reads fast enough loses lines, counted, and holds up nothing.
 //! Knows nothing of: what is logged.
 
 use std::io::IsTerminal;
@@ -80,9 +78,5 @@ pub fn init(verbosity: Verbosity) -> Guard {
         let json = tracing_subscriber::fmt::layer().json().flatten_event(true);
         registry.with(json.with_writer(writer)).init();
     }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a bug: please report it with this line");
-    }));
     Guard { _worker: worker, dropped }
 }

@@ -108,10 +108,10 @@ impl Whence {
             if status.is_success() {
                 return Ok(body);
             }
-            if status == reqwest::StatusCode::NOT_FOUND && body["error"] == "there is none" {
+            let text = body.get("error").and_then(Json::as_str).unwrap_or("no reason given");
+            if status == reqwest::StatusCode::NOT_FOUND && text == "there is none" {
                 return Err(LookupError::None);
             }
-            let text = body["error"].as_str().unwrap_or("no reason given");
             Err(LookupError::Failed(format!("{base}: {status}: {text}")))
         })
     }

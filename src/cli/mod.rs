@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bug;
+
 /// Stands between a hospital and everyone outside the ward who has a good reason to hear from it.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about, max_term_width = 100)]
@@ -72,6 +74,7 @@ impl From<Outcome> for ExitCode {
 /// Runs what the arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
+    bug::install_hook();
     let outcome = match Arguments::parse().command {
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),

@@ -8,6 +8,8 @@
 //! Today a contract can only say that no consent is needed and why. Contracts that ask for one
 //! do not load, so that none of them can be answered by mistake.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use crate::event::EventId;
 
 /// What a contract's `[consent]` asks for.

@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// How long to wait before the next try.
-    pub fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let builder = || {
             ExponentialBuilder::default()
                 .with_min_delay(DELAY_MIN)
@@ -59,10 +59,10 @@ mod tests {
     #[test]
     fn delays_grow_to_a_bound_and_begin_anew_after_a_success() {
         let mut backoff = Backoff::new();
-        let delays: Vec<Duration> = (0..50).map(|_| backoff.next()).collect();
+        let delays: Vec<Duration> = (0..50).map(|_| backoff.delay()).collect();
         assert!(delays.iter().all(|delay| (DELAY_MIN..=DELAY_MAX).contains(delay)), "{delays:?}");
         assert!(delays.iter().skip(10).all(|delay| *delay == DELAY_MAX), "{delays:?}");
         backoff.reset();
-        assert!(backoff.next() <= DELAY_MIN * 2);
+        assert!(backoff.delay() <= DELAY_MIN * 2);
     }
 }

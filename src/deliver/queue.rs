@@ -130,7 +130,7 @@ impl Queue {
     }
 
     /// The next event that may go; it is on its way then.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn take_next(&mut self) -> Option<Item> {
         let subject = self.ready.pop_front()?;
         let lane = self.subjects.get_mut(&subject)?;
         lane.on_the_way = true;
@@ -223,19 +223,19 @@ mod tests {
         queue.take(1, 0, vec![event(1, 1)], item(1));
         queue.take(2, 0, vec![event(1, 2)], item(2));
         queue.take(3, 0, vec![event(2, 3)], item(3));
-        let first = queue.next().unwrap();
-        let third = queue.next().unwrap();
+        let first = queue.take_next().unwrap();
+        let third = queue.take_next().unwrap();
         assert_eq!((first.number, third.number), (1, 3));
-        assert!(queue.next().is_none());
+        assert!(queue.take_next().is_none());
         queue.done(&third);
-        assert!(queue.next().is_none());
+        assert!(queue.take_next().is_none());
         assert_eq!(queue.position(), Position { number: 0, sequence: 0 });
         queue.again(first);
-        let first = queue.next().unwrap();
+        let first = queue.take_next().unwrap();
         assert_eq!(first.number, 1);
         queue.done(&first);
         assert_eq!(queue.position(), Position { number: 1, sequence: 1 });
-        let second = queue.next().unwrap();
+        let second = queue.take_next().unwrap();
         queue.done(&second);
         assert_eq!(queue.position(), Position { number: 3, sequence: 3 });
         assert!(queue.is_empty());
@@ -262,7 +262,7 @@ mod tests {
             let mut delivered: Vec<usize> = Vec::new();
             let mut steps = choices.into_iter();
             loop {
-                while let Some(next) = queue.next() {
+                while let Some(next) = queue.take_next() {
                     prop_assert!(!on_the_way.iter().any(|other| other.event.subject == next.event.subject));
                     on_the_way.push(next);
                 }

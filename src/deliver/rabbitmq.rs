@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::sink::{Settled, SinkError, Ticket};
 use crate::event::EventType;
 use crate::fence::Entered;
-use crate::metrics::RouteMetrics;
+use crate::metrics::BrokerMetrics;
 
 /// How long opening a connection, with all that is declared on it, may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -83,7 +83,7 @@ pub struct Target {
 pub struct RabbitSink {
     config: BrokerConfig,
     target: Target,
-    metrics: RouteMetrics,
+    metrics: BrokerMetrics,
     open: Option<Open>,
     connected_before: bool,
 }
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Flight {
 impl RabbitSink {
     /// A sink that is not open yet.
     #[must_use]
-    pub fn new(config: BrokerConfig, target: Target, metrics: RouteMetrics) -> Self {
+    pub fn new(config: BrokerConfig, target: Target, metrics: BrokerMetrics) -> Self {
         Self { config, target, metrics, open: None, connected_before: false }
     }
 
@@ -150,7 +150,7 @@ impl RabbitSink {
             flights: Vec::new(),
             returned: Vec::new(),
         });
-        self.metrics.broker_up.set(1.0);
+        self.metrics.up.set(1.0);
         if self.connected_before {
             self.metrics.reconnects.increment(1);
         }
@@ -212,8 +212,8 @@ impl RabbitSink {
 
     /// Closes the connection, and cuts it where it does not close.
     pub async fn close(&mut self) {
-        self.metrics.broker_up.set(0.0);
-        self.metrics.broker_blocked.set(0.0);
+        self.metrics.up.set(0.0);
+        self.metrics.blocked.set(0.0);
         let Some(open) = self.open.take() else { return };
         let close = open.connection.close(200, "OK".into());
         if let Ok(Err(error)) = timeout(CLOSE_TIMEOUT, close).await {
@@ -383,7 +383,7 @@ async fn declare(channel: &Channel, target: &Target) -> lapin::Result<()> {
 }
 
 /// Follows whether the broker has blocked the connection, until that ends.
-fn watch_blocked(connection: &Connection, blocked: Arc<AtomicBool>, metrics: RouteMetrics) {
+fn watch_blocked(connection: &Connection, blocked: Arc<AtomicBool>, metrics: BrokerMetrics) {
     let mut events = Box::pin(connection.events_listener());
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
@@ -394,7 +394,7 @@ fn watch_blocked(connection: &Connection, blocked: Arc<AtomicBool>, metrics: Rou
                 _ => continue,
             };
             blocked.store(now, Ordering::Relaxed);
-            metrics.broker_blocked.set(f64::from(u8::from(now)));
+            metrics.blocked.set(f64::from(u8::from(now)));
         }
     });
 }

@@ -16,12 +16,12 @@ use super::backoff::Backoff;
 use super::decide::decide;
 use super::queue::{Item, Queue};
 use super::sink::{Settled, Sink, SinkError, Ticket};
-use crate::clock;
 use crate::contract::{Contract, wants};
 use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
 use crate::privacy::{RealmKeys, Release};
 use crate::store::{Journal, Position, StoreError};
+use crate::{bug, clock};
 
 /// Entries read at once.
 const READ_ENTRIES: usize = 256;
@@ -211,9 +211,7 @@ impl Route {
                 match self.sink.open(self.queue.position()).await {
                     Ok(()) => {
                         self.state = State::Up;
-                        self.last_error.clear();
-                        self.config.metrics.up.set(1.0);
-                        tracing::info!(route = %self.name, kind = self.config.contract.deliver.kind(), "route is up");
+                        self.up();
                     }
                     Err(error) => self.down(&error).await,
                 }
@@ -226,17 +224,13 @@ impl Route {
     /// Hands events over, as many as the window allows.
     fn start(&mut self) {
         while self.state == State::Up && self.flights.len() < self.config.window {
-            let Some(mut item) = self.queue.next() else { return };
-            let contract = Arc::clone(&self.config.contract);
-            let jurisdiction = self.config.jurisdiction.as_deref();
-            let decided =
-                decide(&contract, &item, &self.config.keys, &self.config.node, jurisdiction);
-            let release = match decided {
+            let Some(mut item) = self.queue.take_next() else { return };
+            let release = match self.decide(&item) {
                 Ok(release) => release,
-                Err(error) => {
-                    tracing::error!(route = %self.name, event = %item.event.id, %error, "route is paused");
+                Err(why) => {
+                    tracing::error!(route = %self.name, event = %item.event.id, why, "no decision");
                     self.queue.again(item);
-                    self.pause();
+                    self.pause(&why);
                     return;
                 }
             };
@@ -256,16 +250,31 @@ impl Route {
                 Err(_) => {
                     // The queue lets one event of a subject go at a time, so this is a bug; the
                     // event waits, since to send it would break the order.
-                    tracing::error!(route = %self.name, event = %item.event.id, "its subject is on its way already");
+                    tracing::error!(route = %self.name, event = %item.event.id, "not handed over");
                     self.queue.again(item);
-                    self.pause();
+                    self.pause("a subject is on its way already");
                     return;
                 }
             }
         }
     }
 
+    /// Whether the event may leave now, and as what. A fault of ours is no decision, and a bug
+    /// that one event brings out costs its route and not the daemon.
+    fn decide(&self, item: &Item) -> Result<Release, String> {
+        let RouteConfig { contract, keys, node, jurisdiction, .. } = &self.config;
+        let decided = bug::contain(|| decide(contract, item, keys, node, jurisdiction.as_deref()));
+        match decided {
+            Some(Ok(release)) => Ok(release),
+            Some(Err(withheld)) => Err(withheld.to_string()),
+            None => {
+                Err("an event cannot be decided; the place of the bug is in the log".to_owned())
+            }
+        }
+    }
+
     fn count(&self, release: &Release) {
+        self.config.metrics.events.count("released");
         let counts = release.counts();
         let fields = &self.config.metrics.fields;
         fields.add("kept", counts.kept);
@@ -279,14 +288,14 @@ impl Route {
             Ok(settled) => settled,
             Err(error) => return self.down(&error).await,
         };
-        let mut refused = None;
+        let (mut refused, mut delivered) = (None, false);
         for (ticket, settled) in settled {
             let Some(item) = self.flights.remove(&ticket) else { continue };
             let metrics = &self.config.metrics;
             match settled {
                 Settled::Delivered | Settled::Already => {
                     metrics.attempts.count("ack");
-                    metrics.events.count("released");
+                    delivered = true;
                     metrics.confirm.record(clock::seconds_since(item.sent_at));
                     metrics.end_to_end.record(seconds_between(item.received_at, clock::now_ms()));
                     self.queue.done(&item);
@@ -310,23 +319,32 @@ impl Route {
                 }
             }
         }
-        if let Some(why) = refused {
-            if self.last_error != why {
-                tracing::warn!(route = %self.name, why, "route is paused, and tries again");
-                why.clone_into(&mut self.last_error);
-            }
-            self.config.metrics.up.set(0.0);
-            self.pause();
-        } else if self.flights.is_empty() && self.state == State::Up && !self.last_error.is_empty()
-        {
-            tracing::info!(route = %self.name, "route is up");
-            self.last_error.clear();
-            self.config.metrics.up.set(1.0);
+        match refused {
+            Some(why) => self.pause(why),
+            None if delivered && !self.last_error.is_empty() => self.up(),
+            None => {}
         }
     }
 
-    fn pause(&mut self) {
-        self.state = State::Paused(Instant::now() + self.backoff.next());
+    /// What is on its way is waited for; nothing new goes for a while.
+    fn pause(&mut self, why: &str) {
+        self.state = State::Paused(Instant::now() + self.backoff.delay());
+        self.not_up(why, "route is paused, and tries again");
+    }
+
+    fn up(&mut self) {
+        self.last_error.clear();
+        self.config.metrics.up.set(1.0);
+        tracing::info!(route = %self.name, kind = self.config.contract.deliver.kind(), "route is up");
+    }
+
+    /// Says why, once for each reason: the same one again is no news.
+    fn not_up(&mut self, why: &str, what: &'static str) {
+        self.config.metrics.up.set(0.0);
+        if self.last_error != why {
+            tracing::warn!(route = %self.name, why, "{what}");
+            why.clone_into(&mut self.last_error);
+        }
     }
 
     /// The sink failed: what it had goes again, in order, once it is open.
@@ -342,13 +360,8 @@ impl Route {
             self.queue.again(item);
         }
         self.sink.close().await;
-        self.config.metrics.up.set(0.0);
-        let delay = self.backoff.next();
-        if self.last_error != text {
-            tracing::warn!(route = %self.name, error = text, "route is down, and tries again");
-            self.last_error = text;
-        }
-        self.state = State::Down(Instant::now() + delay);
+        self.state = State::Down(Instant::now() + self.backoff.delay());
+        self.not_up(&text, "route is down, and tries again");
     }
 
     /// Notes how far the route has come, when enough has come together.

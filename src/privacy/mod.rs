@@ -7,6 +7,8 @@
 //! Reading order: [`tier`] (what may leave at most), [`recipe`] (what a route lets out),
 //! [`token`] (pseudonyms and digests), [`release`] (an event through a recipe).
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod tier;
 pub mod recipe;
 pub mod token;

@@ -255,16 +255,29 @@ impl Journal {
         // What is reserved for root is not free for us.
         let taken = total.saturating_sub(found.f_bfree.saturating_mul(found.f_frsize));
         let usable = taken.saturating_add(free).max(1);
-        let over = taken.saturating_mul(100) / usable >= u64::from(self.watermark);
-        self.shared.over_watermark.store(over, Ordering::Relaxed);
-        if free > ROOM_AGAIN_BYTES {
+        // A store does not shrink: what was trimmed is written again before the file grows.
+        let room = free.saturating_add(self.reusable_bytes()?);
+        let floor = usable / 100 * u64::from(100_u8.saturating_sub(self.watermark));
+        self.shared.over_watermark.store(room < floor, Ordering::Relaxed);
+        if free > ROOM_AGAIN_BYTES.min(usable / 10) {
             self.shared.full.store(false, Ordering::Relaxed);
         }
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         let bytes = size(&self.path) + size(&self.path.with_extension("db-wal"));
         self.shared.metrics.size.set(as_f64(bytes));
-        self.shared.metrics.free.set(as_f64(free));
+        self.shared.metrics.free.set(as_f64(room));
+        self.shared.metrics.floor.set(as_f64(floor));
         Ok(())
+    }
+
+    /// Bytes of the store's pages that hold nothing any more.
+    fn reusable_bytes(&self) -> Result<u64, StoreError> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let pragma = |name: &str| -> Result<u64, StoreError> {
+            let found: i64 = reader.connection.pragma_query_value(None, name, |row| row.get(0))?;
+            Ok(found.cast_unsigned())
+        };
+        Ok(pragma("freelist_count")?.saturating_mul(pragma("page_size")?))
     }
 
     /// Counts the exceptions that are open, for the metrics.
@@ -284,14 +297,17 @@ impl Journal {
                 row.get::<_, i64>(3)?,
             ))
         })?;
+        let mut found = HashMap::new();
         for row in rows {
             let (category, feed, count, oldest) = row?;
-            let category = Category::from_name(&category);
-            let key = category.map(|category| (category, Arc::from(feed)));
-            if let Some(metrics) = key.and_then(|key| self.shared.exceptions.get(&key)) {
-                metrics.open.set(as_f64(count.cast_unsigned()));
-                metrics.oldest.set(as_f64(oldest.cast_unsigned()) / 1000.0);
+            if let Some(category) = Category::from_name(&category) {
+                found.insert((category, Arc::from(feed)), (count, oldest));
             }
+        }
+        for (key, metrics) in &self.shared.exceptions {
+            let (count, oldest) = found.get(key).copied().unwrap_or_default();
+            metrics.open.set(as_f64(count.cast_unsigned()));
+            metrics.oldest.set(as_f64(oldest.cast_unsigned()) / 1000.0);
         }
         Ok(())
     }
@@ -338,7 +354,7 @@ impl JournalThreads {
 }
 
 /// Free bytes above which a disk that was full is tried again: room for the largest frame and
-/// its transaction.
+/// its transaction. On a disk that is small, a tenth of it.
 const ROOM_AGAIN_BYTES: u64 = 64 << 20;
 /// Marks beside the keys.
 const STORE_MARK: &str = "store";
@@ -455,6 +471,7 @@ fn start_threads(
 ) -> Result<JournalThreads, StoreError> {
     let (failed_sender, failed) = watch::channel(false);
     let spawn_error = |source| StoreError::Folder { path: "a thread".to_owned(), source };
+    let (path, sender, shared) = (path.to_path_buf(), commands.clone(), Arc::clone(&writer.shared));
     let writer_failed = failed_sender.clone();
     let writer = std::thread::Builder::new()
         .name("journal".to_owned())
@@ -464,11 +481,10 @@ fn start_threads(
             outcome
         })
         .map_err(spawn_error)?;
-    let (path, sender) = (path.to_path_buf(), commands.clone());
     let checkpointer = std::thread::Builder::new()
         .name("checkpoint".to_owned())
         .spawn(move || {
-            let outcome = writer::checkpoint_loop(&path, &sender, &asked);
+            let outcome = writer::checkpoint_loop(&path, &shared, &sender, &asked);
             if outcome.is_err() {
                 failed_sender.send_replace(true);
             }

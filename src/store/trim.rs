@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::StoreError;
 
 /// Most rows that one step looks at.
-const STEP_ROWS: i64 = 256;
+pub(super) const STEP_ROWS_MAX: usize = 256;
 
 /// How far trimming has come.
 #[derive(Debug, Default)]
@@ -24,7 +24,9 @@ pub(super) struct Trim {
 /// What may go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Messages that came in before this, in milliseconds since 1970.
+    /// Now, in milliseconds since 1970.
+    pub now: i64,
+    /// Messages that came in before this.
     pub messages_before: i64,
     /// Correlations that were taken before this.
     pub correlations_before: i64,
@@ -32,6 +34,8 @@ pub(super) struct Limits {
     pub delivered: u64,
     /// The highest number of all; it stays, so that no number is used twice.
     pub highest: u64,
+    /// How many rows this step may look at.
+    pub rows: usize,
 }
 
 /// What a step did.
@@ -43,11 +47,18 @@ pub(super) struct Step {
     pub more: bool,
 }
 
+impl Step {
+    /// How many rows went.
+    pub const fn deleted(self) -> usize {
+        self.messages + self.correlations
+    }
+}
+
 impl Trim {
     /// One step, inside the open transaction.
     pub fn step(&mut self, connection: &Connection, limits: Limits) -> Result<Step, StoreError> {
         let (messages, more) = self.messages(connection, limits)?;
-        let correlations = self.correlations(connection, limits.correlations_before)?;
+        let correlations = self.correlations(connection, limits)?;
         Ok(Step { messages, correlations, more })
     }
 
@@ -61,41 +72,126 @@ impl Trim {
         let mut statement = connection.prepare_cached(
             "SELECT number, at FROM messages WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
         )?;
-        let rows = statement
-            .query_map(params![self.message, last, STEP_ROWS], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
-        let old = |at: i64| at < limits.messages_before;
-        let Some((first, _)) = rows.first().filter(|(_, at)| old(*at)) else {
+        let mut rows = statement.query(params![self.message, last, as_i64(limits.rows)])?;
+        let (mut until, mut looked) = (self.message, 0);
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(1)?;
+            // A clock that was ahead for a while left times that lie in the future: they say
+            // nothing of what follows.
+            if at >= limits.messages_before && at <= limits.now {
+                break;
+            }
+            until = row.get(0)?;
+            looked += 1;
+        }
+        drop(rows);
+        if looked == 0 {
             // Nothing here is old, and what follows is newer. The next pass begins anew, since
             // exceptions may have been resolved.
             self.message = 0;
             return Ok((0, false));
-        };
-        let until = rows.iter().take_while(|(_, at)| old(*at)).last().map_or(*first, |row| row.0);
+        }
         let deleted = connection
             .prepare_cached(
-                "DELETE FROM messages WHERE number >= ? AND number <= ?
+                "DELETE FROM messages WHERE number > ? AND number <= ? AND at < ?
                  AND number NOT IN (SELECT number FROM exceptions)",
             )?
-            .execute(params![first, until])?;
+            .execute(params![self.message, until, limits.messages_before])?;
         self.message = until;
-        Ok((deleted, i64::try_from(rows.len()).unwrap_or(0) == STEP_ROWS))
+        Ok((deleted, looked == limits.rows))
     }
 
     /// Correlations lie by digest, not by time, so that a pass walks all of them.
-    fn correlations(&mut self, connection: &Connection, before: i64) -> Result<usize, StoreError> {
+    fn correlations(
+        &mut self,
+        connection: &Connection,
+        limits: Limits,
+    ) -> Result<usize, StoreError> {
         let from = self.correlation.unwrap_or_default();
         let mut statement = connection
             .prepare_cached("SELECT key FROM correlations WHERE key > ? ORDER BY key LIMIT ?")?;
         let keys = statement
-            .query_map(params![from, STEP_ROWS], |row| row.get::<_, [u8; 16]>(0))?
+            .query_map(params![from, as_i64(limits.rows)], |row| row.get::<_, [u8; 16]>(0))?
             .collect::<Result<Vec<_>, _>>()?;
         self.correlation = keys.last().copied();
         let Some(last) = self.correlation else { return Ok(0) };
         Ok(connection
             .prepare_cached("DELETE FROM correlations WHERE key > ? AND key <= ? AND at < ?")?
-            .execute(params![from, last, before])?)
+            .execute(params![from, last, limits.correlations_before])?)
+    }
+}
+
+fn as_i64(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::connection::open_for_writing;
+
+    fn store(times: &[i64]) -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&dir.path().join("journal.db")).unwrap();
+        for (number, at) in times.iter().enumerate() {
+            let number = as_i64(number + 1);
+            connection
+                .execute(
+                    "INSERT INTO messages VALUES (?, ?, 'adt', 'ADT^A01', 'admitted', 1, x'', x'')",
+                    params![number, at],
+                )
+                .unwrap();
+        }
+        (dir, connection)
+    }
+
+    fn numbers(connection: &Connection) -> Vec<i64> {
+        let mut statement =
+            connection.prepare("SELECT number FROM messages ORDER BY number").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    const LIMITS: Limits = Limits {
+        now: 1_000,
+        messages_before: 500,
+        correlations_before: 0,
+        delivered: 100,
+        highest: 100,
+        rows: 3,
+    };
+
+    /// PROMISE-1
+    #[test]
+    fn what_is_not_delivered_or_shown_by_an_exception_stays_however_old() {
+        let (_dir, connection) = store(&[1, 1, 1, 1, 1, 1]);
+        connection
+            .execute(
+                "INSERT INTO exceptions VALUES (1, 'unmapped', 'adt', x'00', 2, '', '', '', 1, 1, 1)",
+                [],
+            )
+            .unwrap();
+        let mut trim = Trim::default();
+        let limits = Limits { delivered: 4, ..LIMITS };
+        let step = trim.step(&connection, limits).unwrap();
+        assert_eq!((step.messages, step.more), (2, true), "three looked at, one kept");
+        assert!(!trim.step(&connection, limits).unwrap().more);
+        assert_eq!(numbers(&connection), [2, 5, 6]);
+    }
+
+    #[test]
+    fn the_highest_number_stays_so_that_it_is_not_used_twice() {
+        let (_dir, connection) = store(&[1, 1]);
+        Trim::default().step(&connection, Limits { highest: 2, ..LIMITS }).unwrap();
+        assert_eq!(numbers(&connection), [2]);
+    }
+
+    #[test]
+    fn a_time_in_the_future_stops_nothing_behind_it() {
+        let (_dir, connection) = store(&[1, 9_999, 1, 600, 1]);
+        let mut trim = Trim::default();
+        for _ in 0..4 {
+            trim.step(&connection, LIMITS).unwrap();
+        }
+        assert_eq!(numbers(&connection), [2, 4, 5], "what follows a young one is not looked at");
     }
 }

@@ -17,7 +17,7 @@ pub use super::batch::{Admitted, Opened};
 use super::batch::{Appended, Context, Prepared, append};
 use super::journal::{JournalConfig, Position, Shared};
 use super::seal::{Master, Sealer};
-use super::trim::{Limits, Trim};
+use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::{StoreError, connection};
 use crate::admit::DigestKey;
 use crate::clock;
@@ -143,7 +143,10 @@ impl Writer {
             let count = batch.appends.len();
             let (prepared, answers): (Vec<_>, Vec<_>) = batch.appends.into_iter().unzip();
             self.log_bytes += batch.bytes as u64 + (count as u64 + 8) * LOG_BYTES_EACH;
-            match self.transact(prepared, &batch.moves) {
+            // As many as keep pace with what comes in; a moment with nothing to do does more.
+            let rows =
+                if batch.tick { STEP_ROWS_MAX } else { (2 * count).clamp(16, STEP_ROWS_MAX) };
+            match self.transact(prepared, &batch.moves, rows) {
                 Ok(appended) => {
                     if count > 0 {
                         self.shared.metrics.group_commit.record(as_f64(count));
@@ -164,8 +167,8 @@ impl Writer {
             }
         }
         if batch.finish_checkpoint {
-            connection::checkpoint(&self.connection)?;
             self.checkpointing = false;
+            checkpoint(&self.connection, &self.shared)?;
         } else if self.log_bytes > CHECKPOINT_BYTES && !self.checkpointing {
             // The thread has ended where the daemon stops; closing the store copies the log then.
             self.checkpointing = self.checkpoints.send(()).is_ok();
@@ -179,9 +182,10 @@ impl Writer {
         &mut self,
         prepared: Vec<Prepared>,
         moves: &BTreeMap<Arc<str>, Position>,
+        trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
         let first_number = self.next_number;
-        let outcome = self.in_transaction(prepared, moves);
+        let outcome = self.in_transaction(prepared, moves, trim_rows);
         if outcome.is_err() {
             self.next_number = first_number;
             if !self.connection.is_autocommit() {
@@ -195,6 +199,7 @@ impl Writer {
         &mut self,
         prepared: Vec<Prepared>,
         moves: &BTreeMap<Arc<str>, Position>,
+        trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut appended = Vec::with_capacity(prepared.len());
@@ -210,10 +215,13 @@ impl Writer {
         for (route, position) in moves {
             write_cursor(&self.connection, route, *position)?;
         }
-        let step = self.trim.step(&self.connection, self.limits())?;
+        let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
+        let wrote = !appended.is_empty() || !moves.is_empty() || step.deleted() > 0;
         let begun = clock::monotonic();
         self.connection.execute_batch("COMMIT")?;
-        self.shared.metrics.fsync.record(clock::seconds_since(begun));
+        if wrote {
+            self.shared.metrics.fsync.record(clock::seconds_since(begun));
+        }
         self.trim_more = step.more;
         Ok(appended)
     }
@@ -240,11 +248,13 @@ impl Writer {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, rows: usize) -> Limits {
         let now = clock::now_ms();
         let before =
             |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         Limits {
+            now,
+            rows,
             messages_before: before(self.config.retention),
             correlations_before: before(self.config.dedupe_retention),
             delivered: self.cursors.values().map(|cursor| cursor.number).min().unwrap_or(u64::MAX),
@@ -332,17 +342,29 @@ pub(super) fn write_cursor(
 /// copied to its end begins anew, and under load there is no other moment when it is.
 pub(super) fn checkpoint_loop(
     path: &Path,
+    shared: &Shared,
     commands: &mpsc::Sender<Command>,
     asked: &std::sync::mpsc::Receiver<()>,
 ) -> Result<(), StoreError> {
     let connection = connection::open_for_checkpoints(path)?;
     while asked.recv().is_ok() {
-        connection::checkpoint(&connection)?;
+        checkpoint(&connection, shared)?;
         if commands.blocking_send(Command::FinishCheckpoint).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// A full disk loses nothing: what was not copied stays in the log, and the next copy takes it.
+fn checkpoint(connection: &Connection, shared: &Shared) -> Result<(), StoreError> {
+    match connection::checkpoint(connection) {
+        Err(error) if error.is_full() => {
+            shared.set_full();
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of at most 512")]

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +22,11 @@ use super::acknowledge::{ControlIds, acknowledge};
 use super::frame::{Frames, Incoming};
 use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
 use crate::admit::{Novelty, entry::Admission};
-use crate::clock;
 use crate::metrics::FeedMetrics;
 use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal};
 use crate::verdict::{OnBusy, Outcome, Severity, verdict};
+use crate::{bug, clock};
 
 /// How long a sender may take to read an answer. One that does not read is gone or stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -443,8 +442,8 @@ async fn read(
 /// A message that makes our code panic is that message's end and not the process's.
 // PROMISE-11
 fn assess_safely(frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    catch_unwind(AssertUnwindSafe(|| assess(frame, rules, now_ms)))
-        .unwrap_or_else(|_| unreadable(frame, rules, now_ms))
+    bug::contain(|| assess(frame, rules, now_ms))
+        .unwrap_or_else(|| unreadable(frame, rules, now_ms))
 }
 
 /// The closed set of message types that is counted by.
