@@ -31,6 +31,7 @@ use crate::deliver::route::RouteError;
 use crate::deliver::{Route, RouteConfig, Sink};
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::listener::ListenError;
+use crate::feed::mllp::quiet::Quiet;
 use crate::feed::mllp::session::BUDGET_UNIT;
 use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
@@ -270,6 +271,7 @@ fn build_feeds(
             on_busy: feed.on_busy,
             journal: Arc::clone(journal),
             metrics: FeedMetrics::new(&feed.name),
+            quiet: Quiet::default(),
             control_ids: ControlIds::begin()?,
             budget: Arc::clone(&budget),
             stopping: stopping.clone(),

@@ -13,7 +13,7 @@ use crate::admit::{Correlation, CorrelationId, Identity};
 use crate::document::Problems;
 use crate::event::{EventType, View};
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Trace, Traced};
-use crate::parse::hl7::{Charset, Message};
+use crate::parse::hl7::{Charset, Head, Message};
 
 /// Where the mappings of an installed package are.
 const INSTALLED: &str = "/usr/share/tidegate/mappings";
@@ -101,6 +101,10 @@ impl Map {
             });
         match mapped {
             Ok(((normalized, traced), correlation)) => {
+                if Head::read(bytes).is_ok_and(|head| head.control_id().is_err()) {
+                    let file = file.display();
+                    complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
+                }
                 self.print(file, &normalized, &traced, correlation);
                 true
             }

@@ -20,7 +20,7 @@ use tokio_util::codec::Decoder;
 use super::messages::split;
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
-use crate::parse::hl7::{Charset, Message};
+use crate::parse::hl7::{Charset, Head, Message};
 use crate::secret::Key;
 
 /// Longest acknowledgement that is read.
@@ -276,6 +276,13 @@ impl Work {
         Some((index, frame))
     }
 
+    /// What is said of a message that nobody answers.
+    fn unanswered(&self, index: usize) -> Answer {
+        let file = self.message(index).map_or_else(String::new, |(file, _)| file.to_owned());
+        let said = Err("an acknowledgement is never acknowledged".to_owned());
+        Answer { file, said, took: Duration::ZERO }
+    }
+
     /// When a message may go.
     fn due(&self, index: usize) -> Instant {
         if self.rate == 0 {
@@ -308,8 +315,15 @@ async fn exchange(
                         stream.write_all(&std::mem::take(&mut out)).await?;
                         sleep_until(work.due(index)).await;
                     }
+                    if is_acknowledgement(&frame) {
+                        answers
+                            .send(work.unanswered(index))
+                            .await
+                            .map_err(std::io::Error::other)?;
+                    } else {
+                        waiting.push_back((index, Instant::now()));
+                    }
                     out.extend(frame);
-                    waiting.push_back((index, Instant::now()));
                 }
                 None => done = true,
             }
@@ -330,6 +344,12 @@ async fn exchange(
             answers.send(answer).await.map_err(std::io::Error::other)?;
         }
     }
+}
+
+/// Whether a framed message is an acknowledgement, which gets none: MSH-9.1 is ACK.
+fn is_acknowledgement(frame: &[u8]) -> bool {
+    let bytes = frame.get(1..).unwrap_or_default();
+    Head::read(bytes).is_ok_and(|head| head.component(9, 1) == b"ACK")
 }
 
 /// MSA-1, MSA-2 and MSA-3.

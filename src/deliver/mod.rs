@@ -6,7 +6,7 @@
 //! Knows nothing of: wire formats of messages.
 //!
 //! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
-//! (an event to a release), [`sink`] (where it goes: [`rabbitmq`], [`file`]), [`backoff`],
+//! (an event to a release), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
 //! [`route`] (the loop).
 
 pub mod queue;

@@ -139,19 +139,6 @@ impl PartialDate {
         };
         (self.with_offset(whole_minutes(offset)), assumed)
     }
-
-    /// RFC 3339, where it is at least to the minute and its offset is known; a missing second
-    /// is written as `00`, since the form wants one.
-    #[must_use]
-    pub fn to_rfc3339(&self) -> Option<String> {
-        self.offset?;
-        let time = self.time?;
-        let minute = time.minute?;
-        let second = time.second.unwrap_or(0);
-        let filled = Time { minute: Some(minute), second: Some(second), ..time };
-        Some(Self { time: Some(filled), ..*self }.to_string())
-    }
-
     fn local(&self) -> Option<civil::DateTime> {
         let time = self.time?;
         let date = civil::Date::new(self.year, self.month?, self.day?).ok()?;
@@ -159,6 +146,20 @@ impl PartialDate {
             civil::Time::new(time.hour, time.minute.unwrap_or(0), time.second.unwrap_or(0), 0);
         Some(date.to_datetime(clock.ok()?))
     }
+}
+
+/// The form of RFC 3339 of what a [`PartialDate`] wrote; nothing where that lacks the minute or
+/// the offset, which RFC 3339 wants. Seconds that were not given are 0.
+#[must_use]
+pub fn rfc3339(written: &str) -> Option<String> {
+    let (date, time) = written.split_once('T')?;
+    let (clock, zone) = time.split_at_checked(time.find(['Z', '+', '-'])?)?;
+    let seconds = match clock.len() {
+        0..5 => return None,
+        5 => ":00",
+        _ => "",
+    };
+    Some(format!("{date}T{clock}{seconds}{zone}"))
 }
 
 fn whole_minutes(offset: Offset) -> i16 {
@@ -306,9 +307,15 @@ mod tests {
 
     #[test]
     fn rfc_3339_wants_a_minute_and_an_offset() {
-        assert_eq!(minute(8).to_rfc3339(), None);
-        let known = minute(8).with_offset(0).to_rfc3339();
-        assert_eq!(known.as_deref(), Some("2026-11-01T08:30:00Z"));
+        for (written, expected) in [
+            (minute(8).to_string(), None),
+            (minute(8).with_offset(0).to_string(), Some("2026-11-01T08:30:00Z")),
+            ("2026-11-01T08-08:00".to_owned(), None),
+            ("2026-11-01T08:30:05.120-08:00".to_owned(), Some("2026-11-01T08:30:05.120-08:00")),
+            ("2026-11-01".to_owned(), None),
+        ] {
+            assert_eq!(rfc3339(&written).as_deref(), expected);
+        }
         assert_eq!(minute(8).date().with_offset(60).to_string(), "2026-11-01");
     }
 }

@@ -5,7 +5,7 @@
 //! message and mapping give the same events, byte for byte.
 //! Knows nothing of: feeds, IDs, consent, routes.
 //!
-//! Reading order: [`mapping`] (what a mapping is), [`load`] (from TOML), [`compile`] (to
+//! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
 //! operations), [`group`] (which segments belong together), [`run`] (a message through them),
 //! [`convert`] (HL7 data types), [`case`] (the examples in each file).
 

@@ -5,7 +5,7 @@
 //! Knows nothing of: how a contract is written, where the release goes.
 //!
 //! Reading order: [`tier`] (what may leave at most), [`recipe`] (what a route lets out),
-//! [`token`] (pseudonyms and digests), [`release`] (an event through a recipe).
+//! [`token`] (pseudonyms and digests), [`release`](mod@release) (an event through a recipe).
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

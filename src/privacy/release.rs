@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::consent::Permit;
 use crate::event::json_schema::data_schema_uri;
-use crate::event::{Event, EventType, PartialDate, Subject, Tree, Value, View};
-use crate::parse::hl7::datetime;
+use crate::event::partial_date::rfc3339;
+use crate::event::{Event, EventType, Subject, Tree, Value, View};
 
 use super::recipe::{Pick, SubjectForm};
 use super::tier::class_of_value;
@@ -213,18 +213,7 @@ fn time_of(data: View<'_>) -> Option<String> {
     ["message.occurredAt", "report.observedAt", "message.recordedAt", "message.sentAt"]
         .into_iter()
         .filter_map(|path| data.at(path)?.as_text())
-        .find_map(|text| parse_iso(text)?.to_rfc3339())
-}
-
-/// Reads back what [`PartialDate`] wrote.
-fn parse_iso(text: &str) -> Option<PartialDate> {
-    let (date, time) = text.split_once('T')?;
-    let (clock, zone) = match time.find(['Z', '+', '-']) {
-        Some(at) => time.split_at_checked(at)?,
-        None => (time, ""),
-    };
-    let zone = if zone == "Z" { "+0000".to_owned() } else { zone.replace(':', "") };
-    datetime::parse(&format!("{}{}{zone}", date.replace('-', ""), clock.replace(':', "")))
+        .find_map(rfc3339)
 }
 
 struct Picking<'k> {

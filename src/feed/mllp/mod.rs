@@ -10,6 +10,7 @@
 pub mod frame;
 pub mod acknowledge;
 
+pub mod quiet;
 pub mod session;
 pub mod listener;
 

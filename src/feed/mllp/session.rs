@@ -20,8 +20,9 @@ use tokio_util::codec::Decoder;
 
 use super::acknowledge::{ControlIds, acknowledge};
 use super::frame::{Frames, Incoming};
+use super::quiet::Quiet;
+use crate::admit::Novelty;
 use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
-use crate::admit::{Novelty, entry::Admission};
 use crate::metrics::FeedMetrics;
 use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal};
@@ -57,6 +58,8 @@ pub struct FeedContext {
     pub journal: Arc<Journal>,
     /// What is counted.
     pub metrics: FeedMetrics,
+    /// Keeps what is wrong with many messages from filling the log.
+    pub quiet: Quiet,
     /// Names of acknowledgements.
     pub control_ids: ControlIds,
     /// Bytes of all feeds in memory, in units of [`BUDGET_UNIT`].
@@ -70,6 +73,8 @@ struct Owed {
     state: OwedState,
     /// The frame, for its acknowledgement.
     frame: Bytes,
+    /// Fields of it that no rule took.
+    unmapped: usize,
     received: Duration,
     /// Its share of the intake budget, given back when it is answered.
     _budget: Option<OwnedSemaphorePermit>,
@@ -263,7 +268,7 @@ impl Session {
             Incoming::Restarted => metrics.frame_errors.count("restarted"),
             Incoming::Oversize(head) => {
                 metrics.frame_errors.count("oversize");
-                self.owe(OwedState::Known(Outcome::Oversize), head);
+                self.owe(OwedState::Known(Outcome::Oversize), head, 0);
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
@@ -286,33 +291,27 @@ impl Session {
         metrics.assess.record(clock::seconds_since(begun));
         metrics.received.count(message_type(&assessed.kind));
         metrics.last_message.set(seconds(now_ms));
+        let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
         let state = match assessed.admission {
             None => OwedState::Known(Outcome::Refused(assessed.finding)),
-            Some(admission) => match self.append(admission).await {
+            Some(admission) => match self.context.journal.append(admission).await {
                 Ok(receiver) => OwedState::Waiting(assessed.finding, receiver),
                 Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
                 Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
             },
         };
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
-        self.owe(state, frame);
+        self.owe(state, frame, unmapped);
         // Nothing more is read; what came before is still answered.
         self.eof |= busy;
         None
     }
 
-    async fn append(
-        &self,
-        admission: Admission,
-    ) -> Result<oneshot::Receiver<Result<Admitted, Busy>>, Busy> {
-        self.context.metrics.unmapped.increment(admission.content.unmapped.len() as u64);
-        self.context.journal.append(admission).await
-    }
-
-    fn owe(&mut self, state: OwedState, frame: Bytes) {
+    fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize) {
         let units = frame.len().div_ceil(BUDGET_UNIT);
         let budget = self.held.as_mut().and_then(|held| held.split(units.min(held.num_permits())));
-        self.owed.push_back(Owed { state, frame, received: clock::monotonic(), _budget: budget });
+        let received = clock::monotonic();
+        self.owed.push_back(Owed { state, frame, unmapped, received, _budget: budget });
     }
 
     /// Writes the answer to the oldest message, and of those behind it that are known by then.
@@ -325,6 +324,9 @@ impl Session {
             let Some(owed) = self.owed.pop_front() else { break };
             let verdict = verdict(&outcome);
             self.count(&outcome, verdict.reason, verdict.severity);
+            if matches!(outcome, Outcome::Taken(_, Novelty::New)) {
+                self.context.metrics.unmapped.increment(owed.unmapped as u64);
+            }
             if let Some((code, fault)) = verdict.answer {
                 let head = Head::read(&owed.frame).ok();
                 let control_id = self.context.control_ids.next();
@@ -371,8 +373,10 @@ impl Session {
         if !matches!(reason, "new" | "duplicate" | "wrapped") {
             metrics.errors.count(reason);
         }
-        if severity == Severity::Notable {
-            tracing::warn!(feed = %self.context.rules.feed, reason, "a message needs a look");
+        if severity == Severity::Notable
+            && let Some(more) = self.context.quiet.due(reason)
+        {
+            tracing::warn!(feed = %self.context.rules.feed, reason, more, "a message needs a look");
         }
     }
 }
