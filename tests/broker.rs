@@ -18,6 +18,7 @@ use std::time::Duration;
 use support::consumer::{Consumer, Received};
 use support::corpus::{self, Sample};
 use support::daemon::{Daemon, Setup};
+use support::peer::{Peer, Publish};
 use support::sender::Sender;
 use support::{adt, eventually, rabbit};
 
@@ -575,5 +576,83 @@ fn a_pseudonymous_route_carries_no_marked_word() {
         );
     }
     support::schema::assert_valid(&consumer.received());
+    assert!(daemon.stop().success());
+}
+
+/// A setup with one route to a peer that confirms as the test says. `declare = false` only asks
+/// for the exchange.
+fn peer_setup(peer: &Peer) -> Setup {
+    Setup::new().rabbitmq(&peer.url(), "declare = false\nconfirm_timeout = \"1s\"").route(
+        "peer",
+        EVENTS,
+        &rabbit_route("peer"),
+    )
+}
+
+fn confirmed(daemon: &Daemon) -> f64 {
+    daemon.metric("tidegate_publish_attempts_total{route=\"peer\",result=\"ack\"}")
+}
+
+/// PROMISE-2
+#[test]
+fn fault_36_confirms_out_of_order_and_several_at_once_are_each_counted_once() {
+    let peer = Peer::start();
+    let setup = peer_setup(&peer);
+    let mut daemon = setup.start();
+    send_numbered(&daemon, 0..6, 6);
+    let published: Vec<Publish> = (0..6).map(|_| peer.next()).collect();
+    let tags: Vec<u64> = published.iter().map(|publish| publish.tag).collect();
+    assert_eq!(tags, [1, 2, 3, 4, 5, 6]);
+    let first = &published[0];
+    first.ack(3, false);
+    first.ack(2, true);
+    eventually("the first three are confirmed", || confirmed(&daemon) >= 3.0);
+    assert_eq!(confirmed(&daemon), 3.0, "a confirm of one that was confirmed counts for nothing");
+    assert_eq!(daemon.metric("tidegate_publish_inflight{route=\"peer\"}"), 3.0);
+    first.ack(6, true);
+    eventually("all are confirmed", || confirmed(&daemon) >= 6.0);
+    assert_eq!(confirmed(&daemon), 6.0);
+    assert!(peer.is_quiet(), "nothing was published again");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn fault_36_a_confirm_that_is_lost_is_waited_for_and_then_the_same_event_goes_again() {
+    let peer = Peer::start();
+    let setup = peer_setup(&peer);
+    let mut daemon = setup.start();
+    send_numbered(&daemon, 0..2, 1);
+    let lost = peer.next();
+    let again = peer.next();
+    assert_eq!((lost.number(), again.number()), (0, 0), "the second of the patient waits");
+    assert_eq!(lost.event, again.event, "the same ID, the same sequence");
+    assert_eq!(
+        daemon.metric("tidegate_publish_attempts_total{route=\"peer\",result=\"timeout\"}"),
+        1.0
+    );
+    again.ack(again.tag, false);
+    let next = peer.next();
+    assert_eq!(next.number(), 1);
+    next.ack(next.tag, false);
+    eventually("both are confirmed", || confirmed(&daemon) >= 2.0);
+    assert!(daemon.stop().success());
+}
+
+/// PROMISE-1
+#[test]
+fn fault_36_a_message_that_came_back_is_not_delivered_though_it_is_confirmed_with_others() {
+    let peer = Peer::start();
+    let setup = peer_setup(&peer);
+    let mut daemon = setup.start();
+    send_numbered(&daemon, 0..3, 3);
+    let published: Vec<Publish> = (0..3).map(|_| peer.next()).collect();
+    published[1].give_back();
+    published[0].ack(3, true);
+    eventually("two are confirmed", || confirmed(&daemon) >= 2.0);
+    let again = peer.next();
+    assert_eq!(again.event, published[1].event, "what came back goes again, under its ID");
+    assert_eq!(confirmed(&daemon), 2.0);
+    again.ack(again.tag, false);
+    eventually("all are confirmed", || confirmed(&daemon) >= 3.0);
     assert!(daemon.stop().success());
 }

@@ -12,6 +12,8 @@
 
 mod support;
 
+use std::os::unix::process::ExitStatusExt;
+
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
 use support::corpus::{Identifier, UNREADABLE, samples};
 use tidegate::document::Problems;
@@ -251,4 +253,27 @@ proptest! {
             }
         }
     }
+}
+
+/// PROMISE-10. The process is this test run once more, with a variable that makes it panic.
+#[test]
+fn fault_84_a_panic_ends_the_process_and_prints_its_place_without_its_text() {
+    const PANIC: &str = "TIDEGATE_TEST_PANIC";
+    const NAME: &str = "fault_84_a_panic_ends_the_process_and_prints_its_place_without_its_text";
+    if std::env::var_os(PANIC).is_some() {
+        tidegate::bug::install_hook();
+        assert_eq!(tidegate::bug::contain(|| panic!("ZZCONTAINED")), None::<()>);
+        std::thread::spawn(|| panic!("ZZCANARY")).join().ok();
+        std::process::exit(0);
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(PANIC, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(6), "not aborted: {said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("library.rs")).collect();
+    assert_eq!(lines.len(), 1, "one line with the place: {said}");
+    assert!(!said.contains("ZZ"), "{said}");
 }

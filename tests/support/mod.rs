@@ -6,6 +6,7 @@ pub mod canary;
 pub mod consumer;
 pub mod corpus;
 pub mod daemon;
+pub mod peer;
 pub mod rabbit;
 pub mod schema;
 pub mod sender;
