@@ -14,7 +14,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
@@ -30,9 +30,9 @@ use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
 use crate::deliver::{Route, RouteConfig, Sink};
 use crate::feed::mllp::acknowledge::ControlIds;
+use crate::feed::mllp::budget::Budget;
 use crate::feed::mllp::listener::ListenError;
 use crate::feed::mllp::quiet::Quiet;
-use crate::feed::mllp::session::BUDGET_UNIT;
 use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
@@ -98,7 +98,10 @@ struct App {
     routes: Vec<Route>,
     admin_listener: TcpListener,
     admin: Arc<AdminState>,
+    /// Tells the feeds to stop.
     stop: watch::Sender<bool>,
+    /// Tells the routes to stop, once nothing comes in any more.
+    stop_routes: watch::Sender<bool>,
 }
 
 /// Runs a daemon until it is told to stop.
@@ -115,12 +118,13 @@ impl App {
     async fn build(config: Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let state = StateDir::take(&config.node.state_dir)?;
         let (stop, stopping) = watch::channel(false);
+        let (stop_routes, routes_stopping) = watch::channel(false);
         let admin_listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|source| AppError::Admin { address: config.admin.listen, source })?;
         let master = match &config.master_key {
             Some(key) => key.clone(),
-            None => state.key("master")?,
+            None => Journal::master_key(&state)?,
         };
         let feeds: Vec<Arc<str>> = config.feeds.iter().map(|feed| Arc::clone(&feed.name)).collect();
         let routes: Vec<Arc<str>> =
@@ -130,7 +134,7 @@ impl App {
         let journal = Arc::new(journal);
         journal.look_at_disk()?;
         let listeners = build_feeds(&config, &journal, &stopping)?;
-        let routes = build_routes(&config, &state, &journal, &stopping)?;
+        let routes = build_routes(&config, &state, &journal, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> = vec![("journal".to_owned(), journal.pulse())];
         for (contract, route) in config.contracts.iter().zip(&routes) {
             pulses.push((format!("route {}", contract.name), route.pulse()));
@@ -150,7 +154,18 @@ impl App {
             master,
             lookup: Mutex::new(None),
         });
-        Ok(Self { state, journal, threads, listeners, routes, admin_listener, admin, stop })
+        let app = Self {
+            state,
+            journal,
+            threads,
+            listeners,
+            routes,
+            admin_listener,
+            admin,
+            stop,
+            stop_routes,
+        };
+        Ok(app)
     }
 
     /// Says where it listens: in the log, and in a file for the commands.
@@ -224,10 +239,12 @@ impl App {
             tracing::warn!("some connections did not finish; their senders will come again");
         }
         self.journal.stop_taking();
+        self.stop_routes.send_replace(true);
         let drained = timeout(DRAIN_TIMEOUT, routes.join_all()).await;
         looking.abort();
         admin.abort();
         let stopped = tokio::task::block_in_place(|| self.threads.stop());
+        self.state.withdraw(LISTENING)?;
         drop(self.state);
         if let Err(error) = stopped {
             // What the store said is the reason; that a route ended by it is not.
@@ -257,10 +274,8 @@ fn build_feeds(
     journal: &Arc<Journal>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<Listener>, AppError> {
-    let units = config.node.intake_bytes_max / BUDGET_UNIT as u64;
-    let units =
-        usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-    let budget = Arc::new(Semaphore::new(units));
+    let largest = config.feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
+    let budget = Arc::new(Budget::new(config.node.intake_bytes_max, largest));
     let mut listeners = Vec::new();
     for feed in &config.feeds {
         let context = FeedContext {

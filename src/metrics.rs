@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 43] = [
+pub const TABLE: [Row; 44] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -88,7 +88,7 @@ pub const TABLE: [Row; 43] = [
         Kind::Seconds,
         "tidegate_pipeline_stage_duration_seconds",
         &["stage"],
-        "CPU time of a stage per message: assess is parse, map and compare.",
+        "Time of a stage per message: assess is parse, map and compare.",
     ),
     (
         Kind::Seconds,
@@ -195,6 +195,12 @@ pub const TABLE: [Row; 43] = [
         "tidegate_store_free_floor_bytes",
         &["store"],
         "Free bytes below which intake stops: the watermark.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_store_corrupt_records",
+        &["store"],
+        "Records that could not be opened since start, and were set apart.",
     ),
     (
         Kind::Counter,
@@ -479,6 +485,8 @@ pub struct StoreMetrics {
     pub free: Gauge,
     /// Free bytes below which intake stops.
     pub floor: Gauge,
+    /// Records that could not be opened.
+    pub corrupt: Gauge,
 }
 
 impl StoreMetrics {
@@ -491,6 +499,7 @@ impl StoreMetrics {
             size: low(metrics::gauge!("tidegate_store_size_bytes", "store" => store)),
             free: low(metrics::gauge!("tidegate_store_free_bytes", "store" => store)),
             floor: low(metrics::gauge!("tidegate_store_free_floor_bytes", "store" => store)),
+            corrupt: low(metrics::gauge!("tidegate_store_corrupt_records", "store" => store)),
         }
     }
 }

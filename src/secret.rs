@@ -122,6 +122,14 @@ pub enum SecretError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A key file holds something else.
+    #[error("{path} is {found} bytes; a key is 32 raw bytes or 64 hexadecimal digits")]
+    KeyLength {
+        /// The file.
+        path: String,
+        /// The length found, in bytes.
+        found: usize,
+    },
     /// Not 32 bytes nor 64 hexadecimal digits.
     #[error("it is {found} bytes; a key is 32 raw bytes or 64 hexadecimal digits")]
     Length {
@@ -145,6 +153,18 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Reads a password or a key: of a file, its owner alone may read it. systemd's credentials
+    /// folder is closed to others as a whole.
+    ///
+    /// # Errors
+    /// As for [`Origin::read`], or others may read the file.
+    pub fn read_private(&self) -> Result<Secret, SecretError> {
+        if let Self::File(path) = self {
+            refuse_readable(path)?;
+        }
+        self.read()
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -161,6 +181,17 @@ impl Origin {
             },
             Self::File(path) => read_file(path),
         }
+    }
+}
+
+/// Whether others than its owner can read a file is asked of its permission bits.
+fn refuse_readable(path: &Path) -> Result<(), SecretError> {
+    let fail = |source| SecretError::File { path: path.display().to_string(), source };
+    let mode = std::fs::metadata(path).map_err(fail)?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(SecretError::Mode { path: path.display().to_string(), mode })
     }
 }
 
@@ -184,12 +215,14 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
 pub fn key_file(path: &Path) -> Result<Key, SecretError> {
     let fail = |source| SecretError::File { path: path.display().to_string(), source };
     match std::fs::metadata(path) {
-        Ok(found) => {
-            let mode = found.mode() & 0o7777;
-            if mode & 0o077 != 0 {
-                return Err(SecretError::Mode { path: path.display().to_string(), mode });
-            }
-            Key::from_secret(&read_file(path)?)
+        Ok(_) => {
+            refuse_readable(path)?;
+            Key::from_secret(&read_file(path)?).map_err(|error| match error {
+                SecretError::Length { found } => {
+                    SecretError::KeyLength { path: path.display().to_string(), found }
+                }
+                other => other,
+            })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = Key::random()?;

@@ -112,8 +112,10 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
     let (severity, reason) = match (finding, novelty) {
         (_, Novelty::Duplicate { .. }) => (Usual, "duplicate"),
         (_, Novelty::Conflict { .. }) => (Notable, "correlation-conflict"),
-        (Finding::Unmapped(..), Novelty::New | Novelty::Wrapped { .. }) => (Notable, "unmapped"),
-        (Finding::Unsupported { .. }, Novelty::New | Novelty::Wrapped { .. }) => {
+        (Finding::Unmapped(..), Novelty::New { .. } | Novelty::Wrapped { .. }) => {
+            (Notable, "unmapped")
+        }
+        (Finding::Unsupported { .. }, Novelty::New { .. } | Novelty::Wrapped { .. }) => {
             (Usual, "unsupported")
         }
         (
@@ -122,7 +124,7 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
             | Finding::WrongProcessingId
             | Finding::WrongVersion
             | Finding::Acknowledgement,
-            Novelty::New,
+            Novelty::New { .. },
         ) => (Usual, "new"),
         (
             Finding::Mapped
@@ -227,7 +229,7 @@ mod tests {
         let missing = Refusal::Missing { spot };
         let nak = OnUnmappable::Nak;
         for (outcome, heard) in [
-            (Outcome::Taken(Finding::Mapped, Novelty::New), Some((Code::AA, None))),
+            (Outcome::Taken(Finding::Mapped, Novelty::New { epoch: 1 }), Some((Code::AA, None))),
             (
                 Outcome::Taken(Finding::Mapped, Novelty::Duplicate { epoch: 1 }),
                 Some((Code::AA, None)),

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use crate::admit::entry::Status;
 use crate::store::query::{Exception, Listed, RouteState, Shown};
 
 /// A message in a list.
@@ -62,8 +63,13 @@ pub fn shown(shown: &Shown, routes: &[RouteState]) -> Json {
         let routes: Vec<Json> = routes
             .iter()
             .map(|state| {
-                let passed = state.number >= entry.number;
-                json!({ "route": state.route, "state": if passed { "passed" } else { "to come" } })
+                let state_word = match entry.status {
+                    Status::Admitted if state.number >= entry.number => "passed",
+                    Status::Admitted => "to come",
+                    // What waits for a human has not left, and will not by itself.
+                    Status::Parked | Status::Unsupported | Status::Refused => "none",
+                };
+                json!({ "route": state.route, "state": state_word })
             })
             .collect();
         object.insert("routes".to_owned(), routes.into());

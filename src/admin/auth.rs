@@ -5,6 +5,8 @@
 //! (an `Origin`, or a `Host` that is not ours) is refused.
 //! Knows nothing of: what is asked.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderMap;
@@ -89,7 +91,8 @@ fn is_local(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(name, "localhost" | "[::1]") || name.starts_with("127.")
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -137,6 +140,7 @@ mod tests {
         for refused in [
             headers(&[("host", "evil.example:8080")]),
             headers(&[("host", "localhost.evil.example")]),
+            headers(&[("host", "127.0.0.1.evil.example:8080")]),
             headers(&[("host", "localhost:8080"), ("origin", "http://evil.example")]),
             headers(&[]),
         ] {

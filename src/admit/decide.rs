@@ -32,8 +32,11 @@ pub struct Windows {
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Novelty {
-    /// Not seen before.
-    New,
+    /// Not seen before, or so long ago that it is forgotten.
+    New {
+        /// The epoch that it gets.
+        epoch: u32,
+    },
     /// The same as one that was taken.
     Duplicate {
         /// The epoch of that one.
@@ -57,16 +60,26 @@ impl Novelty {
     #[must_use]
     pub const fn epoch(self) -> u32 {
         match self {
-            Self::New => 1,
-            Self::Duplicate { epoch } | Self::Conflict { epoch } | Self::Wrapped { epoch } => epoch,
+            Self::New { epoch }
+            | Self::Duplicate { epoch }
+            | Self::Conflict { epoch }
+            | Self::Wrapped { epoch } => epoch,
         }
     }
 }
 
-/// Decides what a message is, by all that were taken under its correlation.
+/// Decides what a message is, by all that were taken under its correlation. `forgotten` is the
+/// highest epoch of any message that is forgotten: a new one is above it, so that no correlation
+/// ID, and with it no event ID, is given twice.
 // PROMISE-2, PROMISE-3
 #[must_use]
-pub fn novelty(content: Digest, known: &[Known], windows: Windows, now_ms: i64) -> Novelty {
+pub fn novelty(
+    content: Digest,
+    known: &[Known],
+    forgotten: u32,
+    windows: Windows,
+    now_ms: i64,
+) -> Novelty {
     let within = |at: i64, window: Duration| {
         // A clock that was set back makes an age negative; such a message is recent.
         let age = u64::try_from(now_ms.saturating_sub(at)).unwrap_or(0);
@@ -79,8 +92,11 @@ pub fn novelty(content: Digest, known: &[Known], windows: Windows, now_ms: i64) 
     if let Some(same) = same {
         return Novelty::Duplicate { epoch: same.epoch };
     }
-    let Some(last) = known.iter().max_by_key(|known| known.epoch) else { return Novelty::New };
-    let epoch = last.epoch.saturating_add(1);
+    let above = |epoch: u32| epoch.max(forgotten).saturating_add(1);
+    let Some(last) = known.iter().max_by_key(|known| known.epoch) else {
+        return Novelty::New { epoch: above(0) };
+    };
+    let epoch = above(last.epoch);
     let newest = known.iter().map(|known| known.at).max().unwrap_or(last.at);
     if within(newest, windows.control_id_reuse) && last.content != content {
         Novelty::Conflict { epoch }
@@ -104,18 +120,27 @@ mod tests {
     }
 
     fn decide(content: u8, known: &[Known], now: i64) -> Novelty {
-        novelty(Digest([content; 16]), known, WINDOWS, now)
+        novelty(Digest([content; 16]), known, 0, WINDOWS, now)
     }
 
     /// PROMISE-2
     #[test]
     fn the_same_content_is_a_duplicate_until_the_window_ends() {
         let first = [known(1, 1, 0)];
-        assert_eq!(decide(1, &[], 0), Novelty::New);
+        assert_eq!(decide(1, &[], 0), Novelty::New { epoch: 1 });
         assert_eq!(decide(1, &first, 0), Novelty::Duplicate { epoch: 1 });
         assert_eq!(decide(1, &first, 90 * 24 * HOUR), Novelty::Duplicate { epoch: 1 });
         assert_eq!(decide(1, &first, 90 * 24 * HOUR + 1), Novelty::Wrapped { epoch: 2 });
         assert_eq!(decide(1, &first, -HOUR), Novelty::Duplicate { epoch: 1 });
+    }
+
+    /// PROMISE-2
+    #[test]
+    fn an_epoch_that_is_forgotten_is_not_given_again() {
+        let decide = |known: &[Known]| novelty(Digest([9; 16]), known, 3, WINDOWS, 0);
+        assert_eq!(decide(&[]), Novelty::New { epoch: 4 });
+        assert_eq!(decide(&[known(2, 1, 0)]), Novelty::Conflict { epoch: 4 });
+        assert_eq!(decide(&[known(7, 1, 0)]), Novelty::Conflict { epoch: 8 });
     }
 
     /// PROMISE-3

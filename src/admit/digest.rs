@@ -62,8 +62,8 @@ impl DigestKey {
                 for number in 1..=segment.field_count() {
                     if !LEFT_OUT.contains(&number) {
                         context.update(segment.field(number).unwrap_or_default().as_bytes());
+                        context.update(b"|");
                     }
-                    context.update(b"|");
                 }
             } else {
                 context.update(segment.line().as_bytes());

@@ -195,6 +195,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry of which only number, time and feed are known.
+    #[must_use]
+    pub fn without_events(number: u64, received_at: i64, feed: Arc<str>) -> Self {
+        let content = Arc::new(Content::default());
+        let status = Status::Parked;
+        Self { number, received_at, feed, status, correlation_id: None, content }
+    }
+
     /// The events that may leave, with their IDs: those of an admitted message.
     pub fn events(&self) -> impl Iterator<Item = Event> {
         let id = self.correlation_id.filter(|_| self.status == Status::Admitted);

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
 use super::lookup::{LookupError, Whence};
-use super::table::table;
+use super::table::{clean, table};
 use super::{Outcome, complain, say};
 use crate::admin::api;
 use crate::admit::CorrelationId;
@@ -191,7 +191,7 @@ fn query(filter: &Filter) -> Vec<(&'static str, String)> {
 /// A value of a row as text.
 pub(super) fn text(row: &Json, key: &str) -> String {
     match &row[key] {
-        Json::String(text) => text.clone(),
+        Json::String(text) => clean(text),
         Json::Null => String::new(),
         other => other.to_string(),
     }
@@ -218,10 +218,7 @@ pub(super) fn print_message(message: &Json) {
         say(&pretty);
     }
     say("message:");
-    let raw = text(message, "raw").replace("\r\n", "\n").replace('\r', "\n");
-    let shown: String = raw
-        .chars()
-        .map(|letter| if letter.is_control() && letter != '\n' { '?' } else { letter })
-        .collect();
-    say(shown.trim_end());
+    let raw = message.get("raw").and_then(Json::as_str).unwrap_or_default();
+    let lines = raw.split(['\r', '\n']).filter(|line| !line.is_empty());
+    lines.for_each(|line| say(&clean(line)));
 }

@@ -4,9 +4,6 @@
 /// shown as `?`, so that they cannot move the cursor.
 #[must_use]
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let clean = |cell: &str| -> String {
-        cell.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
-    };
     let mut all: Vec<Vec<String>> = vec![heading.iter().map(|cell| (*cell).to_owned()).collect()];
     all.extend(rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()));
     let widths: Vec<usize> = (0..heading.len())
@@ -22,6 +19,12 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
             cells.join("  ").trim_end().to_owned()
         })
         .collect()
+}
+
+/// What a sender wrote, without what would move the cursor or change the terminal.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 #[cfg(test)]

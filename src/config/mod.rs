@@ -7,14 +7,14 @@
 mod feed;
 mod sections;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admin::auth::User;
 use crate::admit::Identity;
-use crate::contract::{self, Contract, Destination};
+use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
 use crate::document::{Document, Place, Problems, Table};
 use crate::normalize::{self, Mappings};
@@ -105,17 +105,21 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let mappings = normalize::load(&mappings_dir, problems);
     let mut contracts = contract::load(&routes.dir, problems);
     if let Some(to_files) = &routes.to_files {
-        for contract in &mut contracts {
+        for contract in &mut contracts.right {
             let path = to_files.join(format!("{}.ndjson", contract.name));
             contract.deliver = Destination::File { path, rotate: sections::ROTATE_BYTES };
         }
+        contracts.references.iter_mut().for_each(|references| references.deliver = None);
     }
     let (journal, master_key) = journal;
     if !table.has("feed") {
         table.mistake(&table.place(), "there is no [[feed]]; without one nothing comes in");
     }
     let known = Known { feeds: &feeds, realms: &realms, rabbitmq: table.has("rabbitmq") };
-    check_together(table, &known, &contracts, node.as_ref());
+    check_together(table, &known, &contracts.references, node.as_ref());
+    if rabbitmq.as_ref().and_then(Option::as_ref).is_some_and(|broker| broker.declare) {
+        part_exchanges(&contracts.references, &mut contracts.right, problems);
+    }
     Some(Config {
         node: node?,
         admin: admin?,
@@ -126,7 +130,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
         journal,
         master_key,
         mappings: Arc::new(mappings),
-        contracts,
+        contracts: contracts.right,
     })
 }
 
@@ -141,7 +145,7 @@ struct Known<'k> {
 fn check_together(
     table: &Table<'_>,
     known: &Known<'_>,
-    contracts: &[Contract],
+    contracts: &[References],
     node: Option<&Node>,
 ) {
     let mut names = HashSet::new();
@@ -174,24 +178,54 @@ fn check_together(
     }
     let mut paths = HashSet::new();
     for contract in contracts {
-        let realm = &contract.realm;
-        if !realms.contains(realm.value.as_str()) {
+        if let Some(realm) = &contract.realm
+            && !realms.contains(realm.value.as_str())
+        {
             let names: Vec<&str> = realms.iter().copied().collect();
             let hint = crate::document::hint(&realm.value, &names);
             table.mistake(&realm.place, format!("there is no [[realm]] `{}`{hint}", realm.value));
         }
         match &contract.deliver {
-            Destination::RabbitMq { .. } if !known.rabbitmq => {
+            Some((Destination::RabbitMq { .. }, place)) if !known.rabbitmq => {
                 let text = "it delivers to RabbitMQ, and the configuration has no [rabbitmq]";
-                table.mistake(&contract.deliver_place, text);
+                table.mistake(place, text);
             }
-            Destination::RabbitMq { .. } => {}
-            Destination::File { path, .. } => {
-                if !paths.insert(path) {
-                    let text = format!("{} is another route's file, too", path.display());
-                    table.mistake(&contract.deliver_place, text);
-                }
+            Some((Destination::File { path, .. }, place)) if !paths.insert(path) => {
+                let text = format!("{} is another route's file, too", path.display());
+                table.mistake(place, text);
             }
+            _ => {}
+        }
+    }
+}
+
+/// Gives routes that name the same exchange one each: a queue takes everything of its exchange,
+/// and so each consumer would get what another one's contract lets out.
+// PROMISE-7
+fn part_exchanges(references: &[References], contracts: &mut [Contract], problems: &Problems) {
+    let mut routes_of: BTreeMap<String, usize> = BTreeMap::new();
+    for contract in contracts.iter() {
+        if let Destination::RabbitMq { exchange, .. } = &contract.deliver {
+            *routes_of.entry(exchange.clone()).or_default() += 1;
+        }
+    }
+    let shared = |name: &str| routes_of.get(name).is_some_and(|routes| *routes > 1);
+    for references in references {
+        if let Some((Destination::RabbitMq { exchange, .. }, place)) = &references.deliver
+            && shared(exchange)
+        {
+            let text = format!(
+                "`{exchange}` is another route's exchange, too; each of them gets its own, \
+                 `{exchange}.ROUTE`, so that neither queue takes the other's events"
+            );
+            problems.warn(place, text);
+        }
+    }
+    for contract in contracts {
+        if let Destination::RabbitMq { exchange, .. } = &mut contract.deliver
+            && shared(exchange)
+        {
+            *exchange = format!("{exchange}.{}", contract.name);
         }
     }
 }

@@ -156,7 +156,7 @@ fn key(table: &Table<'_>, name: &str) -> Option<Key> {
 pub(super) fn rabbitmq(table: &Table<'_>) -> Option<BrokerConfig> {
     let url = table.required_text("url");
     let user = table.text("user");
-    let password = table.text("password");
+    let password = table.item("password").and_then(|item| item.private_text());
     let confirm_timeout = table.duration(
         "confirm_timeout",
         Duration::from_secs(30),

@@ -11,7 +11,7 @@ use crate::document::{Document, Place, Placed, Problems, Table, hint};
 use crate::event::{EventType, schema};
 use crate::privacy::{Recipe, Tier, Transform};
 
-use super::{Contract, Destination};
+use super::{Contract, Contracts, DEAD_SUFFIX, Destination, References};
 
 /// Most contracts in one folder.
 const CONTRACTS_MAX: usize = 200;
@@ -20,18 +20,20 @@ const CONTRACTS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 64;
 /// Longest name in AMQP 0-9-1 (`shortstr`), in bytes.
 const AMQP_NAME_BYTES_MAX: usize = 255;
+/// What may stand behind the exchange's name: the route's, where routes share it, and `.dead`.
+const EXCHANGE_ROOM: usize = 1 + NAME_CHARS_MAX + DEAD_SUFFIX.len();
 /// Purposes that may see identified data without a consent that names the consumer.
 const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN", "PUBHLTH"];
 
 /// Loads `*.toml` of a folder. Mistakes go to `problems`.
 #[must_use]
-pub fn load(dir: &Path, problems: &Problems) -> Vec<Contract> {
+pub fn load(dir: &Path, problems: &Problems) -> Contracts {
     let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => {
             problems.mistake(&place, format!("cannot be read: {error}"));
-            return Vec::new();
+            return Contracts::default();
         }
     };
     let mut files: Vec<_> = entries
@@ -43,16 +45,18 @@ pub fn load(dir: &Path, problems: &Problems) -> Vec<Contract> {
         problems.mistake(&place, format!("more than {CONTRACTS_MAX} contracts"));
         files.truncate(CONTRACTS_MAX);
     }
-    let mut contracts: Vec<Contract> = Vec::new();
+    let mut contracts = Contracts::default();
     for file in files {
         let Some(document) = Document::open(&file, problems) else { continue };
-        let Some(contract) = document.read(problems, read) else { continue };
-        if let Some(same) = contracts.iter().find(|known| known.name == contract.name) {
+        let Some((references, contract)) = document.read(problems, read) else { continue };
+        contracts.references.push(references);
+        let Some(contract) = contract else { continue };
+        if let Some(same) = contracts.right.iter().find(|known| known.name == contract.name) {
             let place = Place { file: contract.file.as_str().into(), line: 1, column: 1 };
             let text = format!("`{}` is the name of the contract in {}, too", same.name, same.file);
             problems.mistake(&place, text);
         }
-        contracts.push(contract);
+        contracts.right.push(contract);
     }
     contracts
 }
@@ -66,7 +70,8 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// Reads one contract.
-fn read(table: &Table<'_>) -> Option<Contract> {
+#[expect(clippy::unnecessary_wraps, reason = "a document may be read to nothing, this one is not")]
+fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let name = named(table, "name");
     let version = table.required_text("version").and_then(|version| {
         let numbers: Vec<&str> = version.value.split('.').collect();
@@ -87,21 +92,28 @@ fn read(table: &Table<'_>) -> Option<Contract> {
     let requirement = table.required("consent").and_then(|item| requirement(&item.table()?));
     let recipe = tier.and_then(|tier| recipe(table, tier));
     let deliver = table.required("deliver").and_then(|item| deliver(&item.table()?));
-    schema?;
-    Some(Contract {
-        name: name?,
-        version: version?,
-        consumer: consumer?,
-        owner: owner?,
-        purpose: purpose?,
-        realm: realm?,
-        events,
-        requirement: requirement?,
-        recipe: recipe?,
-        deliver: deliver?,
-        deliver_place: table.place_of("deliver"),
-        file: table.place().file.to_string(),
-    })
+    let deliver_place = table.place_of("deliver");
+    let references = References {
+        realm: realm.clone(),
+        deliver: deliver.clone().map(|deliver| (deliver, deliver_place)),
+    };
+    let contract = || {
+        schema?;
+        Some(Contract {
+            name: name?,
+            version: version?,
+            consumer: consumer?,
+            owner: owner?,
+            purpose: purpose?,
+            realm: realm?,
+            events,
+            requirement: requirement?,
+            recipe: recipe?,
+            deliver: deliver?,
+            file: table.place().file.to_string(),
+        })
+    };
+    Some((references, contract()))
 }
 
 fn required(table: &Table<'_>, key: &str) -> Option<String> {
@@ -203,7 +215,13 @@ fn recipe(table: &Table<'_>, tier: Tier) -> Option<Recipe> {
     let fields = table.required("fields")?.table()?;
     let mut named: Vec<(Placed<String>, Transform)> = Vec::new();
     for (path, item) in fields.entries() {
-        if let Some(transform) = item.choice(&Transform::NAMES) {
+        if item.is_table() {
+            item.mistake(format!(
+                "transforms with settings are not known yet; `{}` is one of {}",
+                path.value,
+                Transform::NAMES.map(|(name, _)| name).join(", ")
+            ));
+        } else if let Some(transform) = item.choice(&Transform::NAMES) {
             named.push((path, transform));
         }
     }
@@ -224,7 +242,8 @@ fn deliver(table: &Table<'_>) -> Option<Destination> {
         Kind::RabbitMq => {
             let exchange = table.required_text("exchange");
             let routing_key = table.text("routing_key");
-            let exchange = exchange.filter(|exchange| fits(table, "exchange", exchange, 0));
+            let exchange =
+                exchange.filter(|exchange| fits(table, "exchange", exchange, EXCHANGE_ROOM));
             let routing_key = match routing_key {
                 None => "{type}".to_owned(),
                 Some(key) => {
@@ -299,7 +318,10 @@ exchange = "tidegate.care"
     fn check(text: &str) -> (Option<Contract>, Vec<String>) {
         let problems = Problems::default();
         let contract = Document::from_text("r.toml", Path::new("."), text).read(&problems, read);
-        (contract, problems.mistakes().iter().map(ToString::to_string).collect())
+        (
+            contract.and_then(|(_, contract)| contract),
+            problems.mistakes().iter().map(ToString::to_string).collect(),
+        )
     }
 
     #[test]

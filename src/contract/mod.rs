@@ -40,11 +40,31 @@ pub struct Contract {
     pub recipe: Recipe,
     /// Where to.
     pub deliver: Destination,
-    /// Where `deliver` stands.
-    pub deliver_place: Place,
     /// The file it stands in, as the user named it.
     pub file: String,
 }
+
+/// What a contract refers to, also where it is wrong in itself, so that all of its mistakes are
+/// told at once.
+#[derive(Clone, Debug)]
+pub struct References {
+    /// Its realm.
+    pub realm: Option<Placed<String>>,
+    /// Where it delivers to, and where it says so.
+    pub deliver: Option<(Destination, Place)>,
+}
+
+/// The contracts of a folder.
+#[derive(Debug, Default)]
+pub struct Contracts {
+    /// Those that are right in themselves.
+    pub right: Vec<Contract>,
+    /// What all of them refer to.
+    pub references: Vec<References>,
+}
+
+/// Behind the name of an exchange or queue: the one for what its consumer rejects.
+pub const DEAD_SUFFIX: &str = ".dead";
 
 /// Where a route delivers to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -122,6 +122,7 @@ impl FileSink {
             self.rotate()?;
         }
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        still_there(file, &self.path)?;
         file.write_all(lines)?;
         // PROMISE-1: the cursor passes what is durable, nothing else.
         file.sync_data()?;
@@ -160,6 +161,16 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     file.sync_all()?;
     sync_folder(folder)?;
     Ok((file, length))
+}
+
+/// A file that was removed or renamed takes lines that nobody would find.
+fn still_there(file: &File, path: &Path) -> io::Result<()> {
+    let (ours, theirs) = (file.metadata()?, fs::metadata(path)?);
+    if (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()) {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "it was replaced by another file"))
+    }
 }
 
 /// What is cut off must be the beginning of an event, or it is somebody else's.

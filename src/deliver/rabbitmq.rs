@@ -30,6 +30,7 @@ use lapin::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::sink::{Settled, SinkError, Ticket};
+use crate::contract::DEAD_SUFFIX;
 use crate::event::EventType;
 use crate::fence::Entered;
 use crate::metrics::BrokerMetrics;
@@ -354,9 +355,9 @@ async fn connect(
 /// dead-letter exchange with a queue, so that what a consumer rejects is kept.
 async fn declare(channel: &Channel, target: &Target) -> lapin::Result<()> {
     let exchange = short(&target.exchange);
-    let dead = short(&format!("{}.dead", target.exchange));
+    let dead = short(&format!("{}{DEAD_SUFFIX}", target.exchange));
     let queue = short(&target.route);
-    let dead_queue = short(&format!("{}.dead", target.route));
+    let dead_queue = short(&format!("{}{DEAD_SUFFIX}", target.route));
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
     for name in [&exchange, &dead] {
         let topic = ExchangeKind::Topic;

@@ -29,7 +29,7 @@ const READ_ENTRIES: usize = 256;
 const CURSOR_DELAY: Duration = Duration::from_millis(200);
 /// How often an idle loop goes round, for the watchdog and the metrics.
 const TURN: Duration = Duration::from_secs(1);
-/// How long a stopping route waits for confirms.
+/// How long a stopping route that is up goes on, with what has come in until then.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a route is made of.
@@ -138,19 +138,18 @@ impl Route {
             if *stopping.borrow_and_update() && drain_until.is_none() {
                 drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
             }
-            if let Some(until) = drain_until
-                && (self.flights.is_empty() || Instant::now() >= until)
-            {
-                break;
-            }
-            if drain_until.is_none() {
-                let newest = *head.borrow_and_update();
-                self.read(newest).await?;
+            let newest = *head.borrow_and_update();
+            if let Some(until) = drain_until {
+                let done = self.state != State::Up || self.queue.position().number >= newest;
+                if (done && self.flights.is_empty()) || Instant::now() >= until {
+                    break;
+                }
+            } else {
                 self.open_when_due().await;
-                self.start();
             }
+            self.read(newest).await?;
+            self.start();
             self.note(false).await?;
-            let newest = *head.borrow();
             self.measure(newest);
             let wake = self.wake_at();
             tokio::select! {

@@ -13,6 +13,9 @@ use toml::de::DeValue;
 use super::{Place, Placed, Source, Table, hint};
 use crate::secret::{self, Secret};
 
+/// How what a key names is read.
+type Read = fn(&secret::Origin) -> Result<Secret, secret::SecretError>;
+
 /// One value of a [`Document`](super::Document).
 #[derive(Clone)]
 pub struct Item<'d> {
@@ -47,16 +50,16 @@ impl<'d> Item<'d> {
         self.source.problems.mistake(&self.place(), text);
     }
 
-    /// Whether it is a table.
-    #[must_use]
-    pub fn is_table(&self) -> bool {
-        self.value.get_ref().is_table()
-    }
-
     /// Whether it is a list.
     #[must_use]
     pub fn is_list(&self) -> bool {
         self.value.get_ref().is_array()
+    }
+
+    /// Whether it is a table.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
     }
 
     /// Whether it is a string as it stands.
@@ -69,10 +72,20 @@ impl<'d> Item<'d> {
     /// `{ file = "PATH" }`. A final line end of what was read from a file is dropped.
     #[must_use]
     pub fn text(&self) -> Option<Placed<String>> {
+        self.text_by(secret::Origin::read)
+    }
+
+    /// A string as [`Item::text`] has it, that nobody but us may be able to read.
+    #[must_use]
+    pub fn private_text(&self) -> Option<Placed<String>> {
+        self.text_by(secret::Origin::read_private)
+    }
+
+    fn text_by(&self, read: Read) -> Option<Placed<String>> {
         match self.value.get_ref() {
             DeValue::String(text) => Some(Placed { value: text.to_string(), place: self.place() }),
             DeValue::Table(_) => {
-                let secret = self.secret()?;
+                let secret = self.named(read)?;
                 match String::from_utf8(secret.expose().to_vec()) {
                     Ok(text) => Some(Placed {
                         value: text.trim_end_matches(['\n', '\r']).to_owned(),
@@ -92,9 +105,13 @@ impl<'d> Item<'d> {
     }
 
     /// Bytes named elsewhere: `{ credential = "NAME" }`, `{ file = "PATH" }` or
-    /// `{ env = "NAME" }`.
+    /// `{ env = "NAME" }`; a file must be its owner's alone.
     #[must_use]
     pub fn secret(&self) -> Option<Secret> {
+        self.named(secret::Origin::read_private)
+    }
+
+    fn named(&self, read: Read) -> Option<Secret> {
         let table = self.table()?;
         let entries = table.entries();
         let [(key, item)] = entries.as_slice() else {
@@ -123,7 +140,7 @@ impl<'d> Item<'d> {
                 return None;
             }
         };
-        match origin.read() {
+        match read(&origin) {
             Ok(secret) => Some(secret),
             Err(error) => {
                 item.mistake(format!("`{}`: {error}", self.name));

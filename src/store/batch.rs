@@ -61,6 +61,8 @@ pub(super) struct Context<'c> {
     pub sealer: &'c mut Sealer,
     pub digests: &'c DigestKey,
     pub next_number: &'c mut u64,
+    /// The highest epoch of any correlation that is deleted.
+    pub forgotten: u32,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -79,7 +81,9 @@ pub(super) fn append(
             let key = context.digests.correlation(&correlated.correlation);
             let known = known(context.connection, &key.0)?;
             let windows = correlated.windows;
-            let decided = novelty(correlated.content, &known, windows, admission.received_at);
+            let forgotten = context.forgotten;
+            let decided =
+                novelty(correlated.content, &known, forgotten, windows, admission.received_at);
             Some((key, *correlated, decided))
         }
     };
@@ -98,7 +102,7 @@ pub(super) fn append(
                     place: "MSH-10".to_owned(),
                 });
             }
-            Novelty::New | Novelty::Wrapped { .. } => {}
+            Novelty::New { .. } | Novelty::Wrapped { .. } => {}
         }
     }
     let again = match &admission.raised {

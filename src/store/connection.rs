@@ -7,6 +7,8 @@
 //! `synchronous = NORMAL` would be faster: it fsyncs at checkpoints only. A power cut then lost
 //! 200 of 200 acknowledged commits with the integrity check still clean; at FULL, none.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// It cannot be opened, is newer than this binary, or a pragma did not take.
 pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    make_private(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -44,6 +47,13 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         .run(&mut connection)
         .map_err(|error| StoreError::Migration(error.to_string()))?;
     Ok(connection)
+}
+
+/// Makes the file readable by its owner alone; SQLite gives its log the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let fail = |source| StoreError::Folder { path: path.display().to_string(), source };
+    made.map(drop).map_err(fail)
 }
 
 /// Opens the store for reading.
@@ -75,6 +85,14 @@ pub fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError> {
 /// An fsync or a write failed.
 pub fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+}
+
+/// Copies the whole log into the store, and empties it where nobody reads it.
+///
+/// # Errors
+/// An fsync or a write failed.
+pub fn checkpoint_whole(connection: &Connection) -> Result<(), StoreError> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
 fn set(
@@ -129,6 +147,8 @@ fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// PROMISE-1
@@ -142,6 +162,10 @@ mod tests {
         let sync: i64 =
             connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!((mode.as_str(), sync), ("wal", 2));
+        for file in ["journal.db", "journal.db-wal"] {
+            let found = std::fs::metadata(dir.path().join(file)).unwrap();
+            assert_eq!(found.permissions().mode() & 0o777, 0o600, "{file}");
+        }
         let refused = read_back("synchronous", "2", "1".to_owned()).unwrap_err().to_string();
         assert_eq!(refused, "synchronous is 1 after it was set to 2");
     }

@@ -5,7 +5,7 @@
 //! before.
 //! Knows nothing of: how many daemons there are. Nothing above this door may assume one file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,9 +66,20 @@ pub(super) struct Shared {
     over_watermark: AtomicBool,
     stopping: AtomicBool,
     exceptions: HashMap<(Category, Arc<str>), ExceptionMetrics>,
+    /// Messages that could not be opened.
+    corrupt: Mutex<BTreeSet<u64>>,
 }
 
 impl Shared {
+    /// Notes a message that cannot be opened, once.
+    fn set_apart(&self, number: u64, error: &StoreError) {
+        let mut corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        if corrupt.len() < CORRUPT_MAX && corrupt.insert(number) {
+            self.metrics.corrupt.set(as_f64(corrupt.len() as u64));
+            tracing::error!(number, %error, "set apart; its events do not leave");
+        }
+    }
+
     pub fn set_full(&self) {
         self.full.store(true, Ordering::Relaxed);
     }
@@ -156,6 +167,7 @@ impl Journal {
             over_watermark: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             exceptions: exceptions.collect(),
+            corrupt: Mutex::default(),
         });
         let watermark = config.watermark;
         let (checkpoints, asked) = std::sync::mpsc::channel();
@@ -174,6 +186,19 @@ impl Journal {
         let threads = start_threads(writer, receiver, asked, &commands, &path)?;
         let journal = Self { commands, shared, head, reader, digests, path, watermark, cursors };
         Ok((journal, threads))
+    }
+
+    /// The master key of a folder, made with its journal. A journal whose keys are gone keeps them
+    /// from being made anew, which would only stand in the way of putting them back.
+    ///
+    /// # Errors
+    /// It cannot be read or made, or is gone.
+    pub fn master_key(state: &StateDir) -> Result<Key, StoreError> {
+        let path = super::state::key_path(state.path(), MASTER_KEY);
+        if state.file(FILE).exists() && !path.exists() {
+            return Err(StoreError::MissingKey { path: path.display().to_string() });
+        }
+        state.key(MASTER_KEY)
     }
 
     /// The key of the store's digests.
@@ -209,7 +234,7 @@ impl Journal {
             return Ok(found);
         }
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.read_after(number, limit)
+        reader.read_after(number, limit, |number, error| self.shared.set_apart(number, error))
     }
 
     /// The number of the newest entry, and when that changes.
@@ -356,6 +381,10 @@ impl JournalThreads {
 /// Free bytes above which a disk that was full is tried again: room for the largest frame and
 /// its transaction. On a disk that is small, a tenth of it.
 const ROOM_AGAIN_BYTES: u64 = 64 << 20;
+/// Most messages set apart that are remembered. With more, the store is beyond counting.
+const CORRUPT_MAX: usize = 100_000;
+/// The name of the key that wraps all others.
+pub const MASTER_KEY: &str = "master";
 /// Marks beside the keys.
 const STORE_MARK: &str = "store";
 const ENVIRONMENT_MARK: &str = "environment";
@@ -514,7 +543,14 @@ impl Reader {
         Ok(Self { connection, master, opener: Opener::default() })
     }
 
-    fn read_after(&mut self, number: u64, limit: usize) -> Result<Vec<Arc<Entry>>, StoreError> {
+    /// A row that cannot be opened is told to `corrupt`, and comes as an entry without events:
+    /// what it held is lost, and those behind it are not.
+    fn read_after(
+        &mut self,
+        number: u64,
+        limit: usize,
+        corrupt: impl Fn(u64, &StoreError),
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         {
@@ -539,7 +575,19 @@ impl Reader {
                 });
             }
         }
-        rows.into_iter().map(|row| self.entry(row).map(Arc::new)).collect()
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (number, received_at, feed) = (row.number, row.at, row.feed.clone());
+            let entry = match self.entry(row) {
+                Err(error @ (StoreError::Sealed { .. } | StoreError::Corrupt { .. })) => {
+                    corrupt(number, &error);
+                    Entry::without_events(number, received_at, feed.into())
+                }
+                entry => entry?,
+            };
+            entries.push(Arc::new(entry));
+        }
+        Ok(entries)
     }
 
     /// Opens a row.

@@ -73,6 +73,12 @@ pub enum StoreError {
     /// A key cannot be had.
     #[error(transparent)]
     Key(#[from] crate::secret::SecretError),
+    /// A key that was made is not there any more.
+    #[error("{path} is gone; put it back")]
+    MissingKey {
+        /// The file.
+        path: String,
+    },
     /// What is sealed does not open with the keys at hand.
     #[error(
         "{what} does not open with the keys at hand: it was changed, or the master key is another"

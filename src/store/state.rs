@@ -8,11 +8,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::StoreError;
 use crate::secret::{self, Key};
+
+/// How often the lock is tried: a command that asks whether a daemon runs holds it for an instant.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// The names of the keys that were made here, one a line.
+const MADE_MARK: &str = "made";
 
 /// A folder that this process holds.
 #[derive(Debug)]
@@ -37,14 +45,17 @@ impl StateDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|source| folder(&lock_path, source))?;
-        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            return Err(if error == rustix::io::Errno::WOULDBLOCK {
-                StoreError::Locked { path: path.display().to_string() }
-            } else {
-                folder(&lock_path, error.into())
-            });
+        for attempt in 0..LOCK_ATTEMPTS {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { path: path.to_path_buf(), _lock: lock }),
+                Err(Errno::WOULDBLOCK) if attempt + 1 < LOCK_ATTEMPTS => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(Errno::WOULDBLOCK) => break,
+                Err(error) => return Err(folder(&lock_path, error.into())),
+            }
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        Err(StoreError::Locked { path: path.display().to_string() })
     }
 
     /// The folder.
@@ -59,12 +70,39 @@ impl StateDir {
         self.path.join(name)
     }
 
-    /// A key of the folder, made where it is not there.
+    /// A key of the folder, made at its first use. One that was made once and is gone is not made
+    /// anew: what it keyed before would no longer be known.
     ///
     /// # Errors
-    /// The file cannot be read or made, is readable by others, or is not a key.
+    /// The file cannot be read or made, is readable by others, is not a key, or is gone.
     pub fn key(&self, name: &str) -> Result<Key, StoreError> {
-        Ok(secret::key_file(&key_path(&self.path, name))?)
+        let path = key_path(&self.path, name);
+        let mut made = self.mark(MADE_MARK)?.unwrap_or_default();
+        let known = made.lines().any(|line| line == name);
+        if known && !path.exists() {
+            return Err(StoreError::MissingKey { path: path.display().to_string() });
+        }
+        let key = secret::key_file(&path)?;
+        if !known {
+            if !made.is_empty() {
+                made.push('\n');
+            }
+            made.push_str(name);
+            self.set_mark(MADE_MARK, &made)?;
+        }
+        Ok(key)
+    }
+
+    /// Removes a file of the folder, where it is there.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn withdraw(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(folder(&path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// A mark beside the keys, such as the environment.
@@ -98,6 +136,13 @@ impl StateDir {
         let path = self.file(name);
         write_durably(&path, bytes).map_err(|source| folder(&path, source))
     }
+}
+
+/// Whether a daemon holds a folder now.
+#[must_use]
+pub fn is_held(path: &Path) -> bool {
+    let Ok(lock) = File::open(path.join("lock")) else { return false };
+    flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
 }
 
 /// Where a key of a folder is kept.
@@ -152,11 +197,26 @@ mod tests {
         let first = StateDir::take(dir.path()).unwrap();
         let second = StateDir::take(dir.path()).unwrap_err().to_string();
         assert!(second.contains("in use by another daemon"), "{second}");
+        assert!(is_held(dir.path()));
         drop(first);
+        assert!(!is_held(dir.path()));
         let again = StateDir::take(dir.path()).unwrap();
         again.set_mark("environment", "test").unwrap();
         assert_eq!(again.mark("environment").unwrap().as_deref(), Some("test"));
         assert_eq!(again.mark("other").unwrap(), None);
+    }
+
+    #[test]
+    fn a_key_that_was_made_and_is_gone_is_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::take(dir.path()).unwrap();
+        let first = state.key("realm-care").unwrap();
+        state.key("realm-care-id").unwrap();
+        assert_eq!(state.key("realm-care").unwrap().expose(), first.expose());
+        fs::remove_file(key_path(dir.path(), "realm-care")).unwrap();
+        let error = state.key("realm-care").unwrap_err().to_string();
+        assert!(error.ends_with("keys/realm-care.key is gone; put it back"), "{error}");
+        assert!(!key_path(dir.path(), "realm-care").exists());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the retention.
 //! Knows nothing of: when it is called.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 
@@ -13,12 +13,14 @@ use super::StoreError;
 pub(super) const STEP_ROWS_MAX: usize = 256;
 
 /// How far trimming has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trim {
     /// The highest number that this pass has looked at.
     message: i64,
     /// The last correlation that this pass has looked at.
     correlation: Option<[u8; 16]>,
+    /// The highest epoch of any correlation that was deleted, ever.
+    forgotten: u32,
 }
 
 /// What may go.
@@ -54,7 +56,29 @@ impl Step {
     }
 }
 
+/// The name in `meta` of the highest epoch that was deleted.
+const FORGOTTEN: &str = "forgotten-epoch";
+
 impl Trim {
+    /// Trimming that goes on where an earlier process ended.
+    pub fn resume(connection: &Connection) -> Result<Self, StoreError> {
+        let found: Option<String> = connection
+            .query_row("SELECT value FROM meta WHERE name = ?", [FORGOTTEN], |row| row.get(0))
+            .optional()?;
+        let forgotten = match found {
+            None => 0,
+            Some(text) => {
+                text.parse().map_err(|_| StoreError::Corrupt { what: FORGOTTEN.to_owned() })?
+            }
+        };
+        Ok(Self { forgotten, ..Self::default() })
+    }
+
+    /// The highest epoch of any correlation that was deleted, ever.
+    pub const fn forgotten(&self) -> u32 {
+        self.forgotten
+    }
+
     /// One step, inside the open transaction.
     pub fn step(&mut self, connection: &Connection, limits: Limits) -> Result<Step, StoreError> {
         let (messages, more) = self.messages(connection, limits)?;
@@ -115,9 +139,23 @@ impl Trim {
             .collect::<Result<Vec<_>, _>>()?;
         self.correlation = keys.last().copied();
         let Some(last) = self.correlation else { return Ok(0) };
+        let old = params![from, last, limits.correlations_before];
+        // PROMISE-2: no epoch that was given is given again.
+        let highest: Option<u32> = connection
+            .prepare_cached(
+                "SELECT max(epoch) FROM correlations WHERE key > ? AND key <= ? AND at < ?",
+            )?
+            .query_row(old, |row| row.get(0))?;
+        let Some(highest) = highest else { return Ok(0) };
+        if highest > self.forgotten {
+            self.forgotten = highest;
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?
+                .execute(params![FORGOTTEN, highest.to_string()])?;
+        }
         Ok(connection
             .prepare_cached("DELETE FROM correlations WHERE key > ? AND key <= ? AND at < ?")?
-            .execute(params![from, last, limits.correlations_before])?)
+            .execute(old)?)
     }
 }
 
@@ -176,6 +214,25 @@ mod tests {
         assert_eq!((step.messages, step.more), (2, true), "three looked at, one kept");
         assert!(!trim.step(&connection, limits).unwrap().more);
         assert_eq!(numbers(&connection), [2, 5, 6]);
+    }
+
+    /// PROMISE-2
+    #[test]
+    fn the_highest_epoch_that_is_deleted_is_remembered() {
+        let (_dir, connection) = store(&[1]);
+        for (key, epoch, at) in [(1_u8, 1, 5), (1, 4, 6), (2, 9, 700)] {
+            connection
+                .execute(
+                    "INSERT INTO correlations VALUES (?, ?, x'00', ?, 1)",
+                    params![[key; 16], epoch, at],
+                )
+                .unwrap();
+        }
+        let limits = Limits { correlations_before: 500, ..LIMITS };
+        let mut trim = Trim::default();
+        let step = trim.step(&connection, limits).unwrap();
+        assert_eq!((step.correlations, trim.forgotten()), (2, 4), "epoch 9 is young");
+        assert_eq!(Trim::resume(&connection).unwrap().forgotten(), 4);
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Writer {
     /// Takes the store over, with a new data key.
     pub fn new(start: Start) -> Result<Self, StoreError> {
         let encrypt = start.config.encrypt;
+        let trim = Trim::resume(&start.connection)?;
         let mut writer = Self {
             connection: start.connection,
             master: start.master,
@@ -107,7 +108,7 @@ impl Writer {
             config: start.config,
             shared: start.shared,
             head: start.head,
-            trim: Trim::default(),
+            trim,
             trim_more: false,
             log_bytes: 0,
             checkpointing: false,
@@ -133,7 +134,11 @@ impl Writer {
             }
             self.write(batch)?;
         }
-        Ok(())
+        // So that the file alone is the store; a reader that is still at it leaves the log.
+        match connection::checkpoint_whole(&self.connection) {
+            Err(error) if !error.is_full() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// One transaction: what waits, then a step of trimming.
@@ -184,10 +189,11 @@ impl Writer {
         moves: &BTreeMap<Arc<str>, Position>,
         trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
-        let first_number = self.next_number;
+        let (first_number, trim) = (self.next_number, self.trim);
         let outcome = self.in_transaction(prepared, moves, trim_rows);
         if outcome.is_err() {
             self.next_number = first_number;
+            self.trim = trim;
             if !self.connection.is_autocommit() {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -208,6 +214,7 @@ impl Writer {
             sealer: &mut self.sealer,
             digests: &self.digests,
             next_number: &mut self.next_number,
+            forgotten: self.trim.forgotten(),
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);

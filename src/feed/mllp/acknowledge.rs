@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 
 use super::frame::{CR, FS, VT};
+use crate::parse::hl7::head::skip_lead;
 use crate::parse::hl7::{Delimiters, Head};
 use crate::secret::{Key, SecretError};
 use crate::verdict::{Code, Fault};
@@ -184,6 +185,17 @@ fn write_fault(out: &mut Segment, delimiters: &Delimiters, fault: &Fault, versio
 
 fn is_before_2_5(version: &[u8]) -> bool {
     matches!(version, [b'2', b'.', b'1'..=b'4', ..] | b"2")
+}
+
+/// The beginning of a message that was cut off, to its last whole field: half a control ID is no
+/// control ID.
+#[must_use]
+pub fn whole_fields(head: &Bytes) -> Bytes {
+    if memchr::memchr2(b'\r', b'\n', skip_lead(head)).is_some() {
+        return head.clone();
+    }
+    let separator = skip_lead(head).get(3).copied().unwrap_or(b'|');
+    head.slice(..memchr::memrchr(separator, head).unwrap_or(0))
 }
 
 #[cfg(test)]

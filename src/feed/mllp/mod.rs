@@ -11,6 +11,7 @@ pub mod frame;
 pub mod acknowledge;
 
 pub mod quiet;
+pub mod budget;
 pub mod session;
 pub mod listener;
 

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_reason_is_logged_once_a_second_with_how_many_were_left_out() {
         let quiet = Quiet::default();
-        let at = |millis| Duration::from_millis(5_000 + millis);
+        let at = |millis: u64| Duration::from_millis(5_000 + millis);
         let due: Vec<Option<u64>> =
             [0, 1, 999, 1_000, 1_001].map(|millis| quiet.due_at("malformed", at(millis))).into();
         assert_eq!(due, [Some(0), None, None, Some(2), None]);

@@ -14,11 +14,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
-use super::acknowledge::{ControlIds, acknowledge};
+use super::acknowledge::{ControlIds, acknowledge, whole_fields};
+use super::budget::{Budget, Share};
 use super::frame::{Frames, Incoming};
 use super::quiet::Quiet;
 use crate::admit::Novelty;
@@ -36,8 +37,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const END_GRACE: Duration = Duration::from_millis(50);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 << 10;
-/// Bytes that one permit of the intake budget stands for.
-pub const BUDGET_UNIT: usize = 1 << 10;
 /// A frame above this is read off the runtime's threads, since it takes milliseconds.
 const BLOCKING_BYTES: usize = 256 << 10;
 
@@ -62,8 +61,8 @@ pub struct FeedContext {
     pub quiet: Quiet,
     /// Names of acknowledgements.
     pub control_ids: ControlIds,
-    /// Bytes of all feeds in memory, in units of [`BUDGET_UNIT`].
-    pub budget: Arc<Semaphore>,
+    /// Bytes of all feeds in memory.
+    pub budget: Arc<Budget>,
     /// Becomes true when the daemon stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -77,7 +76,7 @@ struct Owed {
     unmapped: usize,
     received: Duration,
     /// Its share of the intake budget, given back when it is answered.
-    _budget: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 enum OwedState {
@@ -112,8 +111,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext
         buffer: BytesMut::new(),
         owed: VecDeque::new(),
         begun: None,
-        held: None,
+        share: Share::default(),
         eof: false,
+        end: None,
         stream,
         context: Arc::clone(&context),
     };
@@ -147,9 +147,11 @@ struct Session {
     owed: VecDeque<Owed>,
     /// When the frame that is being read began.
     begun: Option<Instant>,
-    /// Budget for what is in the buffer.
-    held: Option<OwnedSemaphorePermit>,
+    /// What of the budget is for the bytes in the buffer.
+    share: Share,
     eof: bool,
+    /// Why the session ends, once what is owed is answered.
+    end: Option<End>,
     stream: TcpStream,
     context: Arc<FeedContext>,
 }
@@ -162,13 +164,17 @@ impl Session {
                 && self.owed.len() < self.context.pipeline_max
                 && !*stopping.borrow_and_update();
             if !reading && self.owed.is_empty() {
-                return if self.eof { self.note_eof() } else { End::Stopping };
+                return match self.end {
+                    Some(end) => end,
+                    None if self.eof => self.note_eof(),
+                    None => End::Stopping,
+                };
             }
             let deadline = self.deadline();
             let step = tokio::select! {
                 biased;
                 answer = next_answer(&mut self.owed, self.context.on_busy), if !self.owed.is_empty() => Step::Answer(answer),
-                read = read(&mut self.stream, &mut self.buffer, &mut self.held, &self.context.budget), if reading => {
+                read = read(&mut self.stream, &mut self.buffer, &mut self.share, &self.context.budget), if reading => {
                     Step::Read(read)
                 }
                 () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() && reading => {
@@ -195,10 +201,11 @@ impl Session {
     /// When something must have happened: the end of a frame, or the CR behind its FS.
     fn deadline(&self) -> Option<Instant> {
         let begun = self.begun?;
+        let last = begun + self.context.frame_timeout;
         if self.frames.awaits_end(&self.buffer) {
-            return Some(Instant::now() + END_GRACE);
+            return Some(last.min(Instant::now() + END_GRACE));
         }
-        Some(begun + self.context.frame_timeout)
+        Some(last)
     }
 
     async fn late(&mut self) -> Option<End> {
@@ -207,7 +214,7 @@ impl Session {
                 self.begun = None;
                 self.incoming(incoming).await
             }
-            None => Some(End::FrameTimeout),
+            None => self.finish(End::FrameTimeout),
         }
     }
 
@@ -221,7 +228,7 @@ impl Session {
                     }
                 }
                 Ok(None) => break,
-                Err(_) => return Some(End::Endless),
+                Err(_) => return self.finish(End::Endless),
             }
             while self.owed.len() >= self.context.pipeline_max {
                 let outcome = next_answer(&mut self.owed, self.context.on_busy).await;
@@ -237,8 +244,15 @@ impl Session {
             None
         };
         if self.buffer.is_empty() {
-            self.held = None;
+            self.share = Share::default();
         }
+        None
+    }
+
+    /// Nothing more is read; what came before is still answered.
+    const fn finish(&mut self, end: End) -> Option<End> {
+        self.eof = true;
+        self.end = Some(end);
         None
     }
 
@@ -268,7 +282,7 @@ impl Session {
             Incoming::Restarted => metrics.frame_errors.count("restarted"),
             Incoming::Oversize(head) => {
                 metrics.frame_errors.count("oversize");
-                self.owe(OwedState::Known(Outcome::Oversize), head, 0);
+                self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0);
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
@@ -302,16 +316,13 @@ impl Session {
         };
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
         self.owe(state, frame, unmapped);
-        // Nothing more is read; what came before is still answered.
-        self.eof |= busy;
-        None
+        if busy { self.finish(End::Busy) } else { None }
     }
 
     fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize) {
-        let units = frame.len().div_ceil(BUDGET_UNIT);
-        let budget = self.held.as_mut().and_then(|held| held.split(units.min(held.num_permits())));
+        let share = self.share.split(frame.len());
         let received = clock::monotonic();
-        self.owed.push_back(Owed { state, frame, unmapped, received, _budget: budget });
+        self.owed.push_back(Owed { state, frame, unmapped, received, _share: share });
     }
 
     /// Writes the answer to the oldest message, and of those behind it that are known by then.
@@ -324,7 +335,7 @@ impl Session {
             let Some(owed) = self.owed.pop_front() else { break };
             let verdict = verdict(&outcome);
             self.count(&outcome, verdict.reason, verdict.severity);
-            if matches!(outcome, Outcome::Taken(_, Novelty::New)) {
+            if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
             if let Some((code, fault)) = verdict.answer {
@@ -363,7 +374,7 @@ impl Session {
         let metrics = &self.context.metrics;
         match outcome {
             Outcome::Taken(_, novelty) => metrics.dedupe.count(match novelty {
-                Novelty::New => "new",
+                Novelty::New { .. } => "new",
                 Novelty::Duplicate { .. } => "duplicate",
                 Novelty::Conflict { .. } => "conflict",
                 Novelty::Wrapped { .. } => "wrapped",
@@ -422,22 +433,12 @@ fn outcome_of(finding: &Finding, answer: Result<Admitted, Busy>, on_busy: OnBusy
 async fn read(
     stream: &mut TcpStream,
     buffer: &mut BytesMut,
-    held: &mut Option<OwnedSemaphorePermit>,
-    budget: &Arc<Semaphore>,
+    share: &mut Share,
+    budget: &Budget,
 ) -> std::io::Result<usize> {
     // What a connection without budget may hold: a read or two.
     if buffer.len() > READ_BYTES {
-        let wanted = (buffer.len() + READ_BYTES).div_ceil(BUDGET_UNIT);
-        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(wanted.saturating_sub(has)).unwrap_or(u32::MAX);
-        if more > 0 {
-            let permit = Arc::clone(budget).acquire_many_owned(more).await;
-            let permit = permit.map_err(|_| std::io::ErrorKind::ConnectionAborted)?;
-            match held {
-                Some(held) => held.merge(permit),
-                None => *held = Some(permit),
-            }
-        }
+        budget.grow(share, buffer.len() + READ_BYTES).await;
     }
     buffer.reserve(READ_BYTES.min(1024.max(buffer.len())));
     stream.read_buf(buffer).await
