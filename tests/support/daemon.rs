@@ -33,6 +33,14 @@ impl Setup {
         }
     }
 
+    /// Takes another `processing_id` than any; none where it is empty.
+    pub fn processing_id(mut self, value: &str) -> Self {
+        let line =
+            if value.is_empty() { String::new() } else { format!("processing_id = {value:?}\n") };
+        self.feed = self.feed.replace("processing_id = \"any\"\n", &line);
+        self
+    }
+
     /// Adds lines to the feed.
     pub fn feed(mut self, lines: &str) -> Self {
         writeln!(self.feed, "{lines}").unwrap();
@@ -223,8 +231,22 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    /// PROMISE-10: panics where a metric, a log line or a health answer holds a marked word.
+    /// A daemon that has ended, or that does not answer, has its log searched alone.
+    pub fn assert_no_patient_data(&mut self) {
+        if let (Some(admin), Ok(None)) = (self.addresses.get("admin"), self.child.try_wait()) {
+            for path in ["/metrics", "/livez", "/readyz"] {
+                if let Ok((_, body)) = try_http_get(*admin, path) {
+                    canary::assert_none(path, &body);
+                }
+            }
+        }
+        canary::assert_none_in_file(&self.log);
+    }
+
     /// Tells it to stop, and waits.
     pub fn stop(&mut self) -> ExitStatus {
+        self.assert_no_patient_data();
         signal(self.child.id(), "TERM");
         self.wait()
     }
@@ -242,6 +264,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_no_patient_data();
+        }
         self.child.kill().ok();
         self.child.wait().ok();
         if !std::thread::panicking() {
@@ -263,15 +288,29 @@ pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
 
 /// A plain HTTP/1.1 exchange.
 pub fn http(address: SocketAddr, request: &str) -> (u16, String) {
+    try_http(address, request, Duration::from_secs(30)).unwrap()
+}
+
+/// A GET of a daemon that may be frozen, or just gone.
+pub fn try_http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    try_http(address, &request, Duration::from_secs(2))
+}
+
+fn try_http(
+    address: SocketAddr,
+    request: &str,
+    patience: Duration,
+) -> std::io::Result<(u16, String)> {
     use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, body.to_owned())
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// Resident memory of a process, in KiB.

@@ -1,0 +1,89 @@
+//! The daemon from outside: its sockets, its files, its commands, its signals. No broker is
+//! needed; every route delivers to a file.
+
+mod support;
+
+#[path = "daemon/framing.rs"]
+mod framing;
+
+#[path = "daemon/connections.rs"]
+mod connections;
+
+#[path = "daemon/acknowledge.rs"]
+mod acknowledge;
+
+#[path = "daemon/refusals.rs"]
+mod refusals;
+
+#[path = "daemon/sameness.rs"]
+mod sameness;
+
+#[path = "daemon/lookup.rs"]
+mod lookup;
+
+use support::adt;
+use support::daemon::{Daemon, Setup};
+use support::sender::{Ack, Sender};
+
+/// Every event that a mapping makes.
+const EVENTS: &[&str] = &[
+    "patient.admitted",
+    "patient.transferred",
+    "patient.discharged",
+    "patient.registered",
+    "patient.preadmitted",
+    "patient.updated",
+    "patient.added",
+    "patient.admit-cancelled",
+    "patient.transfer-cancelled",
+    "patient.discharge-cancelled",
+    "observation.reported",
+];
+
+/// One patient of the tests.
+const PATIENT: &str = "ZZ100001";
+
+/// A setup with one route, `out`, of everything to a file.
+fn setup() -> Setup {
+    Setup::new().file_route("out", EVENTS)
+}
+
+/// A made-up admission.
+fn admission(control_id: &str) -> Vec<u8> {
+    adt("A01", control_id, PATIENT)
+}
+
+/// The control IDs of what the route `out` has delivered, in order.
+fn delivered(setup: &Setup) -> Vec<String> {
+    let id = |event: &serde_json::Value| {
+        event["data"]["message"]["controlId"].as_str().unwrap().to_owned()
+    };
+    setup.lines("out").iter().map(id).collect()
+}
+
+/// The code of an answer and the control ID that it echoes.
+fn heard(ack: &Ack) -> (&str, &str) {
+    (&ack.code, &ack.control_id)
+}
+
+/// Sends a message on a connection of its own, and gives the code of the answer.
+fn code_of(daemon: &Daemon, message: &[u8]) -> String {
+    Sender::connect(daemon.feed()).exchange(message).unwrap().code
+}
+
+/// How many broken frames of a kind were counted.
+fn frame_errors(daemon: &Daemon, reason: &str) -> f64 {
+    daemon.metric(&format!("tidegate_frame_errors_total{{feed=\"adt\",reason=\"{reason}\"}}"))
+}
+
+/// How many connections were refused or cut for a reason.
+fn rejected(daemon: &Daemon, reason: &str) -> f64 {
+    daemon.metric(&format!(
+        "tidegate_feed_connections_rejected_total{{feed=\"adt\",reason=\"{reason}\"}}"
+    ))
+}
+
+/// How many messages were new, duplicate, conflict or wrapped.
+fn dedupe(daemon: &Daemon, result: &str) -> f64 {
+    daemon.metric(&format!("tidegate_dedupe_checks_total{{feed=\"adt\",result=\"{result}\"}}"))
+}
