@@ -21,6 +21,21 @@ mod sameness;
 #[path = "daemon/lookup.rs"]
 mod lookup;
 
+#[path = "daemon/refuse_start.rs"]
+mod refuse_start;
+
+#[path = "daemon/service.rs"]
+mod service;
+
+#[path = "daemon/access.rs"]
+mod access;
+
+#[path = "daemon/commands.rs"]
+mod commands;
+
+#[path = "daemon/clock.rs"]
+mod clock;
+
 use support::adt;
 use support::daemon::{Daemon, Setup};
 use support::sender::{Ack, Sender};

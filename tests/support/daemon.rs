@@ -15,6 +15,7 @@ pub const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 /// A folder with a configuration.
 pub struct Setup {
     pub dir: tempfile::TempDir,
+    admin: String,
     feed: String,
     node: String,
     sections: String,
@@ -27,10 +28,17 @@ impl Setup {
         std::fs::create_dir(dir.path().join("routes")).unwrap();
         Self {
             dir,
+            admin: "dev = true".to_owned(),
             feed: "processing_id = \"any\"\n".to_owned(),
             node: String::new(),
             sections: String::new(),
         }
+    }
+
+    /// Takes other lines for `[admin]` than `dev = true`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.admin);
+        self
     }
 
     /// Takes another `processing_id` than any; none where it is empty.
@@ -106,11 +114,11 @@ impl Setup {
         let mappings = std::env::current_dir().unwrap().join("mappings");
         let text = format!(
             "[node]\nname = \"gate\"\nenvironment = \"test\"\nstate_dir = \"state\"\n{}\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\ndev = true\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[feed]]\nname = \"adt\"\nkind = \"mllp\"\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[realm]]\nname = \"care\"\ntokens = \"keyed\"\n\
              [mappings]\ndir = {mappings:?}\n[routes]\ndir = \"routes\"\n{}",
-            self.node, self.feed, self.sections
+            self.node, self.admin, self.feed, self.sections
         );
         let path = self.dir.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();

@@ -1,0 +1,310 @@
+//! The commands that need no daemon's folder: what they print, and how they end.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+use crate::support::daemon::TIDEGATE;
+use crate::{admission, setup};
+
+/// Runs a command as at a terminal without settings of its own.
+fn run_in(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(TIDEGATE);
+    command.args(arguments).current_dir(dir);
+    for name in ["TIDEGATE_LOG", "TIDEGATE_TOKEN", "CREDENTIALS_DIRECTORY", "COLUMNS"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    run_in(Path::new("."), arguments)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn said(output: &Output) -> (i32, String, String) {
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn assert_snapshot(name: &str, text: &str) {
+    insta::with_settings!(
+        { snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true },
+        { insta::assert_snapshot!(name, text); }
+    );
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in [
+        &[][..],
+        &["run"],
+        &["check"],
+        &["send"],
+        &["map"],
+        &["journal"],
+        &["journal", "ls"],
+        &["journal", "show"],
+        &["exceptions"],
+        &["exceptions", "ls"],
+        &["exceptions", "show"],
+        &["completions"],
+    ] {
+        let (code, out, err) = said(&run(&[command, &["--help"]].concat()));
+        assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
+        let name = [&["help"][..], command].concat().join("-");
+        assert_snapshot(&name, &out);
+    }
+}
+
+#[test]
+fn wrong_use_is_exit_2_and_a_word_on_standard_error() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run"],
+        &["check"],
+        &["run", "--config"],
+        &["check", "--config", "a", "--colour"],
+        &["send"],
+        &["send", "127.0.0.1:1"],
+        &["map"],
+        &["journal"],
+        &["journal", "ls"],
+        &["exceptions", "show", "--config", "a"],
+        &["completions"],
+        &["completions", "cobol"],
+    ] {
+        let (code, out, err) = said(&run(arguments));
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");
+        assert!(!err.is_empty(), "{arguments:?}");
+    }
+    let (code, out, _) = said(&run(&["--version"]));
+    assert_eq!((code, out.trim_end()), (0, concat!("tidegate ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn every_configuration_of_the_repository_checks_clean() {
+    let mut checked = 0;
+    for entry in std::fs::read_dir("conf").unwrap() {
+        let path = entry.unwrap().path();
+        // Others are parts of one: consent, users.
+        if !std::fs::read_to_string(&path).is_ok_and(|text| text.contains("[node]")) {
+            continue;
+        }
+        checked += 1;
+        let path = path.display().to_string();
+        let (code, out, err) = said(&run(&["check", "--config", &path]));
+        assert_eq!((code, err.as_str()), (0, ""), "{path}");
+        assert!(out.ends_with("no mistakes\n"), "{out}");
+        let (code, out, err) = said(&run(&["check", "--json", "--config", &path]));
+        assert_eq!((code, err.as_str()), (0, ""), "{path}");
+        let report: Json = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["mistakes"], serde_json::json!([]));
+        assert!(!report["routes"].as_array().unwrap().is_empty());
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn what_weakens_a_promise_is_a_warning_and_no_mistake() {
+    let setup = setup()
+        .section("[journal]\nencrypt = false")
+        .rabbitmq("amqp://broker.example:5672/%2f", "");
+    let path = setup.config().display().to_string();
+    let (code, out, err) = said(&run(&["check", "--config", &path]));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.ends_with("no mistakes\n"), "{out}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines.len(), 2, "{err}");
+    assert!(lines.iter().all(|line| line.starts_with("warning: ")), "{err}");
+    assert!(err.contains("in clear") && err.contains("in plain text"), "{err}");
+}
+
+/// Every mistake of every file at once, each with its place and what would be right.
+#[test]
+fn check_prints_every_mistake_of_every_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    std::fs::create_dir(here.join("routes")).unwrap();
+    std::fs::write(here.join("tidegate.toml"), include_str!("wrong/tidegate.toml")).unwrap();
+    std::fs::write(here.join("routes/ward.toml"), include_str!("wrong/ward.toml")).unwrap();
+    std::fs::write(here.join("routes/broken.toml"), "name = \"broken\nversion = \"1.0.0\"\n")
+        .unwrap();
+    let mappings = std::fs::canonicalize("mappings").unwrap();
+    std::os::unix::fs::symlink(mappings, here.join("mappings")).unwrap();
+    let (code, out, err) = said(&run_in(here, &["check", "--config", "tidegate.toml"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.lines().count() >= 10, "{err}");
+    for line in err.lines() {
+        let mut parts = line.splitn(4, ':');
+        assert!(here.join(parts.next().unwrap()).is_file(), "{line}");
+        assert!(parts.next().unwrap().parse::<usize>().unwrap() > 0, "{line}");
+        assert!(parts.next().unwrap().parse::<usize>().unwrap() > 0, "{line}");
+    }
+    assert!(!err.contains("hunter2"), "no value of a secret is quoted");
+    assert_snapshot("check-mistakes", &err);
+    // The daemon says the same.
+    let (code, _, at_start) = said(&run_in(here, &["run", "--config", "tidegate.toml"]));
+    assert_eq!((code, at_start), (2, err.clone()));
+    let (code, out, _) = said(&run_in(here, &["check", "--json", "--config", "tidegate.toml"]));
+    let report: Json = serde_json::from_str(&out).unwrap();
+    let lines: Vec<String> = report["mistakes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mistake| {
+            let word = |key: &str| mistake[key].as_str().unwrap().to_owned();
+            let (file, text) = (word("file"), word("text"));
+            format!("{file}:{}:{}: {text}", mistake["line"], mistake["column"])
+        })
+        .collect();
+    assert_eq!((code, lines.join("\n") + "\n"), (2, err));
+}
+
+#[test]
+fn send_ends_by_what_was_answered() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = setup.dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let good = file("good.hl7", &[admission("C1"), admission("C2")].concat());
+    let bad = file("bad.hl7", b"no message");
+    let address = daemon.feed().to_string();
+    let (code, out, err) = said(&run(&["send", &address, &good]));
+    assert_eq!(
+        (code, out.lines().collect::<Vec<_>>()),
+        (0, vec![format!("{good} AA C1").as_str(), &format!("{good} AA C2")])
+    );
+    assert!(err.starts_with("2 AA in "), "{err}");
+    let (code, out, _) = said(&run(&["send", "--json", &address, &good, &bad]));
+    assert_eq!(code, 1, "one was refused");
+    let lines: Vec<Json> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let codes: Vec<&Json> = lines[..3].iter().map(|line| &line["code"]).collect();
+    assert_eq!(codes, ["AA", "AA", "AE"]);
+    assert_eq!(lines[3]["summary"]["answers"], serde_json::json!({ "AA": 2, "AE": 1 }));
+    let (code, out, err) = said(&run(&[
+        "send",
+        "--quiet",
+        "--unique",
+        "--repeat",
+        "20",
+        "--connections",
+        "3",
+        "--window",
+        "4",
+        &address,
+        &good,
+    ]));
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(err.starts_with("40 AA in "), "{err}");
+    assert_eq!(crate::dedupe(&daemon, "new"), 42.0);
+    let (code, _, err) = said(&run(&["send", &address, "/nowhere/at/all.hl7"]));
+    assert_eq!(code, 2);
+    assert!(err.contains("/nowhere/at/all.hl7"), "{err}");
+    assert!(daemon.stop().success());
+    let (code, out, _) = said(&run(&["send", &address, &good]));
+    assert_eq!(code, 1, "nobody is there");
+    assert!(out.contains("no answer"), "{out}");
+}
+
+#[test]
+fn send_does_not_wait_for_ever() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let (code, out, err) =
+        said(&run(&["send", "--timeout", "1", &address, "fixtures/hl7/adt-a01.hl7"]));
+    assert_eq!(code, 1);
+    assert!(out.contains("no answer"), "{out}{err}");
+}
+
+#[test]
+fn map_prints_events_or_why_there_are_none() {
+    let file = "fixtures/hl7/oru-r01.hl7";
+    let (code, out, err) = said(&run(&["map", "--json", file]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let events: Vec<Json> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 2);
+    for event in &events {
+        assert_eq!(
+            (&event["file"], &event["type"]),
+            (&file.into(), &"observation.reported".into())
+        );
+        assert_eq!(event["subject"]["value"], "ZZ100001");
+        for key in ["correlationId", "data", "unmapped", "invalid"] {
+            assert!(!event[key].is_null(), "{key}: {event}");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let good = text(&admission("C1"));
+    for (name, bytes, code, place) in [
+        ("malformed", "no message".to_owned(), "malformed", "MSH"),
+        ("unmapped", good.replace("ZZ100001^^^EPIC^MR", ""), "unmapped", "PID-3"),
+        ("unsupported", good.replace("ADT^A01^ADT_A01", "SIU^S12"), "unsupported", "MSH-9"),
+    ] {
+        let file = write(name, &bytes);
+        let (exit, out, _) = said(&run(&["map", "--json", &file]));
+        let refused: Json = serde_json::from_str(out.trim_end()).unwrap();
+        assert_eq!(exit, 1, "{name}");
+        assert_eq!(refused["file"], file);
+        assert_eq!(refused["refusal"]["code"], code);
+        assert_eq!(refused["refusal"]["where"], place);
+        let (exit, out, err) = said(&run(&["map", &file]));
+        assert_eq!((exit, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
+        assert!(!err.contains("ZZQUILLON"), "{err}");
+    }
+    // One that is refused does not keep the others back.
+    let both = write("both", &(good.replace("ADT^A01^ADT_A01", "SIU^S12") + &good));
+    let (code, out, _) = said(&run(&["map", "--json", &both]));
+    assert_eq!((code, out.lines().count()), (1, 2), "{out}");
+    for arguments in [
+        &["map", "/nowhere/at/all.hl7"][..],
+        &["map", "--mappings", "/nowhere", file],
+        &["map", "--charset", "KLINGON", file],
+    ] {
+        let (code, out, err) = said(&run(arguments));
+        assert_eq!((code, out.as_str(), err.lines().count()), (2, "", 1), "{arguments:?}: {err}");
+    }
+    assert_eq!(said(&run(&["map", "--test"])).0, 0);
+}
+
+#[test]
+fn completions_are_a_script_that_bash_takes() {
+    let (code, out, err) = said(&run(&["completions", "bash"]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    for word in ["_tidegate()", "exceptions", "--config", "complete -F _tidegate"] {
+        assert!(out.contains(word), "{word}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tidegate.bash");
+    std::fs::write(&path, out).unwrap();
+    let output = Command::new("bash").arg("-n").arg(&path).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    for shell in ["zsh", "fish"] {
+        assert!(!run(&["completions", shell]).stdout.is_empty());
+    }
+}
+
+/// A reader that has seen enough, such as `head`, is no mistake.
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let script = "\"$0\" map --json fixtures/hl7/*.hl7 fixtures/hl7/*.hl7 | head -n 1";
+    let output =
+        Command::new("bash").args(["-o", "pipefail", "-c", script, TIDEGATE]).output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    assert!(output.status.success(), "{}", output.status);
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+}
