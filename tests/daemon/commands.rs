@@ -167,6 +167,51 @@ fn check_prints_every_mistake_of_every_file() {
     assert_eq!((code, lines.join("\n") + "\n"), (2, err));
 }
 
+/// One run names them all: what is wrong in a contract hides nothing of what it refers to.
+#[test]
+fn a_contract_with_a_mistake_is_checked_against_the_rest_all_the_same() {
+    let setup = setup();
+    let path = setup.dir.path().join("routes/out.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("purpose = \"TREAT\"", "purpose = \"TREATS\"");
+    std::fs::write(&path, text.replace("realm = \"care\"", "realm = \"caer\"")).unwrap();
+    let (code, _, err) = said(&run(&["check", "--config", setup.config().to_str().unwrap()]));
+    assert_eq!(code, 2);
+    for part in [
+        "out.toml:6:11: `purpose`",
+        "out.toml:7:9: there is no [[realm]] `caer`; did you mean `care`?",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert_eq!(err.lines().count(), 2, "{err}");
+}
+
+/// PROMISE-10: what stands where a hash should may be the token itself.
+#[test]
+fn mistakes_about_who_may_ask_name_their_place_and_quote_no_token() {
+    let users = "[[user]]\nname = \"viewer\"\nrole = \"boss\"\ntoken = \"ZZhunter2\"\n";
+    for (lines, wanted) in [
+        ("users = \"users.toml\"", &["users.toml:3:8: ", "users.toml:4:9: "][..]),
+        ("users = \"nowhere.toml\"", &["nowhere.toml:1:1: "]),
+        ("dev = true\nusers = \"empty.toml\"", &["`dev` and `users` exclude each other"]),
+    ] {
+        let setup = setup().admin(lines);
+        std::fs::write(setup.dir.path().join("users.toml"), users).unwrap();
+        std::fs::write(setup.dir.path().join("empty.toml"), "").unwrap();
+        let (code, _, err) = said(&run(&["check", "--config", setup.config().to_str().unwrap()]));
+        assert_eq!((code, err.lines().count()), (2, wanted.len()), "{err}");
+        assert!(wanted.iter().all(|part| err.contains(part)), "{err}");
+        assert!(!err.contains("hunter2"), "{err}");
+    }
+    let setup = setup();
+    let text = std::fs::read_to_string(setup.config()).unwrap();
+    let path = setup.dir.path().join("changed.toml");
+    std::fs::write(&path, text.replacen("127.0.0.1:0", "0.0.0.0:0", 1)).unwrap();
+    let (code, _, err) = said(&run(&["check", "--config", path.to_str().unwrap()]));
+    assert_eq!((code, err.lines().count()), (2, 1), "{err}");
+    assert!(err.contains("loopback"), "{err}");
+}
+
 #[test]
 fn send_ends_by_what_was_answered() {
     let setup = setup();
