@@ -262,7 +262,7 @@ fn fault_22_a_daemon_that_was_stopped_in_order_leaves_no_log_beside_its_store() 
     assert_eq!(count, 1);
 }
 
-/// A store without its keys cannot be opened, and none are made for it.
+/// A store without its keys cannot be opened, however often that is tried.
 #[test]
 fn a_store_whose_keys_are_gone_is_refused() {
     let setup = used();
