@@ -579,6 +579,38 @@ fn a_pseudonymous_route_carries_no_marked_word() {
     assert!(daemon.stop().success());
 }
 
+/// PROMISE-7
+#[test]
+fn routes_that_name_the_same_exchange_do_not_get_each_others_events() {
+    let (broker, _guard) = rabbit::shared();
+    let setup = Setup::new()
+        .rabbitmq(&broker.url(), "")
+        .route("admissions", &["patient.admitted"], &rabbit_route("same"))
+        .route("updates", &["patient.updated"], &rabbit_route("same"));
+    let mut daemon = setup.start();
+    let queues = ["admissions", "updates"].map(|queue| Consumer::start(&broker.url(), queue));
+    let mut sender = Sender::connect(daemon.feed());
+    for number in 0..3 {
+        for trigger in ["A01", "A08"] {
+            let message = adt(trigger, &format!("{trigger}-{number}"), "ZZ100001");
+            assert_eq!(sender.exchange(&message).unwrap().code, "AA");
+        }
+    }
+    for (route, consumer) in ["admissions", "updates"].iter().zip(&queues) {
+        let ack = format!("tidegate_publish_attempts_total{{route=\"{route}\",result=\"ack\"}}");
+        eventually("both are done", || daemon.metric(&ack) >= 3.0);
+        eventually("its own came", || consumer.count() >= 3);
+        let routes: BTreeSet<String> = consumer
+            .received()
+            .iter()
+            .map(|received| received.body["route"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(routes, BTreeSet::from([(*route).to_owned()]));
+        assert_eq!(consumer.count(), 3);
+    }
+    assert!(daemon.stop().success());
+}
+
 /// A setup with one route to a peer that confirms as the test says. `declare = false` only asks
 /// for the exchange.
 fn peer_setup(peer: &Peer) -> Setup {

@@ -1,6 +1,16 @@
 //! The daemon from outside: its sockets, its files, its commands, its signals. No broker is
 //! needed; every route delivers to a file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails there and then"
+)]
+
 mod support;
 
 #[path = "daemon/framing.rs"]

@@ -72,7 +72,7 @@ pub fn is_name(text: &str) -> bool {
 /// Reads one contract.
 #[expect(clippy::unnecessary_wraps, reason = "a document may be read to nothing, this one is not")]
 fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
-    let name = named(table, "name");
+    let name = named(table, "name").map(|name| name.value);
     let version = table.required_text("version").and_then(|version| {
         let numbers: Vec<&str> = version.value.split('.').collect();
         let right =
@@ -87,7 +87,7 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let owner = required(table, "owner");
     let tier = table.required_choice("tier", &Tier::NAMES);
     let purpose = purpose(table, tier);
-    let realm = named(table, "realm").map(|value| Placed { value, place: table.place_of("realm") });
+    let realm = named(table, "realm");
     let events = events(table);
     let requirement = table.required("consent").and_then(|item| requirement(&item.table()?));
     let recipe = tier.and_then(|tier| recipe(table, tier));
@@ -125,14 +125,14 @@ fn required(table: &Table<'_>, key: &str) -> Option<String> {
     Some(text.value)
 }
 
-fn named(table: &Table<'_>, key: &str) -> Option<String> {
+fn named(table: &Table<'_>, key: &str) -> Option<Placed<String>> {
     let text = table.required_text(key)?;
     if !is_name(&text.value) {
         let wanted = "small letters, digits and hyphens, at most 64";
         table.mistake(&text.place, format!("`{key}` is not a name; {wanted}"));
         return None;
     }
-    Some(text.value)
+    Some(text)
 }
 
 fn purpose(table: &Table<'_>, tier: Option<Tier>) -> Option<String> {

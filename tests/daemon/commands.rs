@@ -11,12 +11,16 @@ use crate::{admission, setup};
 
 /// Runs a command as at a terminal without settings of its own.
 fn run_in(dir: &Path, arguments: &[&str]) -> Output {
+    command(arguments).current_dir(dir).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(TIDEGATE);
-    command.args(arguments).current_dir(dir);
+    command.args(arguments);
     for name in ["TIDEGATE_LOG", "TIDEGATE_TOKEN", "CREDENTIALS_DIRECTORY", "COLUMNS"] {
         command.env_remove(name);
     }
-    command.output().unwrap()
+    command
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -90,6 +94,9 @@ fn wrong_use_is_exit_2_and_a_word_on_standard_error() {
 
 #[test]
 fn every_configuration_of_the_repository_checks_clean() {
+    // What the production template names.
+    let credentials = tempfile::tempdir().unwrap();
+    std::fs::write(credentials.path().join("rabbitmq-password"), "ZZSECRET\n").unwrap();
     let mut checked = 0;
     for entry in std::fs::read_dir("conf").unwrap() {
         let path = entry.unwrap().path();
@@ -99,10 +106,18 @@ fn every_configuration_of_the_repository_checks_clean() {
         }
         checked += 1;
         let path = path.display().to_string();
-        let (code, out, err) = said(&run(&["check", "--config", &path]));
+        let check = |arguments: &[&str]| {
+            said(
+                &command(arguments)
+                    .env("CREDENTIALS_DIRECTORY", credentials.path())
+                    .output()
+                    .unwrap(),
+            )
+        };
+        let (code, out, err) = check(&["check", "--config", &path]);
         assert_eq!((code, err.as_str()), (0, ""), "{path}");
         assert!(out.ends_with("no mistakes\n"), "{out}");
-        let (code, out, err) = said(&run(&["check", "--json", "--config", &path]));
+        let (code, out, err) = check(&["check", "--json", "--config", &path]);
         assert_eq!((code, err.as_str()), (0, ""), "{path}");
         let report: Json = serde_json::from_str(&out).unwrap();
         assert_eq!(report["mistakes"], serde_json::json!([]));
