@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
@@ -109,9 +109,33 @@ struct App {
 /// # Errors
 /// It cannot start, or its store failed.
 pub async fn run(config: Config, prometheus: PrometheusHandle) -> Result<(), AppError> {
+    // Before anything is written or anyone is told where to connect.
+    let signals = Signals::catch()?;
     let app = App::build(config, prometheus).await?;
     app.announce()?;
-    app.serve().await
+    app.serve(signals).await
+}
+
+/// The signals that are not left to end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    /// A file-size limit is an error of a write, not the end of the process.
+    _file_size: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, AppError> {
+        let catch =
+            |kind| signal(kind).map_err(|source| AppError::System { what: "a signal", source });
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+            _file_size: catch(SignalKind::from_raw(SIGXFSZ))?,
+        })
+    }
 }
 
 impl App {
@@ -186,13 +210,7 @@ impl App {
         Ok(())
     }
 
-    async fn serve(self) -> Result<(), AppError> {
-        let system = |source| AppError::System { what: "a signal", source };
-        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
-        // A file-size limit is an error of a write, not the end of the process.
-        let _file_size = signal(SignalKind::from_raw(SIGXFSZ)).map_err(system)?;
+    async fn serve(self, mut signals: Signals) -> Result<(), AppError> {
         let mut failed = self.threads.failed();
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
@@ -212,9 +230,9 @@ impl App {
         notify("READY=1\nSTATUS=taking messages");
         let ended = loop {
             tokio::select! {
-                _ = terminate.recv() => break Ok(()),
-                _ = interrupt.recv() => break Ok(()),
-                _ = hangup.recv() => {
+                _ = signals.terminate.recv() => break Ok(()),
+                _ = signals.interrupt.recv() => break Ok(()),
+                _ = signals.hangup.recv() => {
                     tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
                 }
                 _ = failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the journal".to_owned())),

@@ -29,7 +29,7 @@ pub fn listed(listed: &Listed) -> Json {
         "feed": entry.feed.as_ref(),
         "type": listed.kind,
         "controlId": listed.control_id.expose(),
-        "status": entry.status.name(),
+        "status": if listed.damaged { "damaged" } else { entry.status.name() },
         "correlationId": entry.correlation_id.map(|id| id.to_string()),
         "events": events,
     })

@@ -85,6 +85,17 @@ impl DigestKey {
         self.labelled(b"text", text.as_bytes())
     }
 
+    /// That a record is what it was, for where it is not encrypted.
+    #[must_use]
+    pub fn record(&self, about: &[u8], bytes: &[u8]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [b"record".as_slice(), about, bytes] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        Digest(truncate(context.sign().as_ref()))
+    }
+
     fn labelled(&self, label: &[u8], bytes: &[u8]) -> Digest {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(label);

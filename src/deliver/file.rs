@@ -33,6 +33,9 @@ pub struct FileSink {
     /// IDs that stand in the file, and that the cursor has not passed.
     written: HashSet<String>,
     pending: Vec<(Entered, Ticket)>,
+    /// Where the file is durable to, while what stands behind may be in memory only: an fsync
+    /// that failed once says nothing the second time.
+    distrusted: Option<u64>,
 }
 
 /// The two fields of a line that are looked at.
@@ -46,7 +49,15 @@ impl FileSink {
     /// A sink for a file; a new one is begun where that has grown to `rotate` bytes.
     #[must_use]
     pub fn new(path: PathBuf, rotate: u64) -> Self {
-        Self { path, rotate, file: None, length: 0, written: HashSet::new(), pending: Vec::new() }
+        Self {
+            path,
+            rotate,
+            file: None,
+            length: 0,
+            written: HashSet::new(),
+            pending: Vec::new(),
+            distrusted: None,
+        }
     }
 
     /// Opens the file, cuts a half-written line off, and finds what was written behind the
@@ -56,14 +67,20 @@ impl FileSink {
     /// The file cannot be used.
     pub fn open(&mut self, position: Position) -> Result<(), SinkError> {
         let fail = |source| SinkError::File { path: self.path.display().to_string(), source };
-        let opened = open(&self.path).map_err(fail)?;
+        let opened = open(&self.path, self.distrusted).map_err(fail)?;
+        self.distrusted = None;
         // Events of different subjects may overtake each other by as many as are in memory.
         let reach = u64::try_from(2 * EVENTS_MAX).unwrap_or(u64::MAX);
         let behind = position.sequence.saturating_sub(reach);
         let mut written = HashSet::new();
-        let rotated = newest_rotated(&self.path).map_err(fail)?;
-        for path in rotated.into_iter().map(|(_, path)| path).chain([self.path.clone()]) {
+        read_ids(&self.path, behind, &mut written).map_err(fail)?;
+        // The newest first, until one holds nothing behind the cursor.
+        for (_, path) in rotated(&self.path).map_err(fail)?.into_iter().rev() {
+            let known = written.len();
             read_ids(&path, behind, &mut written).map_err(fail)?;
+            if written.len() == known {
+                break;
+            }
         }
         let (file, length) = opened;
         self.file = Some(file);
@@ -123,9 +140,11 @@ impl FileSink {
         }
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         still_there(file, &self.path)?;
+        self.distrusted = Some(self.length);
         file.write_all(lines)?;
         // PROMISE-1: the cursor passes what is durable, nothing else.
         file.sync_data()?;
+        self.distrusted = None;
         self.length = self.length.saturating_add(lines.len() as u64);
         Ok(())
     }
@@ -133,20 +152,21 @@ impl FileSink {
     /// Renames the file to the next number and begins a new one. Old files are the reader's to
     /// remove.
     fn rotate(&mut self) -> io::Result<()> {
-        let next = newest_rotated(&self.path)?.map_or(1, |(number, _)| number + 1);
+        let next = rotated(&self.path)?.last().map_or(1, |(number, _)| number + 1);
         self.file = None;
         fs::rename(&self.path, numbered(&self.path, next))?;
-        let (file, length) = open(&self.path)?;
+        let (file, length) = open(&self.path, None)?;
         self.file = Some(file);
         self.length = length;
         Ok(())
     }
 }
 
-/// Opens or makes a file, durably, and cuts off what stands behind its last line end.
-fn open(path: &Path) -> io::Result<(File, u64)> {
+/// Opens or makes a file, durably, and cuts off what stands behind its last line end, or behind
+/// what is durable of it.
+fn open(path: &Path, durable: Option<u64>) -> io::Result<(File, u64)> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -154,6 +174,10 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
         .write(true)
         .mode(0o640)
         .open(path)?;
+    if let Some(durable) = durable {
+        let found = file.metadata()?.len();
+        file.set_len(durable.min(found))?;
+    }
     let length = end_of_last_line(&mut file)?;
     refuse_foreign(&mut file, length)?;
     file.set_len(length)?;
@@ -161,6 +185,18 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     file.sync_all()?;
     sync_folder(folder)?;
     Ok((file, length))
+}
+
+/// Makes a folder and those above it, each durably.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or_else(|| Path::new("."));
+    make_folder(above)?;
+    fs::create_dir(folder)?;
+    sync_folder(above)
 }
 
 /// A file that was removed or renamed takes lines that nobody would find.
@@ -232,19 +268,18 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The rotated file with the highest number.
-fn newest_rotated(path: &Path) -> io::Result<Option<(u64, PathBuf)>> {
+/// The rotated files, by their numbers.
+fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
-    let mut newest = None;
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let number = name.strip_prefix(&prefix).and_then(|number| number.parse::<u64>().ok());
-        if let Some(number) = number {
-            newest = newest.max(Some(number));
-        }
+        found.extend(number.map(|number| (number, numbered(path, number))));
     }
-    Ok(newest.map(|number| (number, numbered(path, number))))
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -259,15 +294,37 @@ mod tests {
         let line =
             |id: &str, sequence: u64| format!("{{\"id\":\"{id}\",\"sequence\":\"{sequence}\"}}\n");
         let before = u64::try_from(2 * EVENTS_MAX).unwrap();
-        fs::write(dir.path().join("out/r.ndjson.1"), line("z", 999)).unwrap();
-        fs::write(dir.path().join("out/r.ndjson.2"), line("a", 1) + &line("b", before + 2))
-            .unwrap();
+        let rotated = [
+            // Not looked at: the one after it holds nothing behind the cursor.
+            line("y", before + 9),
+            line("a", 1),
+            line("z", before),
+            line("b", before + 2),
+        ];
+        for (number, lines) in (1..).zip(rotated) {
+            fs::write(numbered(&path, number), lines).unwrap();
+        }
         fs::write(&path, line("c", before + 3) + "{\"specversion\":\"1.0\",\"ty").unwrap();
         let mut sink = FileSink::new(path.clone(), 1 << 20);
         sink.open(Position { number: 9, sequence: before + 1 }).unwrap();
-        assert_eq!(sink.written, ["b", "c"].map(String::from).into());
+        assert_eq!(sink.written, ["b", "c", "z"].map(String::from).into());
         assert_eq!(fs::read_to_string(&path).unwrap(), line("c", before + 3));
         assert_eq!(sink.length, line("c", before + 3).len() as u64);
+    }
+
+    /// PROMISE-1
+    #[test]
+    fn what_an_fsync_did_not_confirm_is_cut_off_and_not_taken_for_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.ndjson");
+        let line = |id: &str| format!("{{\"id\":\"{id}\",\"sequence\":\"9\"}}\n");
+        fs::write(&path, line("a") + &line("b")).unwrap();
+        let mut sink = FileSink::new(path.clone(), 1 << 20);
+        sink.distrusted = Some(line("a").len() as u64);
+        sink.open(Position::default()).unwrap();
+        assert_eq!(sink.written, ["a"].map(String::from).into());
+        assert_eq!(fs::read_to_string(&path).unwrap(), line("a"));
+        assert_eq!(sink.distrusted, None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::seal::{Part, Sealer};
+use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::{Admission, Category, Raised, Status};
 use crate::admit::{CorrelationId, DigestKey, Entry, Known, Novelty, novelty};
 
@@ -171,9 +171,17 @@ fn write_message(
 ) -> Result<usize, StoreError> {
     let correlation = admission.correlated.map(|correlated| *correlated.correlation.bytes());
     let content = [&correlation.unwrap_or_default()[..], content_json].concat();
-    let content = context.sealer.seal(number, Part::Content, &content)?;
+    let clear = Clear {
+        number,
+        at: admission.received_at,
+        feed: &admission.feed,
+        kind: &admission.kind,
+        status: admission.status.name(),
+        epoch,
+    };
+    let content = context.sealer.seal(&clear, Part::Content, &content)?;
     let raw = pack_raw(admission.control_id.expose(), admission.raw.expose());
-    let raw = context.sealer.seal(number, Part::Raw, &raw)?;
+    let raw = context.sealer.seal(&clear, Part::Raw, &raw)?;
     let bytes = content.len() + raw.len();
     context
         .connection

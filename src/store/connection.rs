@@ -43,7 +43,9 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     set_number(&connection, "cell_size_check", "1")?;
     set_number(&connection, "temp_store", "2")?;
     refuse_newer(&connection, path)?;
+    // In one transaction, so that one that is killed in the middle has not begun.
     migrations::migrations::runner()
+        .set_grouped(true)
         .run(&mut connection)
         .map_err(|error| StoreError::Migration(error.to_string()))?;
     Ok(connection)

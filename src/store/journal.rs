@@ -12,24 +12,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{Admitted, Opened, Prepared, highest_number};
+use super::identity::{begin_cursors, digest_key, identify, store_mark};
+use super::reader::Reader;
 use super::ring::Ring;
-use super::seal::{Master, Opener, Part};
-use super::writer::{self, Busy, Command, QUEUE_COMMANDS_MAX, Start, Writer};
+use super::seal::Master;
+use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
 use super::{StateDir, StoreError, connection};
-use crate::admit::entry::{Admission, Category, Status};
-use crate::admit::{Correlation, CorrelationId, DigestKey, Entry};
-use crate::clock;
+use crate::admit::entry::{Admission, Category};
+use crate::admit::{DigestKey, Entry};
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
 use crate::secret::Key;
 
 /// The file's name within state_dir.
 pub const FILE: &str = "journal.db";
-/// Most bytes of entries that one read holds in memory.
-const READ_BYTES_MAX: usize = 8 << 20;
 
 /// How the journal is kept.
 #[derive(Clone, Debug)]
@@ -140,11 +138,18 @@ impl Journal {
         routes: &[Arc<str>],
     ) -> Result<(Self, JournalThreads), StoreError> {
         let path = state.file(FILE);
-        let store_mark = state.mark(STORE_MARK)?;
+        let store_mark = store_mark(state)?;
         if store_mark.is_some() && !path.exists() {
             return Err(StoreError::OtherStore { path: path.display().to_string() });
         }
         let connection = connection::open_for_writing(&path)?;
+        // What an earlier process wrote into the log may never have reached the disk, where its
+        // fsync failed: it is copied and fsynced before anyone hears that it is known.
+        // PROMISE-1
+        match connection::checkpoint_whole(&connection) {
+            Err(error) if !error.passes() => return Err(error),
+            _ => {}
+        }
         super::state::sync_folder(state.path())
             .map_err(|source| StoreError::Folder { path: path.display().to_string(), source })?;
         let master = Master::new(master)?;
@@ -182,7 +187,7 @@ impl Journal {
             head: head_sender,
             checkpoints,
         })?;
-        let reader = Mutex::new(Reader::open(&path, master)?);
+        let reader = Mutex::new(Reader::open(&path, master, digests.clone())?);
         let threads = start_threads(writer, receiver, asked, &commands, &path)?;
         let journal = Self { commands, shared, head, reader, digests, path, watermark, cursors };
         Ok((journal, threads))
@@ -207,20 +212,22 @@ impl Journal {
         &self.digests
     }
 
-    /// Hands a message to the next transaction. The answer comes when it is durable.
+    /// Hands a message to the next transaction. The answer comes when it is durable. Of messages
+    /// with the same turn, none is taken behind one that was refused.
     ///
     /// # Errors
     /// The disk cannot take it now, or the daemon is stopping.
     pub async fn append(
         &self,
         admission: Admission,
+        turn: &Turn,
     ) -> Result<oneshot::Receiver<Result<Admitted, Busy>>, Busy> {
         if let Some(busy) = self.shared.busy() {
             return Err(busy);
         }
         let prepared = Prepared::new(admission).map_err(|_| Busy::Stopping)?;
-        let (sender, receiver) = oneshot::channel();
-        let command = Command::Append(Box::new(prepared), sender);
+        let (answer, receiver) = oneshot::channel();
+        let command = Command::Append(Box::new(Append { prepared, turn: turn.clone(), answer }));
         self.commands.send(command).await.map_err(|_| Busy::Stopping)?;
         Ok(receiver)
     }
@@ -385,112 +392,6 @@ const ROOM_AGAIN_BYTES: u64 = 64 << 20;
 const CORRUPT_MAX: usize = 100_000;
 /// The name of the key that wraps all others.
 pub const MASTER_KEY: &str = "master";
-/// Marks beside the keys.
-const STORE_MARK: &str = "store";
-const ENVIRONMENT_MARK: &str = "environment";
-
-/// Holds store, keys and configuration together.
-fn identify(
-    connection: &Connection,
-    state: &StateDir,
-    store_mark: Option<String>,
-    environment: &str,
-    path: &Path,
-) -> Result<(), StoreError> {
-    let meta = |name: &str| -> Result<Option<String>, StoreError> {
-        let mut statement = connection.prepare("SELECT value FROM meta WHERE name = ?")?;
-        let mut rows = statement.query_map([name], |row| row.get(0))?;
-        Ok(rows.next().transpose()?)
-    };
-    let store = match meta("store")? {
-        Some(store) => store,
-        None => {
-            let id = Key::random()?;
-            let id: String =
-                id.expose().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-            let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?, ?)")?;
-            insert.execute(params!["store", id])?;
-            insert.execute(params!["environment", environment])?;
-            id
-        }
-    };
-    match store_mark {
-        Some(mark) if mark != store => {
-            return Err(StoreError::OtherStore { path: path.display().to_string() });
-        }
-        Some(_) => {}
-        None => state.set_mark(STORE_MARK, &store)?,
-    }
-    let other = |path: String, found: String| StoreError::OtherEnvironment {
-        path,
-        found,
-        wanted: environment.to_owned(),
-    };
-    match meta("environment")? {
-        Some(found) if found != environment => {
-            return Err(other(path.display().to_string(), found));
-        }
-        _ => {}
-    }
-    match state.mark(ENVIRONMENT_MARK)? {
-        Some(found) if found != environment => {
-            Err(other(format!("{}/keys", state.path().display()), found))
-        }
-        Some(_) => Ok(()),
-        None => state.set_mark(ENVIRONMENT_MARK, environment),
-    }
-}
-
-/// The key of digests, made with the store.
-fn digest_key(connection: &Connection, master: &Master) -> Result<DigestKey, StoreError> {
-    let mut statement = connection.prepare("SELECT wrapped FROM keys WHERE purpose = 'digest'")?;
-    let found: Option<Vec<u8>> = statement.query_map([], |row| row.get(0))?.next().transpose()?;
-    let key = match found {
-        Some(wrapped) => master.unwrap("digest", &wrapped)?,
-        None => {
-            let key = Key::random()?;
-            connection.execute(
-                "INSERT INTO keys (purpose, made_at, wrapped) VALUES ('digest', ?, ?)",
-                params![clock::now_ms(), master.wrap("digest", &key)?],
-            )?;
-            key
-        }
-    };
-    Ok(DigestKey::new(&key))
-}
-
-/// The cursors of the routes; those that have none yet get one at the journal's end.
-fn begin_cursors(
-    connection: &Connection,
-    routes: &[Arc<str>],
-    highest: u64,
-) -> Result<BTreeMap<Arc<str>, Position>, StoreError> {
-    let mut known = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT route, number, sequence FROM cursors")?;
-    let rows = statement.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    })?;
-    for row in rows {
-        let (route, number, sequence) = row?;
-        let position =
-            Position { number: number.cast_unsigned(), sequence: sequence.cast_unsigned() };
-        known.insert(route, position);
-    }
-    let mut cursors = BTreeMap::new();
-    for route in routes {
-        let position = match known.get(route.as_ref()) {
-            Some(position) => *position,
-            None => {
-                let position = Position { number: highest, sequence: 0 };
-                writer::write_cursor(connection, route, position)?;
-                position
-            }
-        };
-        cursors.insert(Arc::clone(route), position);
-    }
-    Ok(cursors)
-}
-
 fn start_threads(
     writer: Writer,
     receiver: mpsc::Receiver<Command>,
@@ -521,123 +422,6 @@ fn start_threads(
         })
         .map_err(spawn_error)?;
     Ok(JournalThreads { writer, checkpointer, commands: commands.clone(), failed })
-}
-
-/// A connection that reads, and the keys it has needed so far.
-pub(super) struct Reader {
-    pub connection: Connection,
-    master: Master,
-    opener: Opener,
-}
-
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Reader(..)")
-    }
-}
-
-impl Reader {
-    /// Opens the store of a folder for reading.
-    pub fn open(path: &Path, master: Master) -> Result<Self, StoreError> {
-        let connection = connection::open_for_reading(path)?;
-        Ok(Self { connection, master, opener: Opener::default() })
-    }
-
-    /// A row that cannot be opened is told to `corrupt`, and comes as an entry without events:
-    /// what it held is lost, and those behind it are not.
-    fn read_after(
-        &mut self,
-        number: u64,
-        limit: usize,
-        corrupt: impl Fn(u64, &StoreError),
-    ) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT number, at, feed, status, epoch, content FROM messages
-                 WHERE number > ? ORDER BY number LIMIT ?",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut found = statement.query(params![number.cast_signed(), limit])?;
-            while let Some(row) = found.next()?
-                && bytes < READ_BYTES_MAX
-            {
-                let content: Vec<u8> = row.get(5)?;
-                bytes += content.len();
-                rows.push(Row {
-                    number: row.get::<_, i64>(0)?.cast_unsigned(),
-                    at: row.get(1)?,
-                    feed: row.get(2)?,
-                    status: row.get(3)?,
-                    epoch: row.get(4)?,
-                    content,
-                });
-            }
-        }
-        let mut entries = Vec::with_capacity(rows.len());
-        for row in rows {
-            let (number, received_at, feed) = (row.number, row.at, row.feed.clone());
-            let entry = match self.entry(row) {
-                Err(error @ (StoreError::Sealed { .. } | StoreError::Corrupt { .. })) => {
-                    corrupt(number, &error);
-                    Entry::without_events(number, received_at, feed.into())
-                }
-                entry => entry?,
-            };
-            entries.push(Arc::new(entry));
-        }
-        Ok(entries)
-    }
-
-    /// Opens a row.
-    pub fn entry(&mut self, row: Row) -> Result<Entry, StoreError> {
-        let corrupt = || StoreError::Corrupt { what: format!("message {}", row.number) };
-        let bytes = self.open_sealed(row.number, Part::Content, &row.content)?;
-        let (correlation, json) = bytes.split_first_chunk::<16>().ok_or_else(corrupt)?;
-        let correlation = Correlation::from_bytes(*correlation);
-        let correlation_id =
-            (row.epoch > 0).then_some(CorrelationId { correlation, epoch: row.epoch });
-        Ok(Entry {
-            number: row.number,
-            received_at: row.at,
-            feed: row.feed.into(),
-            status: Status::from_name(&row.status).ok_or_else(corrupt)?,
-            correlation_id,
-            content: Arc::new(serde_json::from_slice(json).map_err(|_| corrupt())?),
-        })
-    }
-
-    /// Opens what is sealed, with its data key from the store.
-    pub fn open_sealed(
-        &mut self,
-        number: u64,
-        part: Part,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, StoreError> {
-        if let Some(id) = Opener::key_of(sealed)
-            && !self.opener.has(id)
-        {
-            let wrapped: Vec<u8> = self.connection.query_row(
-                "SELECT wrapped FROM keys WHERE id = ?",
-                [id],
-                |row| row.get(0),
-            )?;
-            let key = self.master.unwrap("data", &wrapped)?;
-            self.opener.add(id, &key)?;
-        }
-        self.opener.open(number, part, sealed)
-    }
-}
-
-/// A row of messages.
-pub(super) struct Row {
-    pub number: u64,
-    pub at: i64,
-    pub feed: String,
-    pub status: String,
-    pub epoch: u32,
-    pub content: Vec<u8>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes and times of gauges")]

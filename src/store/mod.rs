@@ -13,6 +13,8 @@ pub mod seal;
 pub mod connection;
 pub mod ring;
 pub mod journal;
+mod identity;
+mod reader;
 mod batch;
 mod trim;
 pub mod writer;
@@ -20,7 +22,10 @@ pub mod query;
 
 pub use journal::{Journal, JournalConfig, Position};
 pub use state::StateDir;
-pub use writer::{Admitted, Busy};
+pub use writer::{Admitted, Busy, Turn};
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +120,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the disk is full, which passes; nothing was written then.
+    /// Whether the store cannot write now, which passes: the disk is full, a quota or a limit on
+    /// the size of files is reached, or another process holds the file. Nothing was written then.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            _ => false,
-        }
+    pub fn passes(&self) -> bool {
+        let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        matches!(
+            error.code,
+            ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
+        ) || matches!(error.extended_code, SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE)
     }
 }

@@ -9,8 +9,10 @@ use rusqlite::{OptionalExtension, ToSql, params};
 
 use super::StoreError;
 use super::batch::unpack_raw;
-use super::journal::{FILE, Reader, Row};
-use super::seal::{Master, Part};
+use super::connection::open_for_reading;
+use super::journal::FILE;
+use super::reader::{Reader, Row};
+use super::seal::{Clear, Master, Part};
 use crate::admit::{CorrelationId, DigestKey, Entry};
 use crate::phi::Phi;
 use crate::secret::Key;
@@ -46,6 +48,8 @@ pub struct Listed {
     pub kind: String,
     /// MSH-10.
     pub control_id: Phi<String>,
+    /// Whether it does not open, so that of the entry only what stands in clear is known.
+    pub damaged: bool,
 }
 
 /// A message, whole.
@@ -107,13 +111,14 @@ impl Lookup {
     /// It is not there, or does not open with the master key.
     pub fn open(state_dir: &Path, master: &Key) -> Result<Self, StoreError> {
         let master = Master::new(master)?;
-        let reader = Reader::open(&state_dir.join(FILE), master.clone())?;
-        let wrapped: Vec<u8> = reader.connection.query_row(
+        let path = state_dir.join(FILE);
+        let wrapped: Vec<u8> = open_for_reading(&path)?.query_row(
             "SELECT wrapped FROM keys WHERE purpose = 'digest'",
             [],
             |row| row.get(0),
         )?;
         let digests = DigestKey::new(&master.unwrap("digest", &wrapped)?);
+        let reader = Reader::open(&path, master, digests.clone())?;
         Ok(Self { reader, digests })
     }
 
@@ -151,7 +156,7 @@ impl Lookup {
             if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
         values.push(Box::new(i64::from(filter.limit.min(ROWS_MAX))));
         let sql = format!(
-            "SELECT number, at, feed, status, epoch, content, type, raw FROM messages
+            "SELECT number, at, feed, type, status, epoch, content, raw FROM messages
              WHERE {condition} ORDER BY number DESC LIMIT ?"
         );
         let rows = {
@@ -160,7 +165,7 @@ impl Lookup {
             let rows = statement.query_map(values.as_slice(), found)?;
             rows.collect::<Result<Vec<_>, _>>()?
         };
-        rows.into_iter().map(|found| self.shown(found).map(|shown| shown.listed)).collect()
+        rows.into_iter().map(|found| self.listed(found)).collect()
     }
 
     /// One message, whole.
@@ -172,7 +177,7 @@ impl Lookup {
             .reader
             .connection
             .query_row(
-                "SELECT number, at, feed, status, epoch, content, type, raw FROM messages
+                "SELECT number, at, feed, type, status, epoch, content, raw FROM messages
                  WHERE number = ?",
                 [number.cast_signed()],
                 found,
@@ -226,8 +231,8 @@ impl Lookup {
     ) -> Result<Vec<Exception>, StoreError> {
         let found = {
             let mut statement = self.reader.connection.prepare(
-                "SELECT e.id, e.category, e.feed, e.number, e.type, e.place, e.text,
-                        e.first_at, e.last_at, e.count, m.raw
+                "SELECT m.number, m.at, m.feed, m.type, m.status, m.epoch, m.content, m.raw,
+                        e.id, e.category, e.place, e.text, e.first_at, e.last_at, e.count
                  FROM exceptions e JOIN messages m ON m.number = e.number
                  WHERE (?1 IS NULL OR e.category = ?1) AND (?2 IS NULL OR e.feed = ?2)
                  ORDER BY e.id LIMIT ?3",
@@ -238,8 +243,8 @@ impl Lookup {
         };
         found
             .into_iter()
-            .map(|(mut exception, sealed)| {
-                exception.control_id = self.raw(exception.number, &sealed)?.0;
+            .map(|(mut exception, (row, sealed))| {
+                exception.control_id = self.listed((row, sealed))?.control_id;
                 Ok(exception)
             })
             .collect()
@@ -254,8 +259,8 @@ impl Lookup {
             .reader
             .connection
             .query_row(
-                "SELECT e.id, e.category, e.feed, e.number, e.type, e.place, e.text,
-                        e.first_at, e.last_at, e.count, m.raw
+                "SELECT m.number, m.at, m.feed, m.type, m.status, m.epoch, m.content, m.raw,
+                        e.id, e.category, e.place, e.text, e.first_at, e.last_at, e.count
                  FROM exceptions e JOIN messages m ON m.number = e.number WHERE e.id = ?",
                 [id],
                 exception,
@@ -268,52 +273,58 @@ impl Lookup {
         Ok(Some((exception, shown)))
     }
 
+    /// A row of a list: one that does not open is listed by what it says in clear.
+    fn listed(&mut self, found: Found) -> Result<Listed, StoreError> {
+        let (row, _) = &found;
+        let entry = Entry::without_events(row.number, row.at, row.feed.as_str().into());
+        let damaged =
+            Listed { entry, kind: row.kind.clone(), control_id: Phi::default(), damaged: true };
+        match self.shown(found) {
+            Err(StoreError::Sealed { .. } | StoreError::Corrupt { .. }) => Ok(damaged),
+            shown => Ok(shown?.listed),
+        }
+    }
+
     fn shown(&mut self, found: Found) -> Result<Shown, StoreError> {
-        let (row, kind, sealed) = found;
-        let (control_id, raw) = self.raw(row.number, &sealed)?;
+        let (row, sealed) = found;
+        let (control_id, raw) = self.raw(&row.clear(), &sealed)?;
+        let kind = row.kind.clone();
         let entry = self.reader.entry(row)?;
-        Ok(Shown { listed: Listed { entry, kind, control_id }, raw })
+        Ok(Shown { listed: Listed { entry, kind, control_id, damaged: false }, raw })
     }
 
     fn raw(
         &mut self,
-        number: u64,
+        clear: &Clear<'_>,
         sealed: &[u8],
     ) -> Result<(Phi<String>, Phi<Vec<u8>>), StoreError> {
-        let packed = self.reader.open_sealed(number, Part::Raw, sealed)?;
-        let corrupt = || StoreError::Corrupt { what: format!("message {number}") };
+        let packed = self.reader.open_sealed(clear, Part::Raw, sealed)?;
+        let corrupt = || StoreError::Corrupt { what: format!("message {}", clear.number) };
         let (control_id, raw) = unpack_raw(&packed).ok_or_else(corrupt)?;
         Ok((Phi::new(control_id), Phi::new(raw.to_vec())))
     }
 }
 
-type Found = (Row, String, Vec<u8>);
+type Found = (Row, Vec<u8>);
 
 fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
-    let message = Row {
-        number: row.get::<_, i64>(0)?.cast_unsigned(),
-        at: row.get(1)?,
-        feed: row.get(2)?,
-        status: row.get(3)?,
-        epoch: row.get(4)?,
-        content: row.get(5)?,
-    };
-    Ok((message, row.get(6)?, row.get(7)?))
+    Ok((Row::read(row)?, row.get(7)?))
 }
 
-fn exception(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Exception, Vec<u8>)> {
+fn exception(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Exception, Found)> {
+    let message = found(row)?;
     let exception = Exception {
-        id: row.get(0)?,
-        category: row.get(1)?,
-        feed: row.get(2)?,
-        number: row.get::<_, i64>(3)?.cast_unsigned(),
-        kind: row.get(4)?,
-        place: row.get(5)?,
-        text: row.get(6)?,
-        first_at: row.get(7)?,
-        last_at: row.get(8)?,
-        count: row.get::<_, i64>(9)?.cast_unsigned(),
+        id: row.get(8)?,
+        category: row.get(9)?,
+        feed: message.0.feed.clone(),
+        number: message.0.number,
+        kind: message.0.kind.clone(),
+        place: row.get(10)?,
+        text: row.get(11)?,
+        first_at: row.get(12)?,
+        last_at: row.get(13)?,
+        count: row.get::<_, i64>(14)?.cast_unsigned(),
         control_id: Phi::default(),
     };
-    Ok((exception, row.get(10)?))
+    Ok((exception, message))
 }

@@ -2,16 +2,19 @@
 //! key.
 //!
 //! Promises: a nonce is used once with a key: each start and each day has a data key of its
-//! own, and a counter runs within it; what is sealed for one row does not open in another.
+//! own, and a counter runs within it; what is kept for one row does not open in another, nor
+//! where what the row says in clear was changed, nor where it is not encrypted.
 //! Knows nothing of: SQL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand;
 
 use super::StoreError;
+use crate::admit::DigestKey;
 use crate::secret::{Key, SecretError};
 
 /// What is sealed: a part of its authenticated data.
@@ -29,6 +32,38 @@ impl Part {
             Self::Content => b'c',
             Self::Raw => b'r',
         }
+    }
+}
+
+/// What a row says in clear, which is authenticated with what is sealed in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clear<'c> {
+    /// Its number.
+    pub number: u64,
+    /// When the message came in.
+    pub at: i64,
+    /// The feed.
+    pub feed: &'c str,
+    /// Type and trigger.
+    pub kind: &'c str,
+    /// What became of it.
+    pub status: &'c str,
+    /// Its epoch.
+    pub epoch: u32,
+}
+
+impl Clear<'_> {
+    /// All of it as bytes, each text behind its length.
+    fn bytes(&self, part: Part) -> Vec<u8> {
+        let mut out = vec![part.label()];
+        out.extend(self.number.to_be_bytes());
+        out.extend(self.at.to_be_bytes());
+        out.extend(self.epoch.to_be_bytes());
+        for text in [self.feed, self.kind, self.status] {
+            out.extend((text.len() as u64).to_be_bytes());
+            out.extend(text.as_bytes());
+        }
+        out
     }
 }
 
@@ -82,11 +117,16 @@ impl Master {
     }
 }
 
-/// Seals under one data key, or under none where `[journal] encrypt` is false.
+/// Seals under one data key; where `[journal] encrypt` is false, it only adds a digest.
 pub struct Sealer {
-    key: Option<LessSafeKey>,
+    key: Lock,
     id: i64,
     counter: u64,
+}
+
+enum Lock {
+    Sealed(LessSafeKey),
+    Clear(Box<DigestKey>),
 }
 
 impl Sealer {
@@ -95,32 +135,41 @@ impl Sealer {
     /// # Errors
     /// The key does not fit the algorithm, which a key of 32 bytes does.
     pub fn new(id: i64, key: &Key) -> Result<Self, StoreError> {
-        Ok(Self { key: Some(aead(key)?), id, counter: 0 })
+        Ok(Self { key: Lock::Sealed(aead(key)?), id, counter: 0 })
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes as they are, with a digest that says whether they still are.
     #[must_use]
-    pub const fn open() -> Self {
-        Self { key: None, id: NO_KEY, counter: 0 }
+    pub fn open(digests: DigestKey) -> Self {
+        Self { key: Lock::Clear(Box::new(digests)), id: NO_KEY, counter: 0 }
     }
 
     /// Seals bytes for a row: key number, nonce, ciphertext, tag.
     ///
     /// # Errors
     /// The counter is at its end, which no day reaches.
-    pub fn seal(&mut self, number: u64, part: Part, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let sealed = || StoreError::Sealed { what: format!("message {number}") };
+    pub fn seal(
+        &mut self,
+        clear: &Clear<'_>,
+        part: Part,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let sealed = || StoreError::Sealed { what: format!("message {}", clear.number) };
         self.counter = self.counter.checked_add(1).ok_or_else(sealed)?;
         let nonce = nonce_of(self.counter);
         let mut out = Vec::with_capacity(HEAD_BYTES + bytes.len() + TAG_BYTES);
         out.extend(self.id.to_be_bytes());
         out.extend(self.counter.to_be_bytes());
         out.extend(bytes);
-        let Some(key) = &self.key else { return Ok(out) };
-        let body = out.get_mut(HEAD_BYTES..).ok_or_else(sealed)?;
-        let tag =
-            key.seal_in_place_separate_tag(nonce, aad(number, part), body).map_err(|_| sealed())?;
-        out.extend(tag.as_ref());
+        let aad = clear.bytes(part);
+        match &self.key {
+            Lock::Sealed(key) => {
+                let body = out.get_mut(HEAD_BYTES..).ok_or_else(sealed)?;
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), body);
+                out.extend(tag.map_err(|_| sealed())?.as_ref());
+            }
+            Lock::Clear(digests) => out.extend(digests.record(&aad, bytes).0),
+        }
         Ok(out)
     }
 }
@@ -131,13 +180,19 @@ pub const NO_KEY: i64 = 0;
 const HEAD_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 
-/// Opens what was sealed under any data key.
-#[derive(Default)]
+/// Opens what was sealed under any data key, or kept without one.
 pub struct Opener {
     keys: HashMap<i64, LessSafeKey>,
+    digests: DigestKey,
 }
 
 impl Opener {
+    /// Without data keys yet.
+    #[must_use]
+    pub fn new(digests: DigestKey) -> Self {
+        Self { keys: HashMap::new(), digests }
+    }
+
     /// The number of the data key that something is sealed under.
     #[must_use]
     pub fn key_of(sealed: &[u8]) -> Option<i64> {
@@ -163,19 +218,28 @@ impl Opener {
     ///
     /// # Errors
     /// It was changed, or belongs to another row.
-    pub fn open(&self, number: u64, part: Part, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let broken = || StoreError::Sealed { what: format!("message {number}") };
+    pub fn open(
+        &self,
+        clear: &Clear<'_>,
+        part: Part,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let broken = || StoreError::Sealed { what: format!("message {}", clear.number) };
+        let aad = clear.bytes(part);
         let id = Self::key_of(sealed).ok_or_else(broken)?;
         let (head, body) = sealed.split_at_checked(HEAD_BYTES).ok_or_else(broken)?;
         if id == NO_KEY {
-            return Ok(body.to_vec());
+            let (bytes, digest) = body.split_last_chunk::<TAG_BYTES>().ok_or_else(broken)?;
+            let expected = self.digests.record(&aad, bytes);
+            verify_slices_are_equal(&expected.0, digest).map_err(|_| broken())?;
+            return Ok(bytes.to_vec());
         }
         let key = self.keys.get(&id).ok_or_else(broken)?;
         let counter = head.last_chunk().map(|bytes| u64::from_be_bytes(*bytes));
         let nonce = nonce_of(counter.ok_or_else(broken)?);
         let mut bytes = body.to_vec();
         let length =
-            key.open_in_place(nonce, aad(number, part), &mut bytes).map_err(|_| broken())?.len();
+            key.open_in_place(nonce, Aad::from(aad), &mut bytes).map_err(|_| broken())?.len();
         bytes.truncate(length);
         Ok(bytes)
     }
@@ -192,11 +256,6 @@ fn nonce_of(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key([0, 0, 0, 0, a, b, c, d, e, f, g, h])
 }
 
-fn aad(number: u64, part: Part) -> Aad<[u8; 9]> {
-    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-    Aad::from([part.label(), a, b, c, d, e, f, g, h])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,22 +264,46 @@ mod tests {
         Key::from_bytes(&[byte; 32]).unwrap()
     }
 
+    const ROW: Clear<'_> =
+        Clear { number: 42, at: 1_000, feed: "adt", kind: "ADT^A01", status: "admitted", epoch: 1 };
+
+    fn assert_opens_in_its_own_row_only(mut sealer: Sealer) {
+        let mut opener = Opener::new(DigestKey::new(&key(3)));
+        opener.add(7, &key(1)).unwrap();
+        let sealed = sealer.seal(&ROW, Part::Raw, b"ZZCANARY").unwrap();
+        assert_eq!(opener.open(&ROW, Part::Raw, &sealed).unwrap(), b"ZZCANARY");
+        assert!(opener.open(&ROW, Part::Content, &sealed).is_err());
+        for other in [
+            Clear { number: 43, ..ROW },
+            Clear { at: 1_001, ..ROW },
+            Clear { feed: "lab", ..ROW },
+            Clear { kind: "ADT^A03", ..ROW },
+            Clear { status: "parked", ..ROW },
+            Clear { epoch: 0, ..ROW },
+        ] {
+            assert!(opener.open(&other, Part::Raw, &sealed).is_err(), "{other:?}");
+        }
+        // The counter is the nonce, of which nothing depends where nothing is encrypted.
+        let counts = |at: &usize| matches!(sealer.key, Lock::Sealed(_)) || !(8..16).contains(at);
+        for at in (0..sealed.len()).filter(counts) {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(opener.open(&ROW, Part::Raw, &changed).is_err(), "byte {at}");
+        }
+        assert_ne!(sealed, sealer.seal(&ROW, Part::Raw, b"ZZCANARY").unwrap());
+    }
+
     #[test]
     fn what_is_sealed_opens_in_its_own_row_only() {
         let mut sealer = Sealer::new(7, &key(1)).unwrap();
-        let mut opener = Opener::default();
-        opener.add(7, &key(1)).unwrap();
-        let sealed = sealer.seal(42, Part::Raw, b"ZZCANARY").unwrap();
+        let sealed = sealer.seal(&ROW, Part::Raw, b"ZZCANARY").unwrap();
         assert!(!sealed.windows(8).any(|bytes| bytes == b"ZZCANARY"));
-        assert_eq!(opener.open(42, Part::Raw, &sealed).unwrap(), b"ZZCANARY");
-        assert!(opener.open(43, Part::Raw, &sealed).is_err());
-        assert!(opener.open(42, Part::Content, &sealed).is_err());
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(opener.open(42, Part::Raw, &changed).is_err(), "byte {at}");
-        }
-        assert_ne!(sealed, sealer.seal(42, Part::Raw, b"ZZCANARY").unwrap());
+        assert_opens_in_its_own_row_only(sealer);
+    }
+
+    #[test]
+    fn what_is_not_encrypted_opens_in_its_own_row_only_too() {
+        assert_opens_in_its_own_row_only(Sealer::open(DigestKey::new(&key(3))));
     }
 
     #[test]

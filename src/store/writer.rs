@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -46,7 +47,7 @@ pub enum Busy {
 /// What the writer is asked.
 pub(super) enum Command {
     /// Take a message.
-    Append(Box<Prepared>, oneshot::Sender<Result<Admitted, Busy>>),
+    Append(Box<Append>),
     /// Note how far a route has come.
     Move(Arc<str>, Position),
     /// Look for what is old.
@@ -56,6 +57,18 @@ pub(super) enum Command {
     /// Write what waits, and end.
     Stop,
 }
+
+/// A message, and who waits for the answer.
+pub(super) struct Append {
+    pub prepared: Prepared,
+    pub turn: Turn,
+    pub answer: oneshot::Sender<Result<Admitted, Busy>>,
+}
+
+/// The order of one connection: once a message is refused, those behind it are, too. Taken, they
+/// would come before it when it is sent again.
+#[derive(Clone, Debug, Default)]
+pub struct Turn(Arc<AtomicBool>);
 
 /// The writer's own things.
 pub(super) struct Writer {
@@ -68,6 +81,8 @@ pub(super) struct Writer {
     pub key_day: i64,
     pub next_number: u64,
     pub cursors: BTreeMap<Arc<str>, Position>,
+    /// Cursors that have moved and are not noted yet.
+    moves: BTreeMap<Arc<str>, Position>,
     pub config: JournalConfig,
     pub shared: Arc<Shared>,
     pub head: watch::Sender<u64>,
@@ -99,9 +114,10 @@ impl Writer {
         let mut writer = Self {
             connection: start.connection,
             master: start.master,
+            sealer: Sealer::open(start.digests.clone()),
             digests: start.digests,
+            moves: BTreeMap::new(),
             encrypt,
-            sealer: Sealer::open(),
             key_day: i64::MIN,
             next_number: start.next_number,
             cursors: start.cursors,
@@ -136,7 +152,7 @@ impl Writer {
         }
         // So that the file alone is the store; a reader that is still at it leaves the log.
         match connection::checkpoint_whole(&self.connection) {
-            Err(error) if !error.is_full() => Err(error),
+            Err(error) if !error.passes() => Err(error),
             _ => Ok(()),
         }
     }
@@ -144,29 +160,34 @@ impl Writer {
     /// One transaction: what waits, then a step of trimming.
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.renew_key()?;
-        if !batch.appends.is_empty() || !batch.moves.is_empty() || batch.tick || self.trim_more {
-            let count = batch.appends.len();
-            let (prepared, answers): (Vec<_>, Vec<_>) = batch.appends.into_iter().unzip();
+        self.moves.extend(batch.moves);
+        if !batch.appends.is_empty() || !self.moves.is_empty() || batch.tick || self.trim_more {
+            let mut prepared = Vec::with_capacity(batch.appends.len());
+            let mut waiting = Vec::with_capacity(batch.appends.len());
+            for append in batch.appends {
+                if append.turn.0.load(Ordering::Relaxed) {
+                    refuse(append.answer, &append.turn);
+                } else {
+                    prepared.push(append.prepared);
+                    waiting.push((append.answer, append.turn));
+                }
+            }
+            let count = prepared.len();
             self.log_bytes += batch.bytes as u64 + (count as u64 + 8) * LOG_BYTES_EACH;
             // As many as keep pace with what comes in; a moment with nothing to do does more.
             let rows =
                 if batch.tick { STEP_ROWS_MAX } else { (2 * count).clamp(16, STEP_ROWS_MAX) };
-            match self.transact(prepared, &batch.moves, rows) {
+            match self.transact(prepared, rows) {
                 Ok(appended) => {
                     if count > 0 {
                         self.shared.metrics.group_commit.record(as_f64(count));
                     }
-                    self.publish(appended, answers);
-                    for (route, position) in batch.moves {
-                        self.cursors.insert(route, position);
-                    }
+                    self.publish(appended, waiting);
+                    self.cursors.append(&mut self.moves);
                 }
-                Err(error) if error.is_full() => {
+                Err(error) if error.passes() => {
                     self.shared.set_full();
-                    for answer in answers {
-                        // A sender that went away needs no answer.
-                        answer.send(Err(Busy::Disk)).ok();
-                    }
+                    waiting.into_iter().for_each(|(answer, turn)| refuse(answer, &turn));
                 }
                 Err(error) => return Err(error),
             }
@@ -186,11 +207,10 @@ impl Writer {
     fn transact(
         &mut self,
         prepared: Vec<Prepared>,
-        moves: &BTreeMap<Arc<str>, Position>,
         trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
-        let outcome = self.in_transaction(prepared, moves, trim_rows);
+        let outcome = self.in_transaction(prepared, trim_rows);
         if outcome.is_err() {
             self.next_number = first_number;
             self.trim = trim;
@@ -204,7 +224,6 @@ impl Writer {
     fn in_transaction(
         &mut self,
         prepared: Vec<Prepared>,
-        moves: &BTreeMap<Arc<str>, Position>,
         trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -219,11 +238,11 @@ impl Writer {
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);
         }
-        for (route, position) in moves {
+        for (route, position) in &self.moves {
             write_cursor(&self.connection, route, *position)?;
         }
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
-        let wrote = !appended.is_empty() || !moves.is_empty() || step.deleted() > 0;
+        let wrote = !appended.is_empty() || !self.moves.is_empty() || step.deleted() > 0;
         let begun = clock::monotonic();
         self.connection.execute_batch("COMMIT")?;
         if wrote {
@@ -237,7 +256,7 @@ impl Writer {
     fn publish(
         &self,
         appended: Vec<Appended>,
-        answers: Vec<oneshot::Sender<Result<Admitted, Busy>>>,
+        waiting: Vec<(oneshot::Sender<Result<Admitted, Busy>>, Turn)>,
     ) {
         for (admitted, entry) in &appended {
             if let Some((entry, _)) = entry {
@@ -249,7 +268,7 @@ impl Writer {
         if self.next_number > *self.head.borrow() + 1 {
             self.head.send_replace(self.next_number - 1);
         }
-        for (admitted, answer) in admitted.into_iter().zip(answers) {
+        for (admitted, (answer, _)) in admitted.into_iter().zip(waiting) {
             // A sender that went away needs no answer; its message is kept.
             answer.send(Ok(admitted)).ok();
         }
@@ -287,7 +306,7 @@ impl Writer {
         match outcome {
             Ok(_) => {}
             // The old key serves for a while longer where the disk is full.
-            Err(error) if self.key_day != i64::MIN && error.is_full() => return Ok(()),
+            Err(error) if self.key_day != i64::MIN && error.passes() => return Ok(()),
             Err(error) => return Err(error),
         }
         self.sealer = Sealer::new(self.connection.last_insert_rowid(), &key)?;
@@ -299,7 +318,7 @@ impl Writer {
 /// Commands that ride together.
 #[derive(Default)]
 struct Batch {
-    appends: Vec<(Prepared, oneshot::Sender<Result<Admitted, Busy>>)>,
+    appends: Vec<Append>,
     moves: BTreeMap<Arc<str>, Position>,
     bytes: usize,
     tick: bool,
@@ -310,9 +329,9 @@ impl Batch {
     /// Adds a command; true where it is the one to stop.
     fn take(&mut self, command: Command) -> bool {
         match command {
-            Command::Append(prepared, answer) => {
-                self.bytes += prepared.bytes();
-                self.appends.push((*prepared, answer));
+            Command::Append(append) => {
+                self.bytes += append.prepared.bytes();
+                self.appends.push(*append);
             }
             Command::Move(route, position) => {
                 self.moves.insert(route, position);
@@ -323,6 +342,12 @@ impl Batch {
         }
         false
     }
+}
+
+fn refuse(answer: oneshot::Sender<Result<Admitted, Busy>>, turn: &Turn) {
+    turn.0.store(true, Ordering::Relaxed);
+    // A sender that went away needs no answer.
+    answer.send(Err(Busy::Disk)).ok();
 }
 
 pub(super) fn write_cursor(
@@ -366,7 +391,7 @@ pub(super) fn checkpoint_loop(
 /// A full disk loses nothing: what was not copied stays in the log, and the next copy takes it.
 fn checkpoint(connection: &Connection, shared: &Shared) -> Result<(), StoreError> {
     match connection::checkpoint(connection) {
-        Err(error) if error.is_full() => {
+        Err(error) if error.passes() => {
             shared.set_full();
             Ok(())
         }

@@ -1,51 +1,12 @@
 //! The wall clock jumps while the daemon runs; the monotonic clock does not.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::Value as Json;
 
-use crate::support::daemon::{Daemon, Setup, TIDEGATE};
+use crate::support::clock::Clock;
+use crate::support::daemon::{Daemon, Setup};
 use crate::support::sender::{Sender, frame};
 use crate::support::{adt, eventually};
 use crate::{PATIENT, admission, dedupe, delivered, heard, setup};
-
-/// The wall clock of one daemon.
-struct Clock {
-    file: PathBuf,
-    library: PathBuf,
-}
-
-impl Clock {
-    fn new(setup: &Setup) -> Self {
-        let folders = std::fs::read_dir("/usr/lib").unwrap();
-        let library = folders
-            .map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"))
-            .find(|path| path.exists());
-        let library = library.expect("these tests need Debian's faketime; `make test` installs it");
-        let clock = Self { file: setup.dir.path().join("clock"), library };
-        clock.set("+0");
-        clock
-    }
-
-    /// Sets it so far ahead of the real one, such as `-1h`, or `+1d`.
-    fn set(&self, offset: &str) {
-        let partial = self.file.with_extension("partial");
-        std::fs::write(&partial, format!("{offset}\n")).unwrap();
-        std::fs::rename(&partial, &self.file).unwrap();
-    }
-
-    /// Starts a daemon by it.
-    fn start(&self, setup: &Setup) -> Daemon {
-        let mut command = Command::new(TIDEGATE);
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        setup.start_with(&mut command)
-    }
-}
 
 /// Sends messages, each of which is taken.
 fn send(daemon: &Daemon, numbers: std::ops::Range<usize>) {

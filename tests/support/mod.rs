@@ -3,14 +3,19 @@
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 pub mod canary;
+pub mod clock;
 pub mod consumer;
 pub mod corpus;
 pub mod daemon;
+pub mod disk;
+pub mod ledger;
 pub mod peer;
 pub mod rabbit;
 pub mod schema;
 pub mod sender;
+pub mod supervisor;
 pub mod topology;
+pub mod trace;
 
 use std::time::{Duration, Instant};
 

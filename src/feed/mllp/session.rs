@@ -26,7 +26,7 @@ use crate::admit::Novelty;
 use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
 use crate::metrics::FeedMetrics;
 use crate::parse::hl7::Head;
-use crate::store::{Admitted, Busy, Journal};
+use crate::store::{Admitted, Busy, Journal, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity, verdict};
 use crate::{bug, clock};
 
@@ -113,6 +113,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext
         begun: None,
         share: Share::default(),
         eof: false,
+        turn: Turn::default(),
         end: None,
         stream,
         context: Arc::clone(&context),
@@ -150,6 +151,8 @@ struct Session {
     /// What of the budget is for the bytes in the buffer.
     share: Share,
     eof: bool,
+    /// That nothing is taken behind what was refused.
+    turn: Turn,
     /// Why the session ends, once what is owed is answered.
     end: Option<End>,
     stream: TcpStream,
@@ -225,6 +228,9 @@ impl Session {
                 Ok(Some(incoming)) => {
                     if let Some(end) = self.incoming(incoming).await {
                         return Some(end);
+                    }
+                    if self.end.is_some() {
+                        return None;
                     }
                 }
                 Ok(None) => break,
@@ -308,7 +314,7 @@ impl Session {
         let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
         let state = match assessed.admission {
             None => OwedState::Known(Outcome::Refused(assessed.finding)),
-            Some(admission) => match self.context.journal.append(admission).await {
+            Some(admission) => match self.context.journal.append(admission, &self.turn()).await {
                 Ok(receiver) => OwedState::Waiting(assessed.finding, receiver),
                 Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
                 Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
@@ -317,6 +323,14 @@ impl Session {
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
         self.owe(state, frame, unmapped);
         if busy { self.finish(End::Busy) } else { None }
+    }
+
+    /// After an AR the sender goes on by itself, and each message stands alone.
+    fn turn(&self) -> Turn {
+        match self.context.on_busy {
+            OnBusy::Close => self.turn.clone(),
+            OnBusy::Reject => Turn::default(),
+        }
     }
 
     fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize) {
