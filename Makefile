@@ -41,7 +41,7 @@ lint: need-lint
 	python3 deploy/check.py
 
 bench: need-build need-test
-	$(SBIN) $(CARGO) bench --locked
+	$(SBIN) $(CARGO) bench --locked --no-fail-fast
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || \

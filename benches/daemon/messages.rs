@@ -1,0 +1,39 @@
+//! One ADT of 1 KB, as often as it is wanted, each with a control ID of its own.
+
+use std::ops::Range;
+
+/// How many patients there are: enough that those of a window differ, as in a hospital's feed.
+const PATIENTS: u64 = 10_000;
+
+/// Makes messages.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    template: Vec<u8>,
+    control_id: Range<usize>,
+    patients: Vec<Range<usize>>,
+}
+
+impl Messages {
+    pub fn new() -> Self {
+        let template = std::fs::read("fixtures/bench/adt-1k.hl7").unwrap();
+        let digits = |word: &[u8], skip: usize| -> Vec<Range<usize>> {
+            let at = template.windows(word.len()).enumerate().filter(|(_, found)| *found == word);
+            at.map(|(at, _)| at + skip..at + word.len()).collect()
+        };
+        let control_id = digits(b"ZZC00000001", 3).remove(0);
+        let patients = digits(b"ZZ100001", 2);
+        assert!(!patients.is_empty());
+        Self { control_id, patients, template }
+    }
+
+    /// The message of a number.
+    pub fn message(&self, number: u64) -> Vec<u8> {
+        let mut message = self.template.clone();
+        message[self.control_id.clone()].copy_from_slice(format!("{number:08}").as_bytes());
+        let patient = format!("{:06}", 100_000 + number % PATIENTS);
+        for place in &self.patients {
+            message[place.clone()].copy_from_slice(patient.as_bytes());
+        }
+        message
+    }
+}
