@@ -24,7 +24,10 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub fn new(admission: Admission) -> Result<Self, StoreError> {
-        let content_json = serde_json::to_vec(&admission.content)
+        // Events are about twice as long as the message that they were made of.
+        let room = 512 + 2 * admission.raw.expose().len();
+        let mut content_json = Vec::with_capacity(room);
+        serde_json::to_writer(&mut content_json, &admission.content)
             .map_err(|_| StoreError::Corrupt { what: "an event".to_owned() })?;
         Ok(Self { admission, content_json })
     }

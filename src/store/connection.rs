@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
@@ -23,6 +24,10 @@ mod migrations {
 /// Size of a page. A message with its events is about 4 KiB sealed, so that with SQLite's 4 KiB
 /// most would spill into a chain of overflow pages.
 const PAGE_BYTES: u32 = 8192;
+/// Memory for pages, in KiB, as SQLite takes it. What recognizes messages lies by digest, so that
+/// each message touches another page of it: with SQLite's 2 MiB most of those were read from disk
+/// again and again. Of a store of 90 days this holds the inner pages.
+const CACHE_KIB: &str = "-32768";
 /// How long a reader waits for a lock that only start and recovery take.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,6 +39,7 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     make_private(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(&connection)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     // PROMISE-1: what is answered as durable has been fsynced.
     set(&connection, "journal_mode", "wal")?;
@@ -42,6 +48,7 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     set_number(&connection, "wal_autocheckpoint", "0")?;
     set_number(&connection, "cell_size_check", "1")?;
     set_number(&connection, "temp_store", "2")?;
+    set_number(&connection, "cache_size", CACHE_KIB)?;
     refuse_newer(&connection, path)?;
     // In one transaction, so that one that is killed in the middle has not begun.
     migrations::migrations::runner()
@@ -66,6 +73,7 @@ pub fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(&connection)?;
     refuse_newer(&connection, path)?;
     Ok(connection)
 }
@@ -95,6 +103,13 @@ pub fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
 /// An fsync or a write failed.
 pub fn checkpoint_whole(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}
+
+/// Without this SQLite looks at the value bound to a LIMIT to plan by it, and so compiles the
+/// statement anew for each value that is bound: twice in each transaction, to no use.
+fn keep_plans(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn set(

@@ -21,6 +21,10 @@ pub(super) struct Trim {
     correlation: Option<[u8; 16]>,
     /// The highest epoch of any correlation that was deleted, ever.
     forgotten: u32,
+    /// When the oldest correlation that this pass has left was taken.
+    oldest: i64,
+    /// The same of the pass before: until that is old, there is nothing to look for.
+    due: Option<i64>,
 }
 
 /// What may go.
@@ -125,21 +129,45 @@ impl Trim {
         Ok((deleted, looked == limits.rows))
     }
 
-    /// Correlations lie by digest, not by time, so that a pass walks all of them.
+    /// Correlations lie by digest, not by time, so that a pass walks all of them. The next pass
+    /// begins when the oldest that was left has become old: on a store that is younger than the
+    /// retention, never.
     fn correlations(
         &mut self,
         connection: &Connection,
         limits: Limits,
     ) -> Result<usize, StoreError> {
-        let from = self.correlation.unwrap_or_default();
-        let mut statement = connection
-            .prepare_cached("SELECT key FROM correlations WHERE key > ? ORDER BY key LIMIT ?")?;
-        let keys = statement
-            .query_map(params![from, as_i64(limits.rows)], |row| row.get::<_, [u8; 16]>(0))?
-            .collect::<Result<Vec<_>, _>>()?;
-        self.correlation = keys.last().copied();
-        let Some(last) = self.correlation else { return Ok(0) };
-        let old = params![from, last, limits.correlations_before];
+        let before = limits.correlations_before;
+        if self.due.is_some_and(|due| due >= before) {
+            return Ok(0);
+        }
+        let from = self.correlation.unwrap_or_else(|| {
+            // What comes in while the pass goes on is no older than it.
+            self.oldest = limits.now;
+            [0; 16]
+        });
+        self.due = None;
+        let mut statement = connection.prepare_cached(
+            "SELECT key, min(at) FROM correlations WHERE key > ? GROUP BY key ORDER BY key LIMIT ?",
+        )?;
+        let mut rows = statement.query(params![from, as_i64(limits.rows)])?;
+        let (mut last, mut looked, mut any) = (from, 0, false);
+        while let Some(row) = rows.next()? {
+            last = row.get(0)?;
+            let at: i64 = row.get(1)?;
+            any |= at < before;
+            self.oldest = self.oldest.min(at.max(before));
+            looked += 1;
+        }
+        drop(rows);
+        self.correlation = (looked == limits.rows).then_some(last);
+        if self.correlation.is_none() {
+            self.due = Some(self.oldest);
+        }
+        if !any {
+            return Ok(0);
+        }
+        let old = params![from, last, before];
         // PROMISE-2: no epoch that was given is given again.
         let highest: Option<u32> = connection
             .prepare_cached(
@@ -250,5 +278,30 @@ mod tests {
             trim.step(&connection, LIMITS).unwrap();
         }
         assert_eq!(numbers(&connection), [2, 4, 5], "what follows a young one is not looked at");
+    }
+
+    #[test]
+    fn correlations_are_walked_again_when_the_oldest_of_them_has_become_old() {
+        let (_dir, connection) = store(&[]);
+        for (key, at) in [(1_u8, 10), (2, 300), (3, 200), (4, 20)] {
+            connection
+                .execute(
+                    "INSERT INTO correlations VALUES (?, 1, x'00', ?, 1)",
+                    params![[key; 16], at],
+                )
+                .unwrap();
+        }
+        let left = || -> i64 {
+            connection.query_row("SELECT count(*) FROM correlations", [], |row| row.get(0)).unwrap()
+        };
+        let mut trim = Trim::default();
+        let mut deleted = |before: i64| -> usize {
+            let limits = Limits { correlations_before: before, ..LIMITS };
+            (0..3).map(|_| trim.step(&connection, limits).unwrap().correlations).sum()
+        };
+        assert_eq!((deleted(100), left()), (2, 2));
+        assert_eq!((deleted(200), left()), (0, 2), "200 is not before 200");
+        assert_eq!((deleted(201), left()), (1, 1));
+        assert_eq!((deleted(1_000), left()), (1, 0));
     }
 }

@@ -226,7 +226,7 @@ impl Writer {
         prepared: Vec<Prepared>,
         trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut appended = Vec::with_capacity(prepared.len());
         let mut context = Context {
             connection: &self.connection,
@@ -244,7 +244,7 @@ impl Writer {
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
         let wrote = !appended.is_empty() || !self.moves.is_empty() || step.deleted() > 0;
         let begun = clock::monotonic();
-        self.connection.execute_batch("COMMIT")?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         if wrote {
             self.shared.metrics.fsync.record(clock::seconds_since(begun));
         }
