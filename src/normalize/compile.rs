@@ -13,7 +13,7 @@ use crate::event::schema::{self, Field, Part, Shape, Step};
 use crate::parse::hl7::{self, Path};
 
 use super::load::{File, Rule, Source as Written};
-use super::mapping::{Constant, Convert, Each, From, Leaf, Mapping, Node, Origin, Source};
+use super::mapping::{Constant, Convert, Each, From, Leaf, Mapping, Node, Only, Origin, Source};
 use super::table::{Table, Tables};
 
 struct Compiler<'a, 'p> {
@@ -170,9 +170,7 @@ impl Compiler<'_, '_> {
                 from: From::Path(path),
                 convert: Convert::Text,
                 table: None,
-                when: self.condition(written.when.as_ref()),
-                unless: self.condition(written.unless.as_ref()),
-                after: written.after.as_ref().map(|name| name.value.clone()),
+                only: self.only(written),
             });
         }
         Each { sources, with, required: rule.required, element }
@@ -216,20 +214,23 @@ impl Compiler<'_, '_> {
                 let text = format!("`{}` is normalized, so it wants a `table`", field.label());
                 self.problems.mistake(&written.place, text);
             }
-            sources.push(Source {
-                from,
-                convert,
-                table,
-                when: self.condition(written.when.as_ref()),
-                unless: self.condition(written.unless.as_ref()),
-                after: written.after.as_ref().map(|name| name.value.clone()),
-            });
+            sources.push(Source { from, convert, table, only: self.only(written) });
         }
         let default = rule.default.as_ref().and_then(|value| {
             let value = Placed { value: value.clone(), place: rule.target.place.clone() };
             self.constant(field, &value)
         });
         Leaf { origin: origin(rule), sources, many: field.many, required: rule.required, default }
+    }
+
+    fn only(&self, written: &Written) -> Option<Box<Only>> {
+        let only = Only {
+            when: self.condition(written.when.as_ref()),
+            unless: self.condition(written.unless.as_ref()),
+            after: written.after.as_ref().map(|name| name.value.clone()),
+        };
+        let everywhere = only.when.is_none() && only.unless.is_none() && only.after.is_none();
+        (!everywhere).then(|| Box::new(only))
     }
 
     fn whole_field(&self, path: Path, from: &Placed<String>) -> From {

@@ -123,6 +123,13 @@ pub(super) struct Source {
     pub from: From,
     pub convert: Convert,
     pub table: Option<Arc<Table>>,
+    /// Where it counts; most do everywhere.
+    pub only: Option<Box<Only>>,
+}
+
+/// Where a source counts.
+#[derive(Debug)]
+pub(super) struct Only {
     /// Only where this path has a value.
     pub when: Option<Path>,
     /// Only where this path has none.

@@ -17,7 +17,7 @@ use crate::event::{EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
 use super::group::groups;
-use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Source};
+use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Source};
 use super::{Refusal, Spot, convert};
 
 /// Most text that the events of one message may hold together, in bytes: four times the
@@ -487,7 +487,12 @@ impl<'m, 'c> Run<'m, 'c> {
 const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
 
 /// Whether the conditions of a source hold.
+#[inline]
 fn holds(source: &Source, scope: &Scope<'_, '_>) -> bool {
+    source.only.as_ref().is_none_or(|only| counts(only, scope))
+}
+
+fn counts(only: &Only, scope: &Scope<'_, '_>) -> bool {
     let is_there = |path: &Path| {
         let mut there = false;
         path.resolve(scope, |hit| {
@@ -496,7 +501,7 @@ fn holds(source: &Source, scope: &Scope<'_, '_>) -> bool {
         });
         there
     };
-    source.when.as_ref().is_none_or(is_there) && !source.unless.as_ref().is_some_and(is_there)
+    only.when.as_ref().is_none_or(is_there) && !only.unless.as_ref().is_some_and(is_there)
 }
 
 /// Every value of a source's path in its scope, or in the segments that its `after` leaves of it.
@@ -506,7 +511,8 @@ fn resolve<'m>(
     scope: &Scope<'m, '_>,
     take: impl FnMut(Hit<'m>) -> bool,
 ) {
-    let Some(after) = &source.after else { return path.resolve(scope, take) };
+    let after = source.only.as_ref().and_then(|only| only.after.as_ref());
+    let Some(after) = after else { return path.resolve(scope, take) };
     let message = scope.message();
     let named =
         |at: &usize, name: &str| message.segment(*at).is_some_and(|found| found.name() == name);

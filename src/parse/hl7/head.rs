@@ -41,10 +41,13 @@ impl<'a> Head<'a> {
         let (&separator, rest) = rest.split_first().ok_or(Malformed::NoHeader)?;
         let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
         let line = rest.get(..end).unwrap_or(rest);
-        let mut fields = line.splitn(FIELDS_MAX, |byte| *byte == separator);
-        let encoding = fields.next().unwrap_or_default();
+        let mut split = line.splitn(FIELDS_MAX, |byte| *byte == separator);
+        let encoding = split.next().unwrap_or_default();
         let delimiters = Delimiters::read(separator, encoding)?;
-        Ok(Self { delimiters, encoding, fields: fields.collect() })
+        // At once: a message has its header read three times on its way.
+        let mut fields = Vec::with_capacity(FIELDS_MAX);
+        fields.extend(split);
+        Ok(Self { delimiters, encoding, fields })
     }
 
     /// A field of MSH as it came, from MSH-2 on; empty where it is not there.

@@ -21,7 +21,7 @@ pub use scope::Scope;
 enum Which {
     /// Not said: the first where one value is wanted, every one where a list is.
     Unsaid,
-    One(usize),
+    One(u16),
     Every,
 }
 
@@ -30,27 +30,28 @@ enum Repetition {
     Which(Which),
     /// `?4.1=MRN`: those whose component has that text.
     Where {
-        component: usize,
-        subcomponent: usize,
-        text: String,
+        component: u16,
+        subcomponent: u16,
+        text: Box<str>,
     },
 }
 
-/// A path, read and checked.
+/// A path, read and checked. It is small: a mapping has a hundred of them, which are all looked at
+/// for each message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    segment: String,
+    segment: Box<str>,
     packed: u32,
     occurrence: Which,
-    field: usize,
+    field: u16,
     repetition: Repetition,
-    component: usize,
-    subcomponent: usize,
+    component: u16,
+    subcomponent: u16,
 }
 
 /// Highest field, component, subcomponent or repetition that a path may name. The longest
 /// segment of 2.9 has 73 fields.
-const NUMBER_MAX: usize = 999;
+const NUMBER_MAX: u16 = 999;
 
 impl Path {
     /// The segment it names.
@@ -62,7 +63,7 @@ impl Path {
     /// The field it names; 0 where it names whole segments.
     #[must_use]
     pub const fn field(&self) -> usize {
-        self.field
+        self.field as usize
     }
 }
 

@@ -29,7 +29,7 @@ impl Path {
             }
         };
         let mut path = Self {
-            segment: segment.to_owned(),
+            segment: segment.into(),
             packed: pack_name(segment.as_bytes()),
             occurrence,
             field: 0,
@@ -85,7 +85,7 @@ fn split_bracket(text: &str) -> Result<(&str, Option<&str>), &'static str> {
     }
 }
 
-fn read_number(text: &str) -> Option<usize> {
+fn read_number(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if digits { text.parse().ok()? } else { return None };
     (1..=NUMBER_MAX).contains(&number).then_some(number)
@@ -105,11 +105,11 @@ fn read_repetition(text: &str) -> Option<Repetition> {
         return None;
     }
     let subcomponent = subcomponent.max(1);
-    Some(Repetition::Where { component, subcomponent, text: text.to_owned() })
+    Some(Repetition::Where { component, subcomponent, text: text.into() })
 }
 
 /// `4` or `4.2`; the subcomponent is 0 where it is not said.
-fn read_component(text: &str) -> Option<(usize, usize)> {
+fn read_component(text: &str) -> Option<(u16, u16)> {
     match text.split_once('.') {
         None => Some((read_number(text)?, 0)),
         Some((component, subcomponent)) => {

@@ -15,7 +15,7 @@ impl Path {
         let scope = scope.of(self.packed);
         let (skip, count) = match self.occurrence {
             Which::Every | Which::Unsaid => (0, usize::MAX),
-            Which::One(number) => (number - 1, 1),
+            Which::One(number) => (usize::from(number) - 1, 1),
         };
         let mut seen = 0;
         scope.named(self.packed, &self.segment, |segment| {
@@ -28,7 +28,8 @@ impl Path {
     /// unsaid means every one.
     pub fn resolve<'m>(&self, scope: &Scope<'m, '_>, mut take: impl FnMut(Hit<'m>) -> bool) {
         self.segments(scope, |segment| {
-            let Some(field) = segment.divided(self.field).filter(|field| !field.raw.is_empty())
+            let Some(field) =
+                segment.divided(self.field.into()).filter(|field| !field.raw.is_empty())
             else {
                 return true;
             };
@@ -57,7 +58,7 @@ impl Path {
                 found?
             }
         };
-        let field = segment.divided(self.field).filter(|field| !field.raw.is_empty())?;
+        let field = segment.divided(self.field.into()).filter(|field| !field.raw.is_empty())?;
         let unsaid = self.repetition == Repetition::Which(Which::Unsaid);
         if unsaid && !field.repeats {
             return Some(self.hit(&field, field.raw, segment, 1));
@@ -72,10 +73,11 @@ impl Path {
     fn wants(&self, number: usize, field: &Divided<'_>, repetition: &str) -> bool {
         match &self.repetition {
             Repetition::Which(Which::Unsaid | Which::Every) => true,
-            Repetition::Which(Which::One(wanted)) => number == *wanted,
+            Repetition::Which(Which::One(wanted)) => number == usize::from(*wanted),
             Repetition::Where { component, subcomponent, text } => {
-                let part = field.composite(repetition).part(*component).part(*subcomponent);
-                field.message.content(part.raw()) == Content::Text(text.as_str().into())
+                let whole = field.composite(repetition);
+                let part = whole.part((*component).into()).part((*subcomponent).into());
+                field.message.content(part.raw()) == Content::Text(text.as_ref().into())
             }
         }
     }
@@ -91,10 +93,10 @@ impl Path {
             value: self.narrow(field, repetition),
             segment,
             field_id: field.id,
-            field: narrow(self.field),
+            field: self.field,
             repetition: narrow(number),
-            component: narrow(self.component),
-            subcomponent: narrow(self.subcomponent),
+            component: self.component,
+            subcomponent: self.subcomponent,
         }
     }
 
@@ -104,8 +106,8 @@ impl Path {
             // MSH-1 and MSH-2 are the delimiters; dividing them by themselves gives nonsense.
             _ if self.packed == MSH && self.field <= 2 => Composite::undivided(field.raw),
             (0, _) => whole,
-            (component, 0) => whole.part(component),
-            (component, subcomponent) => whole.part(component).part(subcomponent),
+            (component, 0) => whole.part(component.into()),
+            (component, subcomponent) => whole.part(component.into()).part(subcomponent.into()),
         }
     }
 }
