@@ -20,22 +20,9 @@ use support::corpus::{self, Sample};
 use support::daemon::{Daemon, Setup};
 use support::peer::{Peer, Publish};
 use support::sender::Sender;
-use support::{adt, eventually, rabbit};
+use support::{EVERY_EVENT, adt, eventually, rabbit};
 
 const EVENTS: &[&str] = &["patient.admitted", "patient.updated", "observation.reported"];
-const EVERY_EVENT: &[&str] = &[
-    "patient.admitted",
-    "patient.transferred",
-    "patient.discharged",
-    "patient.registered",
-    "patient.preadmitted",
-    "patient.updated",
-    "patient.added",
-    "patient.admit-cancelled",
-    "patient.transfer-cancelled",
-    "patient.discharge-cancelled",
-    "observation.reported",
-];
 
 fn rabbit_route(name: &str) -> String {
     format!("kind = \"rabbitmq\"\nexchange = \"{name}.events\"")

@@ -46,31 +46,16 @@ mod commands;
 #[path = "daemon/clock.rs"]
 mod clock;
 
-use support::adt;
 use support::daemon::{Daemon, Setup};
 use support::sender::{Ack, Sender};
-
-/// Every event that a mapping makes.
-const EVENTS: &[&str] = &[
-    "patient.admitted",
-    "patient.transferred",
-    "patient.discharged",
-    "patient.registered",
-    "patient.preadmitted",
-    "patient.updated",
-    "patient.added",
-    "patient.admit-cancelled",
-    "patient.transfer-cancelled",
-    "patient.discharge-cancelled",
-    "observation.reported",
-];
+use support::{EVERY_EVENT, adt};
 
 /// One patient of the tests.
 const PATIENT: &str = "ZZ100001";
 
 /// A setup with one route, `out`, of everything to a file.
 fn setup() -> Setup {
-    Setup::new().file_route("out", EVENTS)
+    Setup::new().file_route("out", EVERY_EVENT)
 }
 
 /// A made-up admission.

@@ -19,6 +19,21 @@ pub mod trace;
 
 use std::time::{Duration, Instant};
 
+/// Every event that a mapping makes.
+pub const EVERY_EVENT: &[&str] = &[
+    "patient.admitted",
+    "patient.transferred",
+    "patient.discharged",
+    "patient.registered",
+    "patient.preadmitted",
+    "patient.updated",
+    "patient.added",
+    "patient.admit-cancelled",
+    "patient.transfer-cancelled",
+    "patient.discharge-cancelled",
+    "observation.reported",
+];
+
 /// Waits until something holds, looking every 20 ms; panics with `what` when it does not within
 /// a bound that no working machine needs.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
