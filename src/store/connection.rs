@@ -25,8 +25,8 @@ mod migrations {
 /// most would spill into a chain of overflow pages.
 const PAGE_BYTES: u32 = 8192;
 /// Memory for pages, in KiB, as SQLite takes it. What recognizes messages lies by digest, so that
-/// each message touches another page of it: with SQLite's 2 MiB most of those were read from disk
-/// again and again. Of a store of 90 days this holds the inner pages.
+/// each message touches another page of it; this holds the inner pages of a store of 90 days, which
+/// SQLite's 2 MiB would not.
 const CACHE_KIB: &str = "-32768";
 /// How long a reader waits for a lock that only start and recovery take.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
