@@ -1,11 +1,13 @@
 //! A consumer that keeps its own ledger of what it received.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
+use tokio::time::timeout;
 
 /// A message as it was received.
 #[derive(Clone, Debug)]
@@ -88,23 +90,13 @@ impl Drop for Consumer {
     }
 }
 
+/// A broker that is killed in the middle of anything may leave it without an answer: then, and
+/// after a while without a message, this comes again by a new connection.
 async fn consume(url: &str, queue: &str, into: &Mutex<Vec<Received>>) -> lapin::Result<()> {
-    let connecting = Connection::connect(url, ConnectionProperties::default());
-    // A broker that is killed in the middle of the handshake never answers.
-    let connected = tokio::time::timeout(std::time::Duration::from_secs(5), connecting).await;
-    let Ok(connection) = connected else { return Ok(()) };
-    let connection = connection?;
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(200, BasicQosOptions::default()).await?;
-    let mut consumer = channel
-        .basic_consume(
-            queue.into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
-    while let Some(delivery) = consumer.next().await {
+    const ANSWER: Duration = Duration::from_secs(5);
+    let Ok(opened) = timeout(ANSWER, open(url, queue)).await else { return Ok(()) };
+    let (_connection, mut consumer) = opened?;
+    while let Ok(Some(delivery)) = timeout(ANSWER, consumer.next()).await {
         let delivery = delivery?;
         let properties = &delivery.properties;
         let text = |value: &Option<lapin::types::ShortString>| {
@@ -120,7 +112,20 @@ async fn consume(url: &str, queue: &str, into: &Mutex<Vec<Received>>) -> lapin::
             headers: format!("{:?}", properties.headers()),
             body: serde_json::from_slice(&delivery.data).unwrap(),
         });
-        delivery.ack(BasicAckOptions::default()).await?;
+        let Ok(acked) = timeout(ANSWER, delivery.ack(BasicAckOptions::default())).await else {
+            return Ok(());
+        };
+        acked?;
     }
     Ok(())
+}
+
+async fn open(url: &str, queue: &str) -> lapin::Result<(Connection, lapin::Consumer)> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(200, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer =
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    Ok((connection, consumer))
 }
