@@ -178,7 +178,7 @@ impl App {
             master,
             lookup: Mutex::new(None),
         });
-        let app = Self {
+        Ok(Self {
             state,
             journal,
             threads,
@@ -188,8 +188,7 @@ impl App {
             admin,
             stop,
             stop_routes,
-        };
-        Ok(app)
+        })
     }
 
     /// Says where it listens: in the log, and in a file for the commands.

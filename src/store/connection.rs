@@ -97,12 +97,17 @@ pub fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
-/// Copies the whole log into the store, and empties it where nobody reads it.
+/// Copies the whole log into the store, and empties it where nobody reads it. What cannot be
+/// copied now, such as on a full disk, stays in the log.
 ///
 /// # Errors
 /// An fsync or a write failed.
 pub fn checkpoint_whole(connection: &Connection) -> Result<(), StoreError> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    match copied.map_err(StoreError::from) {
+        Err(error) if error.passes() => Ok(()),
+        copied => copied,
+    }
 }
 
 /// Without this SQLite looks at the value bound to a LIMIT to plan by it, and so compiles the

@@ -146,10 +146,7 @@ impl Journal {
         // What an earlier process wrote into the log may never have reached the disk, where its
         // fsync failed: it is copied and fsynced before anyone hears that it is known.
         // PROMISE-1
-        match connection::checkpoint_whole(&connection) {
-            Err(error) if !error.passes() => return Err(error),
-            _ => {}
-        }
+        connection::checkpoint_whole(&connection)?;
         super::state::sync_folder(state.path())
             .map_err(|source| StoreError::Folder { path: path.display().to_string(), source })?;
         let master = Master::new(master)?;

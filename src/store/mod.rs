@@ -6,7 +6,8 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`writer`] (group commit), [`query`] (what people look up).
+//! read after, trim), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
+//! (entries back), [`query`] (what people look up).
 
 pub mod state;
 pub mod seal;
