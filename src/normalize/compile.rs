@@ -135,7 +135,7 @@ impl Compiler<'_, '_> {
             && !deeper.is_empty()
         {
             let element = self.part(part, depth + 1, deeper);
-            return Some(Node::Each(self.each(rule, element)));
+            return Some(Node::Each(Box::new(self.each(rule, element))));
         }
         for rule in deeper {
             self.problems.mistake(
@@ -143,7 +143,8 @@ impl Compiler<'_, '_> {
                 format!("`{}` is made whole by another rule", field.label()),
             );
         }
-        Some(Node::Leaf(Box::new(self.leaf(field, rule))))
+        let leaf = Box::new(self.leaf(field, rule));
+        Some(Node::Leaf { needs: leaf.needs(), leaf })
     }
 
     /// A list with an object for each segment.

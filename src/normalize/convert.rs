@@ -60,16 +60,16 @@ pub(super) fn convert<'m, 'c>(
 /// Writes the text of a raw value; nothing where it is absent.
 #[inline]
 pub(super) fn plain<'m>(run: &mut Run<'m, '_>, key: Key, raw: &'m str) {
-    if raw.is_empty() {
-        return;
-    }
-    match run.message.as_is(raw) {
-        Some(text) => run.tree.text(key, text),
-        None => unescaped(run, key, raw),
+    // Most components of most values are empty.
+    if !raw.is_empty() {
+        said(run, key, raw);
     }
 }
 
-fn unescaped<'m>(run: &mut Run<'m, '_>, key: Key, raw: &'m str) {
+fn said<'m>(run: &mut Run<'m, '_>, key: Key, raw: &'m str) {
+    if let Some(text) = run.message.as_is(raw) {
+        return run.tree.text(key, text);
+    }
     match run.content(raw) {
         Content::Absent => {}
         Content::Null => run.tree.null(key),

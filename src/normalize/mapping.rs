@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::event::{EventType, Key};
-use crate::parse::hl7::Path;
+use crate::parse::hl7::{FieldSpot, Path};
 
 use super::case::Case;
 use super::table::Table;
@@ -82,9 +82,13 @@ pub(super) enum Node {
     /// Makes an object of fields.
     Object(Vec<(Key, Node)>),
     /// Makes a list with an object for each segment.
-    Each(Each),
+    Each(Box<Each>),
     /// Makes a value.
-    Leaf(Box<Leaf>),
+    Leaf {
+        /// The field without which there is none, where it is that simple.
+        needs: Option<FieldSpot>,
+        leaf: Box<Leaf>,
+    },
 }
 
 /// A list with an object for each of some segments.
@@ -106,6 +110,18 @@ pub(super) struct Leaf {
     pub many: bool,
     pub required: bool,
     pub default: Option<Constant>,
+}
+
+impl Leaf {
+    /// The field without which it writes nothing and has nothing to say.
+    pub(super) fn needs(&self) -> Option<FieldSpot> {
+        match self.sources.as_slice() {
+            [Source { from: From::Path(path), .. }] if !self.required && self.default.is_none() => {
+                path.spot()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where a rule stands, for `--explain` and for messages.

@@ -71,12 +71,16 @@ enum Label {
     Position(u32),
 }
 
+impl Label {
+    fn of(segment: &Segment<'_>) -> Self {
+        let position = u32::try_from(segment.index() + 1).unwrap_or(u32::MAX);
+        segment.legal_name().map_or(Self::Position(position), Self::Name)
+    }
+}
+
 impl FieldPlace {
-    fn new(segment: &Segment<'_>, field: usize) -> Self {
-        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let position = Label::Position(narrow(segment.index() + 1));
-        let label = segment.legal_name().map_or(position, Label::Name);
-        Self { segment: label, field: narrow(field) }
+    fn new(segment: Label, field: usize) -> Self {
+        Self { segment, field: u32::try_from(field).unwrap_or(u32::MAX) }
     }
 }
 
@@ -218,7 +222,8 @@ impl<'m, 'c> Run<'m, 'c> {
     fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {
         for (key, node) in fields {
             match node {
-                Node::Leaf(leaf) => self.leaf(key, leaf, scope)?,
+                Node::Leaf { needs: Some(spot), .. } if scope.lacks(*spot) => {}
+                Node::Leaf { leaf, .. } => self.leaf(key, leaf, scope)?,
                 Node::Each(each) => self.each(key, each, scope)?,
                 Node::Object(fields) => {
                     let open = self.tree.open_object(key);
@@ -411,12 +416,14 @@ impl<'m, 'c> Run<'m, 'c> {
 
     /// The fields that hold something and that nothing took, each place once.
     fn unmapped(&self) -> Vec<FieldPlace> {
-        let mut unmapped = Vec::new();
+        let mut unmapped: Vec<FieldPlace> = Vec::with_capacity(32);
         for segment in self.message.segments() {
-            if segment.field_count() == 0 {
-                unmapped.push(FieldPlace::new(&segment, 0));
+            let label = Label::of(&segment);
+            if segment.field_count() == 0 && unmapped.len() < PLACES_MAX {
+                unmapped.push(FieldPlace::new(label, 0));
             }
             let header = segment.index() == 0;
+            let of_its_like = unmapped.iter().any(|place| place.segment == label);
             for number in segment.filled() {
                 let taken = segment.field_id(number).is_some_and(|id| self.is_taken(id))
                     || (header && READ_BY_THE_GATE.contains(&number));
@@ -427,8 +434,9 @@ impl<'m, 'c> Run<'m, 'c> {
                 if taken || !says_something() {
                     continue;
                 }
-                let place = FieldPlace::new(&segment, number);
-                if unmapped.len() < PLACES_MAX && !unmapped.contains(&place) {
+                let place = FieldPlace::new(label, number);
+                let is_new = !of_its_like || !unmapped.contains(&place);
+                if is_new && unmapped.len() < PLACES_MAX {
                     unmapped.push(place);
                 }
             }

@@ -72,7 +72,7 @@ fn word<'m>(run: &Run<'m, '_>, raw: &'m str) -> Cow<'m, str> {
 /// Repetitions of a text are its lines.
 fn lines<'m>(raw: &'m str, hit: &Hit<'m>, run: &mut Run<'m, '_>) {
     let message = hit.segment.message();
-    if raw == hit.value.raw() {
+    if raw.len() == hit.value.raw().len() {
         return plain(run, "text", raw);
     }
     run.tree.text_with("text", |out| {

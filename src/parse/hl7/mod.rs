@@ -13,6 +13,7 @@ pub mod delimiters;
 pub mod head;
 pub mod charset;
 pub mod message;
+mod scan;
 pub mod name;
 pub mod composite;
 pub mod path;
@@ -24,7 +25,7 @@ pub use composite::Composite;
 pub use delimiters::Delimiters;
 pub use head::Head;
 pub use message::{Content, Message, Segment};
-pub use path::{Hit, Path, Scope};
+pub use path::{FieldSpot, Hit, Path, Scope};
 
 /// Why bytes are not an HL7 v2 message. Places only, never values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

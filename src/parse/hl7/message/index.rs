@@ -4,9 +4,10 @@
 //! text divides nothing; the cost is in proportion to the text, whatever is in it.
 //! Knows nothing of: what a field says.
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::parse::hl7::name::{MSH, is_segment_name, pack, pack_name};
+use crate::parse::hl7::scan::Needles;
 use crate::parse::hl7::{Delimiters, Malformed};
 
 /// Most segments in one message. The largest report in the corpus has 121; a waveform of a
@@ -16,33 +17,62 @@ pub const SEGMENTS_MAX: usize = 65_535;
 /// a sender puts into a frame.
 pub const FIELDS_MAX: usize = 1 << 20;
 
-#[derive(Clone, Copy)]
+/// Where a text begins and ends, and what divides it. A frame is at most 1 GiB, so the two
+/// highest bits of each are free; what is not divided, as most fields are not, need not be
+/// searched.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Span {
-    pub start: u32,
+    start: u32,
     end: u32,
 }
 
 impl Span {
-    pub const fn end(self) -> u32 {
-        self.end & !(REPEATS | DIVIDED)
+    pub const fn start(self) -> usize {
+        (self.start & !HAS_COMPONENTS) as usize
     }
 
-    /// Whether the field holds a repetition separator.
-    pub const fn repeats(self) -> bool {
-        self.end & REPEATS != 0
+    pub const fn end(self) -> usize {
+        (self.end & !(HAS_REPETITIONS | HAS_SUBCOMPONENTS)) as usize
     }
 
-    /// Whether the field holds a subcomponent separator.
-    pub const fn is_divided(self) -> bool {
-        self.end & DIVIDED != 0
+    const fn unmarked(self) -> Self {
+        Self {
+            start: self.start & !HAS_COMPONENTS,
+            end: self.end & !(HAS_REPETITIONS | HAS_SUBCOMPONENTS),
+        }
+    }
+
+    const fn marked(self, marks: Self) -> Self {
+        Self { start: self.start | marks.start, end: self.end | marks.end }
+    }
+
+    /// What is empty is not divided either.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it holds a component separator.
+    pub const fn has_components(self) -> bool {
+        self.start & HAS_COMPONENTS != 0
+    }
+
+    /// Whether it holds a repetition separator.
+    pub const fn has_repetitions(self) -> bool {
+        self.end & HAS_REPETITIONS != 0
+    }
+
+    /// Whether it holds a subcomponent separator.
+    pub const fn has_subcomponents(self) -> bool {
+        self.end & HAS_SUBCOMPONENTS != 0
     }
 }
 
-/// Set in [`Span::end`] of a field that repeats. A frame is at most 1 GiB, so the two highest
-/// bits are free; with them, fields that are not divided, as most are not, need not be searched.
-const REPEATS: u32 = 1 << 31;
-/// Set in [`Span::end`] of a field that holds a subcomponent separator.
-const DIVIDED: u32 = 1 << 30;
+/// Set in [`Span::start`].
+const HAS_COMPONENTS: u32 = 1 << 31;
+/// Set in [`Span::end`].
+const HAS_REPETITIONS: u32 = 1 << 31;
+/// Set in [`Span::end`].
+const HAS_SUBCOMPONENTS: u32 = 1 << 30;
 
 #[derive(Clone, Copy)]
 pub(super) struct Line {
@@ -67,6 +97,12 @@ impl Index {
         let mut lines = Vec::with_capacity(16);
         let mut fields = Vec::with_capacity(bytes.len() / 8 + 16);
         let ends = Ends::of(bytes, delimiters.field);
+        let needles = Needles::new([
+            delimiters.field,
+            delimiters.component,
+            delimiters.repetition,
+            delimiters.subcomponent.unwrap_or(delimiters.field),
+        ]);
         let mut start = 0;
         while start < bytes.len() {
             let end = ends.next(bytes, start);
@@ -75,13 +111,13 @@ impl Index {
                 if lines.len() >= SEGMENTS_MAX {
                     return Err(Malformed::TooManySegments);
                 }
-                lines.push(index_line(line, start, delimiters, &mut fields)?);
+                lines.push(index_line(line, start, delimiters, &needles, &mut fields)?);
             }
             start = end.saturating_add(1);
         }
         let escapes = memchr_iter(delimiters.escape, bytes).take(3).count();
         let in_header = fields.get(1).map_or(0, |span: &Span| {
-            let encoding = bytes.get(span.start as usize..span.end() as usize);
+            let encoding = bytes.get(span.start()..span.end());
             memchr_iter(delimiters.escape, encoding.unwrap_or_default()).count()
         });
         Ok(Self { lines, fields, has_escapes: escapes > in_header })
@@ -133,10 +169,15 @@ fn index_line(
     line: &[u8],
     start: usize,
     delimiters: &Delimiters,
+    needles: &Needles,
     fields: &mut Vec<Span>,
 ) -> Result<Line, Malformed> {
     let first_field = fields.len();
-    let name_end = memchr(delimiters.field, line).unwrap_or(line.len());
+    let name_end = match line {
+        // A search that has to be set up costs more than most names.
+        [a, b, c, d, ..] if *d == delimiters.field && ![a, b, c].contains(&d) => 3,
+        _ => memchr(delimiters.field, line).unwrap_or(line.len()),
+    };
     let name = pack_name(line.get(..name_end).unwrap_or(line));
     if name_end < line.len() {
         if is_header(name) {
@@ -144,22 +185,27 @@ fn index_line(
             fields.push(span(start, name_end, name_end + 1));
         }
         let base = name_end + 1;
-        let mut from = base;
-        let mut marks = 0;
         let values = line.get(base..).unwrap_or_default();
-        let divides = delimiters.subcomponent.unwrap_or(delimiters.repetition);
-        for at in memchr3_iter(delimiters.field, delimiters.repetition, divides, values) {
-            match values.get(at) {
-                Some(byte) if *byte == delimiters.field => {
-                    fields.push(marked(span(start, from, base + at), marks));
-                    from = base + at + 1;
-                    marks = 0;
-                }
-                Some(byte) if *byte == delimiters.repetition => marks |= REPEATS,
-                _ => marks |= DIVIDED,
+        let (mut from, mut marks) = (base, Span::default());
+        needles.each(values, |at, byte| {
+            if byte == delimiters.component {
+                marks.start |= HAS_COMPONENTS;
+            } else if byte == delimiters.repetition {
+                marks.end |= HAS_REPETITIONS;
+            } else if byte != delimiters.field {
+                marks.end |= HAS_SUBCOMPONENTS;
+            } else if fields.len() <= FIELDS_MAX {
+                fields.push(span(start, from, base + at).marked(marks));
+                (from, marks) = (base + at + 1, Span::default());
             }
+        });
+        fields.push(span(start, from, line.len()).marked(marks));
+        if is_header(name)
+            && let Some(encoding) = fields.get_mut(first_field + 1)
+        {
+            // The delimiters divide everything but themselves.
+            *encoding = encoding.unmarked();
         }
-        fields.push(marked(span(start, from, line.len()), marks));
     }
     if fields.len() > FIELDS_MAX {
         return Err(Malformed::TooManyFields);
@@ -176,10 +222,6 @@ fn index_line(
 /// MSH, and the headers of files and batches, hold their own separator as field 1.
 fn is_header(name: u32) -> bool {
     name == MSH || name == pack(b"FHS") || name == pack(b"BHS")
-}
-
-fn marked(span: Span, marks: u32) -> Span {
-    Span { end: span.end | marks, ..span }
 }
 
 fn span(base: usize, start: usize, end: usize) -> Span {

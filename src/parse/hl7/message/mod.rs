@@ -22,7 +22,6 @@ use super::{Charset, Composite, Delimiters, Head, Malformed, charset, escape, he
 use index::{Index, Line, Span};
 
 pub use index::{FIELDS_MAX, SEGMENTS_MAX};
-pub(super) use segment::Divided;
 pub use segment::Segment;
 
 /// A parsed message. It borrows from the frame where that is UTF-8.
@@ -156,7 +155,7 @@ impl<'a> Message<'a> {
 
     /// The repetitions of a field; an empty field has one.
     pub fn repetitions<'m>(&self, field: &'m str) -> impl Iterator<Item = &'m str> + use<'m> {
-        let separator = Some(self.delimiters.repetition);
+        let separator = self.delimiters.repetition;
         let mut rest = Some(field);
         std::iter::from_fn(move || {
             let (repetition, tail) = cut(rest?, separator);
@@ -173,7 +172,7 @@ impl<'a> Message<'a> {
     }
 
     fn slice(&self, span: Span) -> &str {
-        self.text.get(span.start as usize..span.end() as usize).unwrap_or_default()
+        self.text.get(span.start()..span.end()).unwrap_or_default()
     }
 }
 

@@ -11,6 +11,7 @@ use memchr::memchr;
 use super::Message;
 use super::index::Line;
 use crate::parse::hl7::Composite;
+use crate::parse::hl7::composite::Divides;
 use crate::parse::hl7::name::is_segment_name;
 
 /// A segment of a message.
@@ -95,25 +96,32 @@ impl<'m> Segment<'m> {
         let first = self.line.first_field as usize;
         let spans = self.message.fields.get(first..first + self.field_count());
         let spans = spans.unwrap_or_default().iter().zip(1..);
-        spans.filter(|(span, _)| span.start != span.end()).map(|(_, number)| number)
+        spans.filter(|(span, _)| !span.is_empty()).map(|(_, number)| number)
     }
 
-    /// A field and what is known of it.
+    /// Whether a field is there and not empty.
+    #[inline]
+    #[must_use]
+    pub fn is_filled(&self, number: usize) -> bool {
+        let span = self.field_id(number).and_then(|id| self.message.fields.get(id));
+        span.is_some_and(|span| !span.is_empty())
+    }
+
+    /// A field that is not empty, and what is known of it.
+    #[expect(clippy::inline_always, reason = "returned through memory it costs more than it does")]
+    #[inline(always)]
     pub(in crate::parse::hl7) fn divided(&self, number: usize) -> Option<Divided<'m>> {
         let id = self.field_id(number)?;
-        let span = *self.message.fields.get(id)?;
+        let span = *self.message.fields.get(id).filter(|span| !span.is_empty())?;
         let delimiters = &self.message.delimiters;
-        Some(Divided {
-            message: self.message,
-            id,
-            raw: self.message.slice(span),
-            repeats: span.repeats(),
-            separator: delimiters.component,
-            inner: if span.is_divided() { delimiters.subcomponent } else { None },
-        })
+        let separator = span.has_components().then_some(delimiters.component);
+        let inner = delimiters.subcomponent.filter(|_| span.has_subcomponents());
+        let value = Composite::new(self.message.slice(span), Divides::new(separator, inner));
+        Some(Divided { id, value, repeats: span.has_repetitions() })
     }
 
     /// The field's position among all fields of the message.
+    #[inline]
     #[must_use]
     pub fn field_id(&self, number: usize) -> Option<usize> {
         if number == 0 || number > self.field_count() {
@@ -123,24 +131,21 @@ impl<'m> Segment<'m> {
     }
 }
 
-/// A field and what is known of it.
+/// A field that is not empty.
 #[derive(Clone, Copy)]
 pub(in crate::parse::hl7) struct Divided<'m> {
-    /// The message it stands in.
-    pub message: &'m Message<'m>,
     /// Its position among all fields.
     pub id: usize,
-    /// The field as it came.
-    pub raw: &'m str,
+    /// All of it as one value.
+    pub value: Composite<'m>,
     /// Whether it holds a repetition separator.
     pub repeats: bool,
-    separator: u8,
-    inner: Option<u8>,
 }
 
 impl<'m> Divided<'m> {
-    /// One of its repetitions.
-    pub const fn composite(&self, repetition: &'m str) -> Composite<'m> {
-        Composite::new(repetition, self.separator, self.inner)
+    /// Its repetitions.
+    pub fn repetitions(self, segment: &Segment<'m>) -> impl Iterator<Item = Composite<'m>> {
+        let repetitions = segment.message.repetitions(self.value.raw());
+        repetitions.map(move |repetition| self.value.with(repetition))
     }
 }

@@ -14,7 +14,7 @@ mod resolve;
 use std::fmt;
 
 pub use resolve::Hit;
-pub use scope::Scope;
+pub use scope::{FieldSpot, Scope};
 
 /// Which of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,19 +4,29 @@
 //! copied.
 //! Knows nothing of: how the path was written.
 
+use super::scope::{FieldSpot, Found};
 use super::{Path, Repetition, Scope, Which};
-use crate::parse::hl7::message::Divided;
-use crate::parse::hl7::name::MSH;
 use crate::parse::hl7::{Composite, Content, Segment};
 
 impl Path {
     /// Calls `take` for each segment it names within a scope until that returns false.
     pub fn segments<'m>(&self, scope: &Scope<'m, '_>, mut take: impl FnMut(Segment<'m>) -> bool) {
-        let scope = scope.of(self.packed);
         let (skip, count) = match self.occurrence {
             Which::Every | Which::Unsaid => (0, usize::MAX),
             Which::One(number) => (usize::from(number) - 1, 1),
         };
+        if self.packed != 0 {
+            match scope.find(self.packed) {
+                Found::None => return,
+                Found::One(at) => {
+                    if let Some(segment) = scope.message().segment(at).filter(|_| skip == 0) {
+                        take(segment);
+                    }
+                    return;
+                }
+                Found::Several(_) => {}
+            }
+        }
         let mut seen = 0;
         scope.named(self.packed, &self.segment, |segment| {
             seen += 1;
@@ -28,18 +38,14 @@ impl Path {
     /// unsaid means every one.
     pub fn resolve<'m>(&self, scope: &Scope<'m, '_>, mut take: impl FnMut(Hit<'m>) -> bool) {
         self.segments(scope, |segment| {
-            let Some(field) =
-                segment.divided(self.field.into()).filter(|field| !field.raw.is_empty())
-            else {
-                return true;
-            };
+            let Some(field) = segment.divided(self.field.into()) else { return true };
             if !field.repeats {
-                return !self.wants(1, &field, field.raw)
-                    || take(self.hit(&field, field.raw, segment, 1));
+                return !self.wants(1, &segment, field.value)
+                    || take(self.hit(field.id, field.value, segment, 1));
             }
-            segment.message().repetitions(field.raw).zip(1..).all(|(repetition, number)| {
-                !self.wants(number, &field, repetition)
-                    || take(self.hit(&field, repetition, segment, number))
+            field.repetitions(&segment).zip(1..).all(|(repetition, number)| {
+                !self.wants(number, &segment, repetition)
+                    || take(self.hit(field.id, repetition, segment, number))
             })
         });
     }
@@ -47,67 +53,77 @@ impl Path {
     /// The first value it names within a scope. What is unsaid means the first.
     #[must_use]
     pub fn first<'m>(&self, scope: &Scope<'m, '_>) -> Option<Hit<'m>> {
-        let segment = match self.occurrence {
-            Which::Unsaid if self.packed != 0 => scope.of(self.packed).first(self.packed)?,
-            Which::Unsaid | Which::One(_) | Which::Every => {
-                let mut found = None;
-                self.segments(scope, |segment| {
-                    found = Some(segment);
-                    false
-                });
-                found?
-            }
-        };
-        let field = segment.divided(self.field.into()).filter(|field| !field.raw.is_empty())?;
+        let segment = self.first_segment(scope)?;
+        let field = segment.divided(self.field.into())?;
         let unsaid = self.repetition == Repetition::Which(Which::Unsaid);
         if unsaid && !field.repeats {
-            return Some(self.hit(&field, field.raw, segment, 1));
+            return Some(self.hit(field.id, field.value, segment, 1));
         }
-        let mut repetitions = segment.message().repetitions(field.raw).zip(1..);
+        let mut repetitions = field.repetitions(&segment).zip(1..);
         let (repetition, number) =
-            repetitions.find(|(repetition, number)| self.wants(*number, &field, repetition))?;
-        Some(self.hit(&field, repetition, segment, number))
+            repetitions.find(|(repetition, number)| self.wants(*number, &segment, *repetition))?;
+        Some(self.hit(field.id, repetition, segment, number))
+    }
+
+    #[inline]
+    fn first_segment<'m>(&self, scope: &Scope<'m, '_>) -> Option<Segment<'m>> {
+        if self.packed != 0 && self.occurrence == Which::Unsaid {
+            return match scope.find(self.packed) {
+                Found::None => None,
+                Found::One(at) | Found::Several(at) => scope.message().segment(at),
+            };
+        }
+        let mut found = None;
+        self.segments(scope, |segment| {
+            found = Some(segment);
+            false
+        });
+        found
+    }
+
+    /// The field it names, whichever segment of its name it stands in; nothing where the name
+    /// is odd, or where it names whole segments.
+    #[must_use]
+    pub fn spot(&self) -> Option<FieldSpot> {
+        (self.packed != 0 && self.field != 0)
+            .then_some(FieldSpot { segment: self.packed, field: self.field })
     }
 
     /// Whether a repetition is among those it names.
-    fn wants(&self, number: usize, field: &Divided<'_>, repetition: &str) -> bool {
+    #[inline]
+    fn wants(&self, number: usize, segment: &Segment<'_>, repetition: Composite<'_>) -> bool {
         match &self.repetition {
             Repetition::Which(Which::Unsaid | Which::Every) => true,
             Repetition::Which(Which::One(wanted)) => number == usize::from(*wanted),
             Repetition::Where { component, subcomponent, text } => {
-                let whole = field.composite(repetition);
-                let part = whole.part((*component).into()).part((*subcomponent).into());
-                field.message.content(part.raw()) == Content::Text(text.as_ref().into())
+                let part = repetition.part((*component).into()).part((*subcomponent).into());
+                segment.message().content(part.raw()) == Content::Text(text.as_ref().into())
             }
         }
     }
 
+    #[expect(clippy::inline_always, reason = "returned through memory it costs more than it does")]
+    #[inline(always)]
     fn hit<'m>(
         &self,
-        field: &Divided<'m>,
-        repetition: &'m str,
+        field_id: usize,
+        repetition: Composite<'m>,
         segment: Segment<'m>,
         number: usize,
     ) -> Hit<'m> {
+        let value = match (self.component, self.subcomponent) {
+            (0, _) => repetition,
+            (component, 0) => repetition.part(component.into()),
+            (component, inner) => repetition.part(component.into()).part(inner.into()),
+        };
         Hit {
-            value: self.narrow(field, repetition),
+            value,
             segment,
-            field_id: field.id,
+            field_id,
             field: self.field,
             repetition: narrow(number),
             component: self.component,
             subcomponent: self.subcomponent,
-        }
-    }
-
-    fn narrow<'m>(&self, field: &Divided<'m>, repetition: &'m str) -> Composite<'m> {
-        let whole = field.composite(repetition);
-        match (self.component, self.subcomponent) {
-            // MSH-1 and MSH-2 are the delimiters; dividing them by themselves gives nonsense.
-            _ if self.packed == MSH && self.field <= 2 => Composite::undivided(field.raw),
-            (0, _) => whole,
-            (component, 0) => whole.part(component.into()),
-            (component, subcomponent) => whole.part(component.into()).part(subcomponent.into()),
         }
     }
 }

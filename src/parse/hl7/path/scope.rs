@@ -13,27 +13,56 @@ use crate::parse::hl7::{Message, Segment};
 /// others whose names the inner ones do not have.
 pub struct Scope<'m, 's> {
     message: &'m Message<'m>,
-    /// The name that was last looked for, and the position of its first segment: rules stand
-    /// in the order of the event, and there most neighbours come from one segment.
-    last: Cell<(u32, Option<usize>)>,
+    /// The name that was last looked for from here, and what was found, wherever that was:
+    /// rules stand in the order of the event, and there most neighbours come from one segment.
+    last: Cell<(u32, Found)>,
     ranges: &'s [Range<usize>],
     /// Names that are looked for here and nowhere further out.
     own: &'s [u32],
     outer: Option<&'s Scope<'m, 's>>,
 }
 
+/// A field of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldSpot {
+    pub(super) segment: u32,
+    pub(super) field: u16,
+}
+
+/// The segments of a name.
+#[derive(Clone, Copy)]
+pub(super) enum Found {
+    /// There is none.
+    None,
+    /// There is one, at this position.
+    One(usize),
+    /// There are several, the first of them at this position.
+    Several(usize),
+}
+
 impl<'m, 's> Scope<'m, 's> {
     /// Segments by their positions, in order.
     #[must_use]
     pub const fn new(message: &'m Message<'m>, ranges: &'s [Range<usize>]) -> Self {
-        Self { message, last: Cell::new((0, None)), ranges, own: &[], outer: None }
+        Self { message, last: Cell::new((0, Found::None)), ranges, own: &[], outer: None }
     }
 
-    /// Segments inside this scope. Paths to the names in `own` see only them; other paths see
-    /// what is around.
+    /// Segments inside this scope, one and those that belong to it. Paths to the names in `own`
+    /// see only them; other paths see what is around.
     #[must_use]
-    pub const fn within(&'s self, ranges: &'s [Range<usize>], own: &'s [u32]) -> Self {
-        Self { message: self.message, last: Cell::new((0, None)), ranges, own, outer: Some(self) }
+    pub fn within(&'s self, ranges: &'s [Range<usize>], own: &'s [u32]) -> Self {
+        let message = self.message;
+        let first = ranges.first().and_then(|range| message.segment(range.start));
+        // Most paths are to the one, if its like is not among those that belong to it.
+        let last = match (first, own) {
+            (Some(first), [name, rest @ ..])
+                if first.packed_name() == *name && !rest.contains(name) =>
+            {
+                (*name, Found::One(first.index()))
+            }
+            _ => (0, Found::None),
+        };
+        Self { message, last: Cell::new(last), ranges, own, outer: Some(self) }
     }
 
     /// The message.
@@ -44,7 +73,7 @@ impl<'m, 's> Scope<'m, 's> {
 
     /// The innermost scope around this one, or this one, that segments of a name are looked
     /// for in.
-    pub(super) fn of(&self, packed: u32) -> &Self {
+    fn of(&self, packed: u32) -> &Self {
         let mut scope = self;
         while let Some(outer) = scope.outer
             && !scope.own.contains(&packed)
@@ -54,21 +83,48 @@ impl<'m, 's> Scope<'m, 's> {
         scope
     }
 
-    /// The first segment of a name.
-    pub(super) fn first(&self, packed: u32) -> Option<Segment<'m>> {
-        let (name, at) = self.last.get();
-        if name == packed {
-            return self.message.segment(at?);
-        }
-        let mut ranges = self.ranges.iter();
-        let found = ranges.find_map(|range| self.message.find(packed, range.start, range.end));
-        self.last.set((packed, found.map(|segment| segment.index())));
+    /// The segments of a name that is not odd.
+    #[inline]
+    pub(super) fn find(&self, packed: u32) -> Found {
+        let (name, found) = self.last.get();
+        if name == packed { found } else { self.look(packed) }
+    }
+
+    fn look(&self, packed: u32) -> Found {
+        let mut found = Found::None;
+        self.of(packed).each(packed, "", |segment| {
+            found = match found {
+                Found::None => Found::One(segment.index()),
+                Found::One(at) | Found::Several(at) => Found::Several(at),
+            };
+            !matches!(found, Found::Several(_))
+        });
+        self.last.set((packed, found));
         found
+    }
+
+    /// Whether a field is surely empty here: most fields of most messages are, so it pays to see
+    /// that at once.
+    #[inline]
+    #[must_use]
+    pub fn lacks(&self, spot: FieldSpot) -> bool {
+        match self.find(spot.segment) {
+            Found::None => true,
+            Found::One(at) => {
+                let segment = self.message.segment(at);
+                !segment.is_some_and(|segment| segment.is_filled(spot.field.into()))
+            }
+            Found::Several(_) => false,
+        }
     }
 
     /// Calls `take` for each segment of a name until it returns false. Odd names compare as
     /// text.
-    pub(super) fn named(&self, packed: u32, name: &str, mut take: impl FnMut(Segment<'m>) -> bool) {
+    pub(super) fn named(&self, packed: u32, name: &str, take: impl FnMut(Segment<'m>) -> bool) {
+        self.of(packed).each(packed, name, take);
+    }
+
+    fn each(&self, packed: u32, name: &str, mut take: impl FnMut(Segment<'m>) -> bool) {
         for range in self.ranges {
             let mut from = range.start;
             while let Some(segment) = self.message.find(packed, from, range.end) {
