@@ -2,8 +2,12 @@
 //!
 //! One thread writes; whatever waits rides in its next transaction, with the journal's settings:
 //! write-ahead log, a full fsync at each commit, its page size, as much log between two
-//! checkpoints. A message is one row of its bytes: no digest, no events, no encryption. For scale
-//! there is a second kind, which writes what the journal writes and does nothing else for it.
+//! checkpoints. The limit is of the same bytes: a row as long as what the journal keeps of a
+//! message, and a digest to find it by; and behind the same connections: a frame comes, its row
+//! is durable, an answer goes. It reads nothing of what is in a frame.
+//!
+//! For scale there are the two halves alone: the same rows without connections, and rows of a
+//! message's bytes as they came, which is what a journal of raw bytes would be.
 
 use std::net::SocketAddr;
 use std::path::Path;
