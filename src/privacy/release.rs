@@ -305,7 +305,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::consent::{Question, Requirement, ask};
+    use crate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
     use crate::document::{Place, Placed, Problems};
     use crate::event::EventId;
     use crate::phi::Phi;
@@ -319,6 +319,23 @@ mod tests {
         {"code":{"system":"LN","code":"4548-4","display":"ZZWORDS"},"value":{"type":"NM","text":"6.90","number":6.9}},
         {"code":{"system":"LN","code":"1"},"value":{"type":"TX","text":"ZZFREE"}},
         {"code":{"system":"LN","code":"2"},"value":{"type":"CWE","code":{"system":"SCT","code":"9","display":"ZZWORDS"}}}]}"#;
+
+    fn permitted(event: &EventId, route: &str) -> Permit {
+        let question = Question {
+            event,
+            route,
+            purpose: "TREAT",
+            visit: None,
+            channel: None,
+            grantee: "c",
+            jurisdictions: &[],
+            labels: &[],
+            contract_labels: &[],
+            classes: &[],
+            requirement: &Requirement::None { basis: "b".to_owned() },
+        };
+        ask(&question, &Ledger::default(), &Policy::default(), jiff::Timestamp::UNIX_EPOCH).unwrap()
+    }
 
     fn released(tier: Tier, fields: &[(&str, Transform)]) -> (serde_json::Value, Counts) {
         let problems = Problems::default();
@@ -335,8 +352,6 @@ mod tests {
         };
         let keys = |byte| Key::from_bytes(&[byte; 32]).unwrap();
         let keys = RealmKeys::new(&keys(1), &keys(2));
-        let question =
-            Question { event: &event.id, route: "r", purpose: "TREAT", jurisdiction: None };
         let supplies = Supplies {
             keys: &keys,
             source: "tidegate/n/adt",
@@ -346,7 +361,7 @@ mod tests {
             contract: "1.0.0",
             purpose: "TREAT",
         };
-        let permit = ask(&question, &Requirement::None { basis: "b".to_owned() });
+        let permit = permitted(&event.id, "r");
         let release = release(permit, &event, &recipe, &supplies).unwrap();
         (serde_json::from_slice(release.body()).unwrap(), release.counts())
     }
@@ -397,9 +412,7 @@ mod tests {
     #[test]
     fn a_permit_for_another_route_releases_nothing() {
         let id = EventId("x".to_owned());
-        let question =
-            Question { event: &id, route: "other", purpose: "TREAT", jurisdiction: None };
-        let permit = ask(&question, &Requirement::None { basis: "b".to_owned() });
+        let permit = permitted(&id, "other");
         let key = Key::from_bytes(&[1; 32]).unwrap();
         let event = Event {
             id: id.clone(),

@@ -1,0 +1,94 @@
+//! The records that one question is asked over: a subject's own, and those of its aliases.
+//!
+//! Promises: after a merge the more restrictive state of both holds until a record that was
+//! decided after it; after an unmerge what closed in between stays closed for both.
+//! Knows nothing of: how aliases are found; another subject's records do not come in here.
+
+use jiff::Timestamp;
+
+use super::moment::Span;
+use super::record::Record;
+
+/// How often the consent of a subject has narrowed. The fence lets no release out whose permit
+/// has an older one than the subject.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// Another subject that was found to be the same person.
+#[derive(Clone, Debug)]
+pub struct Alias {
+    /// Its records, those filed under it since included.
+    pub records: Vec<Record>,
+    /// When the two were merged.
+    pub merged_at: Timestamp,
+    /// When they were found to be two after all.
+    pub unmerged_at: Option<Timestamp>,
+}
+
+/// What is known of one subject, at one epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ledger<'l> {
+    /// The subject's epoch when the records were read.
+    pub epoch: Epoch,
+    /// Its records, in any order.
+    pub own: &'l [Record],
+    /// Its aliases, in any order.
+    pub aliases: &'l [Alias],
+}
+
+impl<'l> Ledger<'l> {
+    /// A subject without aliases.
+    #[must_use]
+    pub const fn of(epoch: Epoch, own: &'l [Record]) -> Self {
+        Self { epoch, own, aliases: &[] }
+    }
+
+    /// The records to ask over, once for each of the subjects that were merged: each had its own
+    /// state, and what was decided after the merge holds for all of them. All must say yes.
+    #[must_use]
+    pub fn states(&self) -> Vec<Vec<&'l Record>> {
+        let mut own: Vec<&Record> = self.own.iter().collect();
+        let mut states = Vec::with_capacity(1 + self.aliases.len());
+        for alias in self.aliases {
+            match alias.unmerged_at {
+                Some(unmerged_at) => own.extend(closed_between(alias, unmerged_at)),
+                None => {
+                    own.extend(decided_after(&alias.records, alias.merged_at));
+                    states.push(self.state_of(alias));
+                }
+            }
+        }
+        states.insert(0, own);
+        states
+    }
+
+    /// Every record at hand, whether it counts or not.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'l Record> {
+        self.own.iter().chain(self.aliases.iter().flat_map(|alias| &alias.records))
+    }
+
+    /// An alias's records, and what the others decided since they are one.
+    fn state_of(&self, alias: &'l Alias) -> Vec<&'l Record> {
+        let mut state: Vec<&Record> = alias.records.iter().collect();
+        state.extend(decided_after(self.own, alias.merged_at));
+        for other in self.aliases {
+            if !std::ptr::eq(other, alias) && other.unmerged_at.is_none() {
+                let since = alias.merged_at.max(other.merged_at);
+                state.extend(decided_after(&other.records, since));
+            }
+        }
+        state
+    }
+}
+
+fn decided_after(records: &[Record], at: Timestamp) -> impl Iterator<Item = &Record> {
+    records.iter().filter(move |record| Span::instant(at).is_before(record.decided()))
+}
+
+/// What an alias decided while it was one: by whom of the two nobody knows, so what closes counts
+/// for both.
+fn closed_between(alias: &Alias, unmerged_at: Timestamp) -> impl Iterator<Item = &Record> {
+    decided_after(&alias.records, alias.merged_at).filter(move |record| {
+        !record.opens() && !Span::instant(unmerged_at).is_before(record.decided())
+    })
+}

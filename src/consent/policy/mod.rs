@@ -1,0 +1,137 @@
+//! consent.toml: what a site's codes and words mean, what a restriction spares, and what
+//! jurisdictions ask for.
+//!
+//! Promises: what is not listed opens nothing: a code without a row speaks about no purpose, a word
+//! without one is unknown, a restriction spares no purpose; several places demand what the
+//! strictest of them does.
+//! Knows nothing of: records and questions.
+
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::decision::Status;
+use super::purpose::covers;
+use super::scope::within;
+use crate::document::{Document, Problems};
+
+/// Table 0498, consent status. `L` is active with limitations, which CON-9 holds.
+const TABLE_0498: [(&str, Status); 6] = [
+    ("A", Status::Active),
+    ("L", Status::Active),
+    ("R", Status::Rejected),
+    ("P", Status::Proposed),
+    ("X", Status::Revoked),
+    ("B", Status::Bypassed),
+];
+
+/// What a jurisdiction demands at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stricter {
+    /// No deny in force.
+    OptOut,
+    /// A permit in force.
+    OptIn,
+}
+
+/// One `[[jurisdiction]]`.
+#[derive(Clone, Debug)]
+struct Jurisdiction {
+    code: String,
+    majority: Option<u8>,
+    minor_consents: Vec<String>,
+    stricter: Option<(Stricter, Vec<String>)>,
+}
+
+/// consent.toml, compiled. The default is one that opens nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    codes: BTreeMap<String, Vec<String>>,
+    statuses: BTreeMap<String, BTreeMap<String, Status>>,
+    spares: BTreeSet<String>,
+    jurisdictions: Vec<Jurisdiction>,
+}
+
+impl Policy {
+    /// Reads consent.toml. Mistakes go to `problems`, with whose what was read is of no use.
+    #[must_use]
+    pub fn load(path: &Path, problems: &Problems) -> Self {
+        match Document::open(path, problems) {
+            Some(document) => Self::of(&document, problems),
+            None => Self::default(),
+        }
+    }
+
+    /// The same, from a document at hand.
+    #[must_use]
+    pub fn of(document: &Document, problems: &Problems) -> Self {
+        document.read(problems, read::policy)
+    }
+
+    /// The purposes that a consent type speaks about; nothing where no row maps it, which is an
+    /// exception. A row may say that it speaks about none: a receipt is no grant.
+    #[must_use]
+    pub fn purposes_of(&self, system: &str, code: &str) -> Option<&[String]> {
+        self.codes.get(&format!("{system}/{code}")).map(Vec::as_slice)
+    }
+
+    /// The status of a word in CON-11: table 0498, else the site's own, else unknown.
+    #[must_use]
+    pub fn status(&self, site: &str, word: &str) -> Status {
+        let word = word.trim();
+        let own = || self.statuses.get(site).and_then(|words| words.get(word)).copied();
+        from_table_0498(word).or_else(own).unwrap_or(Status::Unknown)
+    }
+
+    /// Whether restrictions spare a purpose. Those below it are not spared by that.
+    #[must_use]
+    pub fn spares(&self, purpose: &str) -> bool {
+        self.spares.contains(purpose)
+    }
+
+    /// What the strictest of the places demands for a purpose; of all there are, where none is
+    /// known.
+    #[must_use]
+    pub fn stricter(&self, places: &[&str], purpose: &str) -> Option<Stricter> {
+        self.at(places)
+            .filter_map(|jurisdiction| jurisdiction.stricter.as_ref())
+            .filter(|(_, purposes)| purposes.iter().any(|it| covers(it, purpose)))
+            .map(|(stricter, _)| *stricter)
+            .max()
+    }
+
+    /// The lowest age in years at which one of the places makes its own decisions; nothing where
+    /// none says, or no place is known.
+    #[must_use]
+    pub fn majority(&self, places: &[&str]) -> Option<u8> {
+        if places.is_empty() {
+            return None;
+        }
+        self.at(places).filter_map(|jurisdiction| jurisdiction.majority).min()
+    }
+
+    /// Labels that minors decide about themselves in any of the places; in any there is, where none
+    /// is known.
+    #[must_use]
+    pub fn minor_consents(&self, places: &[&str]) -> BTreeSet<&str> {
+        self.at(places).flat_map(|it| it.minor_consents.iter().map(String::as_str)).collect()
+    }
+
+    /// Every age of majority there is, in years.
+    pub fn majorities(&self) -> impl Iterator<Item = u8> {
+        self.jurisdictions.iter().filter_map(|jurisdiction| jurisdiction.majority)
+    }
+
+    /// The jurisdictions that one of the places lies in; all, where nobody knows where it is.
+    fn at(&self, places: &[&str]) -> impl Iterator<Item = &Jurisdiction> {
+        let there =
+            |area: &str| places.is_empty() || places.iter().any(|place| within(place, area));
+        self.jurisdictions.iter().filter(move |jurisdiction| there(&jurisdiction.code))
+    }
+}
+
+/// The status of a word of table 0498.
+fn from_table_0498(word: &str) -> Option<Status> {
+    TABLE_0498.iter().find(|(code, _)| *code == word).map(|(_, status)| *status)
+}

@@ -1,0 +1,251 @@
+//! consent.toml as written to consent.toml as meant.
+//!
+//! Promises: every mistake is reported at once, with file, line and column; a key that is not known
+//! is a mistake.
+//! Knows nothing of: what is done with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Jurisdiction, Policy, Stricter, from_table_0498};
+use crate::consent::decision::Status;
+use crate::consent::purpose::PURPOSES;
+use crate::document::{Item, Placed, Table, hint};
+
+/// What a site's word may mean. `unknown` is what every other word is.
+const STATUSES: [(&str, Status); 7] = [
+    ("proposed", Status::Proposed),
+    ("active", Status::Active),
+    ("rejected", Status::Rejected),
+    ("inactive", Status::Inactive),
+    ("revoked", Status::Revoked),
+    ("entered-in-error", Status::EnteredInError),
+    ("bypassed", Status::Bypassed),
+];
+
+/// Bounds of `majority`, in years: wider than any law that is known to us (14 to 21), narrow enough
+/// for a typing error.
+const MAJORITY_YEARS: std::ops::RangeInclusive<u64> = 9..=25;
+
+/// The whole file.
+pub(super) fn policy(root: &Table<'_>) -> Policy {
+    Policy {
+        codes: codes(root),
+        statuses: statuses(root),
+        spares: spares(root),
+        jurisdictions: jurisdictions(root),
+    }
+}
+
+/// `[codes]`.
+fn codes(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
+    let Some(table) = root.table("codes") else { return BTreeMap::new() };
+    let mut codes = BTreeMap::new();
+    for (code, item) in table.entries() {
+        let parts = code.value.rsplit_once('/');
+        if !parts.is_some_and(|(system, code)| !system.is_empty() && !code.is_empty()) {
+            let text = "a code is named \"SYSTEM/CODE\", such as \"HL70496/109\"";
+            table.mistake(&code.place, text);
+        }
+        codes.insert(code.value, purposes(&item));
+    }
+    codes
+}
+
+/// `[status.SITE]`.
+fn statuses(root: &Table<'_>) -> BTreeMap<String, BTreeMap<String, Status>> {
+    let Some(table) = root.table("status") else { return BTreeMap::new() };
+    let mut sites = BTreeMap::new();
+    for (site, item) in table.entries() {
+        let Some(table) = item.table() else { continue };
+        let mut words = BTreeMap::new();
+        for (word, item) in table.entries() {
+            if from_table_0498(&word.value).is_some() {
+                let text = format!("`{}` is a word of table 0498, which stands", word.value);
+                table.mistake(&word.place, text);
+            }
+            if let Some(status) = item.choice(&STATUSES) {
+                words.insert(word.value, status);
+            }
+        }
+        sites.insert(site.value, words);
+    }
+    sites
+}
+
+/// `[restriction]`.
+fn spares(root: &Table<'_>) -> BTreeSet<String> {
+    let Some(table) = root.table("restriction") else { return BTreeSet::new() };
+    let spares = table.item("spares").map(|item| purposes(&item)).unwrap_or_default();
+    table.finish();
+    spares.into_iter().collect()
+}
+
+/// `[[jurisdiction]]`.
+fn jurisdictions(root: &Table<'_>) -> Vec<Jurisdiction> {
+    let mut jurisdictions: Vec<Jurisdiction> = Vec::new();
+    for table in root.tables("jurisdiction") {
+        let code = table.required_text("code").and_then(|code| checked(&table, code));
+        if let Some(code) = &code
+            && jurisdictions.iter().any(|known| known.code == *code)
+        {
+            table.mistake(&table.place_of("code"), format!("`{code}` stands here a second time"));
+        }
+        let majority = table.item("majority").and_then(|item| item.integer(MAJORITY_YEARS));
+        let minor_consents = table.texts("minor_consents");
+        let named = table.item("purposes").map(|item| purposes(&item));
+        let choices = [("opt-in", Stricter::OptIn), ("opt-out", Stricter::OptOut)];
+        let require = table.choice("require", &choices);
+        if table.has("purposes") != table.has("require") {
+            let text = "`purposes` and `require` go together: for which purposes what is demanded";
+            table.mistake(&table.place(), text);
+        }
+        table.finish();
+        let Some(code) = code else { continue };
+        jurisdictions.push(Jurisdiction {
+            code,
+            majority: majority.and_then(|years| u8::try_from(years).ok()),
+            minor_consents: minor_consents.into_iter().map(|label| label.value).collect(),
+            stricter: require.zip(named),
+        });
+    }
+    jurisdictions
+}
+
+/// A code of ISO 3166: `US`, `US-CA`.
+fn checked(table: &Table<'_>, code: Placed<String>) -> Option<String> {
+    let (country, part) = match code.value.split_once('-') {
+        Some((country, part)) => (country, Some(part)),
+        None => (code.value.as_str(), None),
+    };
+    let upper =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let right = country.len() == 2
+        && upper(country)
+        && part.is_none_or(|part| (1..=3).contains(&part.len()) && upper(part));
+    if !right {
+        table.mistake(&code.place, "`code` is of ISO 3166, such as \"US\" or \"US-CA\"");
+    }
+    right.then_some(code.value)
+}
+
+/// A list of purposes of use.
+fn purposes(item: &Item<'_>) -> Vec<String> {
+    let mut purposes = Vec::new();
+    for item in item.items() {
+        let Some(purpose) = item.text() else { continue };
+        if PURPOSES.contains(&purpose.value.as_str()) {
+            purposes.push(purpose.value);
+        } else {
+            let hint = hint(&purpose.value, &PURPOSES);
+            item.mistake(format!("`{}` is no HL7 v3 PurposeOfUse{hint}", purpose.value));
+        }
+    }
+    purposes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::consent::policy::TABLE_0498;
+    use crate::document::{Document, Problems};
+
+    fn policy(text: &str) -> (Policy, Vec<String>) {
+        let problems = Problems::default();
+        let document = Document::from_text("c.toml", Path::new("."), text);
+        let policy = Policy::of(&document, &problems);
+        (policy, problems.mistakes().iter().map(ToString::to_string).collect())
+    }
+
+    const RIGHT: &str = r#"
+[codes]
+"HL70496/109" = ["CLINTRCH", "HRESCH"]
+"HL70496/003" = []
+"http://example.org/policy/a" = ["HMARKT"]
+[status.example]
+SIGNED = "active"
+[restriction]
+spares = ["TREAT"]
+[[jurisdiction]]
+code = "US"
+majority = 19
+[[jurisdiction]]
+code = "US-CA"
+majority = 18
+minor_consents = ["SEX"]
+purposes = ["HMARKT"]
+require = "opt-in"
+"#;
+
+    #[test]
+    fn codes_words_and_places_mean_what_is_written() {
+        let (policy, mistakes) = policy(RIGHT);
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(policy.purposes_of("HL70496", "109").unwrap(), ["CLINTRCH", "HRESCH"]);
+        assert_eq!(policy.purposes_of("HL70496", "003").unwrap(), [""; 0]);
+        assert_eq!(policy.purposes_of("http://example.org/policy", "a").unwrap(), ["HMARKT"]);
+        assert!(policy.spares("TREAT") && !policy.spares("COC") && !policy.spares("HMARKT"));
+        assert_eq!(policy.majority(&["US-NV"]), Some(19));
+        assert_eq!(policy.majority(&["US-NV", "US-CA"]), Some(18));
+        assert_eq!(policy.majority(&["DE"]), None);
+        assert_eq!(policy.minor_consents(&["US-CA"]), BTreeSet::from(["SEX"]));
+        assert_eq!(policy.stricter(&["US-CA"], "HMARKT"), Some(Stricter::OptIn));
+        assert_eq!(policy.stricter(&["US-CA"], "TREAT"), None);
+        assert_eq!(policy.stricter(&["US"], "HMARKT"), None);
+        assert_eq!(policy.stricter(&[], "HMARKT"), Some(Stricter::OptIn));
+        assert_eq!((policy.majority(&[]), policy.minor_consents(&[]).len()), (None, 1));
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn what_is_not_listed_opens_nothing() {
+        let (policy, _) = policy(RIGHT);
+        for (word, status) in TABLE_0498 {
+            assert_eq!(policy.status("", word), status);
+        }
+        assert_eq!(policy.status("example", " SIGNED "), Status::Active);
+        for (site, word) in [("other", "SIGNED"), ("example", "signed"), ("example", ""), ("", "a")]
+        {
+            assert_eq!(policy.status(site, word), Status::Unknown, "{site} {word}");
+        }
+        assert_eq!(policy.purposes_of("HL70496", "110"), None);
+        assert!(!Policy::default().spares("TREAT"));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_at_its_place() {
+        let (_, mistakes) = policy(
+            r#"
+[codes]
+"109" = ["CLINTRSH"]
+[status.example]
+SIGNED = "activ"
+A = "active"
+[restriction]
+spare = ["TREAT"]
+[[jurisdiction]]
+code = "California"
+majority = 8
+[[jurisdiction]]
+code = "US-CA"
+require = "opt-in"
+[juristiction]
+"#,
+        );
+        for part in [
+            "c.toml:3:1: a code is named",
+            "c.toml:3:10: `CLINTRSH` is no HL7 v3 PurposeOfUse; did you mean `CLINTRCH`?",
+            "c.toml:5:10: `status.example.SIGNED` is one of proposed, active",
+            "c.toml:6:1: `A` is a word of table 0498",
+            "c.toml:8:1: `restriction.spare` is not known; did you mean `spares`?",
+            "c.toml:10:8: `code` is of ISO 3166",
+            "c.toml:11:12: `jurisdiction.majority` is out of bounds; from 9 to 25",
+            "`purposes` and `require` go together",
+            "c.toml:15:2: `juristiction` is not known; did you mean `jurisdiction`?",
+        ] {
+            assert!(mistakes.iter().any(|line| line.contains(part)), "{part}: {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+    }
+}
