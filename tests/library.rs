@@ -12,6 +12,12 @@
 
 mod support;
 
+#[path = "library/consent.rs"]
+mod consent;
+
+#[path = "library/consent_cases.rs"]
+mod consent_cases;
+
 use std::os::unix::process::ExitStatusExt;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
