@@ -25,7 +25,7 @@ const ROOMS: [(&str, u8, &[&str]); 24] = [
     ("metrics", 1, &[]),
     ("parse", 2, &[]),
     ("normalize", 2, &["parse"]),
-    ("admit", 2, &["parse", "normalize"]),
+    ("admit", 2, &["parse", "normalize", "consent"]),
     ("consent", 2, &[]),
     ("privacy", 2, &["consent"]),
     ("contract", 2, &["consent", "privacy"]),

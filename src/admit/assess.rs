@@ -148,6 +148,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
         status: Status::Admitted,
         content: Content::default(),
         raised: None,
+        consents: Vec::new(),
     };
     let normalized = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
         .and_then(|(normalized, _)| stored(normalized, rules));
@@ -271,6 +272,7 @@ fn refuse(
         status: Status::Refused,
         content: Content::default(),
         raised: Some(raised),
+        consents: Vec::new(),
     };
     Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
 }

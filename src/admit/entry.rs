@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::consent::Record;
 use crate::event::{Event, EventType, Subject, Tree};
 use crate::phi::Phi;
 
@@ -119,6 +120,17 @@ pub struct Admission {
     pub content: Content,
     /// The exception that it raises, should it be new.
     pub raised: Option<Raised>,
+    /// What it says of consent, should it be new: kept in the ledger in the same transaction.
+    pub consents: Vec<Given>,
+}
+
+/// What a message says of a subject's consent.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Whose.
+    pub subject: Subject,
+    /// What was decided.
+    pub record: Record,
 }
 
 /// What a message is recognized by and how it is compared.

@@ -116,6 +116,7 @@ fn admission(control_id: u8, content: u8) -> Admission {
         status: Status::Admitted,
         content: Content { events: vec![stored], ..Content::default() },
         raised: None,
+        consents: Vec::new(),
     }
 }
 
