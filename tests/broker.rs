@@ -557,7 +557,7 @@ fn a_pseudonymous_route_carries_no_marked_word() {
         assert_eq!(sender.exchange(&message).unwrap().code, "AA");
     }
     // All but the one that is marked as history.
-    eventually("every event arrives", || consumer.count() == 16);
+    eventually("every event arrives", || consumer.count() == 17);
     for received in consumer.received() {
         support::canary::assert_none("body", &received.body.to_string());
         support::canary::assert_none("headers", &received.headers);

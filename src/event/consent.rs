@@ -3,7 +3,7 @@
 //! Promises: who signed and what was written by hand is of class direct or free text.
 //! Knows nothing of: what a decision allows; that is `crate::consent`.
 
-use super::schema::{Class, Field, PERSON, Part};
+use super::schema::{CODE, CODED, Class, Field, IDENTIFIER, PERSON, Part};
 
 /// One consent record.
 pub static CONSENT: Part = Part {
@@ -12,9 +12,15 @@ pub static CONSENT: Part = Part {
     kept: &[],
     fields: &[
         Field::text("key", Class::Direct, "Source and consent ID.").safe_harbor('R'),
+        Field::part(
+            "identifier",
+            &IDENTIFIER,
+            "Its number as it came (CON-4, Consent.identifier).",
+        ),
         Field::text("version", Class::Operational, "Version of the record under that key."),
+        Field::part("type", &CODE, "What it is about (CON-2, Consent.category)."),
         Field::text("decision", Class::Clinical, "permit or deny."),
-        Field::text("status", Class::Clinical, "proposed, active, rejected, inactive, revoked, …"),
+        Field::part("status", &CODED, "proposed, active, rejected, inactive, revoked, …"),
         Field::text("kind", Class::Operational, "legal-basis, permission or preference."),
         Field::text("purposes", Class::Clinical, "Purposes of use it speaks about.").many(),
         Field::text("channels", Class::Operational, "Channels it speaks about.").many(),
@@ -29,7 +35,9 @@ pub static CONSENT: Part = Part {
         Field::text("document", Class::Direct, "The signed document.").safe_harbor('R'),
         Field::part("signer", &PERSON, "Who signed."),
         Field::text("relationship", Class::Operational, "What the signer is to the patient."),
-        Field::text("capacity", Class::Clinical, "Whether the patient could decide."),
+        Field::text("capacity", Class::Clinical, "Whether the patient could decide: Y or N."),
+        Field::text("standin", Class::Clinical, "Why somebody else decided (CON-23, table 0502)."),
+        Field::text("bypass", Class::Clinical, "Why nobody was asked (CON-20, table 0499)."),
         Field::text("limitations", Class::FreeText, "Limitations, as given."),
     ],
 };

@@ -92,7 +92,7 @@ impl Case {
         };
         // A part has no event type of its own; any serves, since a case looks at the fields.
         let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
-        match run::apply(mapping, kind, &message, &Context::default(), Trace::Off) {
+        match run::apply(&[(mapping, kind)], &message, &Context::default(), Trace::Off) {
             Ok((normalized, _)) => self.compare(&normalized),
             Err(refusal) => vec![format!("refused: {refusal}")],
         }

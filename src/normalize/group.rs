@@ -6,7 +6,8 @@
 //!
 //! The grammar is that of ORU_R01 (chapter 7.3.1), read leniently: PATIENT_RESULT repeats, an
 //! order group begins at ORC or at an OBR that follows none, and OBX that come before any OBR
-//! are a group of their own.
+//! are a group of their own. CON repeats behind TXA (MDM_T02, chapter 9.5), and stands anywhere in
+//! what senders make of ADT.
 
 use std::ops::Range;
 
@@ -22,18 +23,28 @@ use super::{Refusal, Spot};
 /// event repeats the patient, so the bound is also one on memory.
 pub const GROUPS_MAX: usize = 1_000;
 
+/// Most consents of one message. Each looks through all of the message around it, and no form says
+/// a hundred things.
+pub const CONSENTS_MAX: usize = 100;
+
 /// The segments of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Where it stands, such as `obr2` or `pid1`: a part of the event's ID for good.
+    /// Where it stands, such as `obr2`, `con1` or `pid1`: a part of the event's ID for good.
     pub place: String,
     /// Positions of its segments: the head of the message, the patient, the group itself.
     pub ranges: Vec<Range<usize>>,
+    /// The segment that it is about, where the others of that name are not its own.
+    pub about: Option<usize>,
 }
 
 impl Group {
     /// A tree with about the room that this group's values take.
     pub(super) fn tree(&self, message: &Message<'_>) -> Tree {
+        if self.about.is_some() {
+            // What is around it is not its own.
+            return Tree::new();
+        }
         let segments = self.ranges.iter().flat_map(Clone::clone);
         let fields: usize = segments
             .filter_map(|at| message.segment(at))
@@ -51,10 +62,59 @@ pub fn groups(message: &Message<'_>, per: Per) -> Result<Vec<Group>, Refusal> {
     match per {
         Per::Message => {
             let all = 0..message.len();
-            Ok(vec![Group { place: "pid1".to_owned(), ranges: vec![all] }])
+            Ok(vec![Group { place: "pid1".to_owned(), ranges: vec![all], about: None }])
         }
         Per::Obr => order_groups(message),
+        Per::Con => consent_groups(message),
     }
+}
+
+/// Each patient with what follows; all of the message where it names none.
+pub(super) fn patient_groups(message: &Message<'_>) -> Vec<Group> {
+    let starts = || message.segments().filter(|it| it.packed_name() == PID).map(|it| it.index());
+    let ends = starts().skip(1).chain(std::iter::once(message.len()));
+    let head = 0..starts().next().unwrap_or(message.len());
+    let mut patients: Vec<Group> = (1..)
+        .zip(starts().zip(ends))
+        .map(|(number, (start, end)): (usize, _)| Group {
+            place: format!("pid{number}"),
+            ranges: vec![head.clone(), start..end],
+            about: None,
+        })
+        .collect();
+    if patients.is_empty() {
+        patients.push(Group { place: "pid1".to_owned(), ranges: vec![head], about: None });
+    }
+    patients
+}
+
+/// Each CON with its patient: the last one before it, else the first.
+fn consent_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
+    let mut patients = patient_groups(message).into_iter().peekable();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut patient = patients.next();
+    for segment in message.segments() {
+        let at = segment.index();
+        let is_next = |next: &Group| next.ranges.last().is_some_and(|range| range.start == at);
+        if let Some(next) = patients.next_if(is_next) {
+            patient = Some(next);
+        }
+        let Some(patient) = patient.as_ref().filter(|_| segment.packed_name() == CON) else {
+            continue;
+        };
+        if groups.len() >= CONSENTS_MAX {
+            return Err(Refusal::TooManyGroups);
+        }
+        groups.push(Group {
+            place: format!("con{}", groups.len() + 1),
+            ranges: patient.ranges.clone(),
+            about: Some(at),
+        });
+    }
+    if groups.is_empty() {
+        return Err(Refusal::Missing { spot: Spot { segment: "CON".to_owned(), field: 0 } });
+    }
+    Ok(groups)
 }
 
 /// A group that is being read.
@@ -99,6 +159,7 @@ fn order_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
 }
 
 const PID: u32 = pack(b"PID");
+const CON: u32 = pack(b"CON");
 const ORC: u32 = pack(b"ORC");
 const OBR: u32 = pack(b"OBR");
 const OBX: u32 = pack(b"OBX");
@@ -155,7 +216,7 @@ impl Grouping {
         ranges.push(self.patient.clone());
         ranges.push(open.start..end);
         ranges.retain(|range| !range.is_empty());
-        self.groups.push(Group { place: open.place, ranges });
+        self.groups.push(Group { place: open.place, ranges, about: None });
         Ok(())
     }
 }
@@ -166,6 +227,10 @@ mod tests {
     use crate::parse::hl7::Charset;
 
     fn grouped(segments: &str) -> Vec<(String, String)> {
+        grouped_per(Per::Obr, segments)
+    }
+
+    fn grouped_per(per: Per, segments: &str) -> Vec<(String, String)> {
         let text = format!("MSH|^~\\&|A|B|||2026||ORU^R01|1|P|2.5 {segments}").replace(' ', "\r");
         let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
         let shown = |group: &Group| {
@@ -178,7 +243,7 @@ mod tests {
                 .collect();
             (group.place.clone(), names.join(" "))
         };
-        groups(&message, Per::Obr).unwrap().iter().map(shown).collect()
+        groups(&message, per).unwrap().iter().map(shown).collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -219,6 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn each_consent_is_a_group_of_the_patient_before_it() {
+        assert_eq!(
+            grouped_per(Per::Con, "PID| PV1| TXA| CON| CON| OBX|"),
+            pairs(&[
+                ("con1", "MSH PID PV1 TXA CON CON OBX"),
+                ("con2", "MSH PID PV1 TXA CON CON OBX"),
+            ])
+        );
+        assert_eq!(
+            grouped_per(Per::Con, "CON| PID| PD1| CON| PID| CON|"),
+            pairs(&[
+                ("con1", "MSH CON PID PD1 CON"),
+                ("con2", "MSH CON PID PD1 CON"),
+                ("con3", "MSH CON PID CON"),
+            ])
+        );
+        assert_eq!(grouped_per(Per::Con, "CON|"), pairs(&[("con1", "MSH CON")]));
+    }
+
+    #[test]
     fn a_report_of_nothing_is_refused() {
         let message =
             Message::parse(b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|1\rORC|RE", Charset::Utf8)
@@ -233,5 +318,8 @@ mod tests {
         let text = format!("MSH|^~\\&|||||||ORU^R01|1|P|2.5{}", "\rOBR|".repeat(GROUPS_MAX + 1));
         let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
         assert_eq!(groups(&message, Per::Obr), Err(Refusal::TooManyGroups));
+        let text = format!("MSH|^~\\&|||||||MDM^T02|1|P|2.5{}", "\rCON|".repeat(CONSENTS_MAX + 1));
+        let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+        assert_eq!(groups(&message, Per::Con), Err(Refusal::TooManyGroups));
     }
 }

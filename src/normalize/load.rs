@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::document::{Document, Item, Place, Placed, Problems, Table as TomlTable, hint};
 use crate::event::EventType;
+use crate::parse::hl7::name;
 
 use super::case::{self, Case};
 use super::compile;
@@ -26,9 +27,17 @@ pub(super) struct File {
     pub event: Option<EventType>,
     pub per: Per,
     pub uses: Vec<Placed<String>>,
-    pub select: Option<(Placed<String>, Vec<Placed<String>>)>,
+    pub select: Option<Select>,
     pub rules: Vec<Rule>,
     pub cases: Vec<Case>,
+}
+
+/// What a mapping is for, as it is written.
+pub(super) enum Select {
+    /// A message type and some of its triggers.
+    Triggers(Placed<String>, Vec<Placed<String>>),
+    /// Every message with such a segment, beside what its type selects.
+    Segment(Placed<String>),
 }
 
 /// A rule as it is written.
@@ -84,7 +93,18 @@ fn select(
     mappings: &mut Mappings,
     problems: &Problems,
 ) {
-    let Some((kind, triggers)) = &file.select else { return };
+    let (kind, triggers) = match &file.select {
+        None => return,
+        Some(Select::Triggers(kind, triggers)) => (kind, triggers),
+        Some(Select::Segment(name)) if name::is_segment_name(name.value.as_bytes()) => {
+            let packed = name::pack_name(name.value.as_bytes());
+            return mappings.beside.push((packed, Arc::clone(mapping)));
+        }
+        Some(Select::Segment(name)) => {
+            let text = format!("`{}` is not a segment name", name.value);
+            return problems.mistake(&name.place, text);
+        }
+    };
     for trigger in triggers {
         let of_kind = mappings.selected.entry(kind.value.clone()).or_default();
         if of_kind.insert(trigger.value.clone(), Arc::clone(mapping)).is_some() {
@@ -131,10 +151,15 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         }
         kind
     });
-    let per = table.choice("per", &[("message", Per::Message), ("OBR", Per::Obr)]);
+    let per =
+        table.choice("per", &[("message", Per::Message), ("OBR", Per::Obr), ("CON", Per::Con)]);
     let select = table.table("select").and_then(|select| {
-        let found = select.required_text("type").zip(select.required("event"));
-        let found = found.map(|(kind, events)| (kind, events.texts()));
+        let found = if select.has("segment") {
+            select.required_text("segment").map(Select::Segment)
+        } else {
+            let found = select.required_text("type").zip(select.required("event"));
+            found.map(|(kind, events)| Select::Triggers(kind, events.texts()))
+        };
         select.finish();
         found
     });
@@ -268,4 +293,39 @@ fn read_sources(item: &Item<'_>) -> Vec<Source> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_selected_by_triggers_or_by_a_segment_and_not_by_both() {
+        let case = "[[case]]\nname = \"a\"\nmessage = \"a.hl7\"\n[case.expect]\n\"message.type\" = \"x\"\n";
+        for (select, mistake) in [
+            ("segment = \"CON\"", None),
+            ("type = \"ADT\"\nevent = [\"A01\"]", None),
+            ("segment = \"CO\"", Some("a.toml:4:11: `CO` is not a segment name")),
+            ("segment = \"CON\"\ntype = \"ADT\"", Some("a.toml:5:1: `select.type` is not known")),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("hl7")).unwrap();
+            let text =
+                format!("event = \"consent.updated\"\nper = \"CON\"\n[select]\n{select}\n{case}");
+            std::fs::write(dir.path().join("hl7/a.toml"), text).unwrap();
+            let problems = Problems::default();
+            let mappings = load(dir.path(), &problems);
+            let mistakes: Vec<String> =
+                problems.mistakes().iter().map(ToString::to_string).collect();
+            match mistake {
+                None => {
+                    assert_eq!(mistakes, Vec::<String>::new(), "{select}");
+                    assert_eq!(mappings.beside.len() + mappings.selected.len(), 1);
+                }
+                Some(mistake) => {
+                    assert!(mistakes.iter().any(|line| line.contains(mistake)), "{mistakes:?}");
+                }
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::event::{EventType, Key};
-use crate::parse::hl7::{FieldSpot, Path};
+use crate::parse::hl7::{FieldSpot, Message, Path};
 
 use super::case::Case;
 use super::table::Table;
@@ -18,6 +18,8 @@ use super::table::Table;
 pub struct Mappings {
     /// By message type and trigger.
     pub(super) selected: HashMap<String, HashMap<String, Arc<Mapping>>>,
+    /// By a segment of the message, whatever its type: its packed name.
+    pub(super) beside: Vec<(u32, Arc<Mapping>)>,
     /// Every file with its cases, in the order of their names.
     pub(super) files: Vec<(String, Arc<Mapping>, Vec<Case>)>,
 }
@@ -27,6 +29,22 @@ impl Mappings {
     #[must_use]
     pub fn select(&self, kind: &str, trigger: &str) -> Option<&Arc<Mapping>> {
         self.selected.get(kind)?.get(trigger)
+    }
+
+    /// The mappings of a message: that of its type and trigger, then those of segments that it
+    /// has. None where it is unsupported.
+    pub(super) fn of<'m>(
+        &'m self,
+        kind: &str,
+        trigger: &str,
+        message: &'m Message<'_>,
+    ) -> impl Iterator<Item = &'m Mapping> {
+        let has = |name: u32| message.segments().any(|segment| segment.packed_name() == name);
+        let beside = self.beside.iter().filter(move |(name, _)| has(*name));
+        self.select(kind, trigger)
+            .into_iter()
+            .chain(beside.map(|(_, mapping)| mapping))
+            .map(|it| &**it)
     }
 
     /// Whether some trigger of a message type is mapped.
@@ -74,6 +92,8 @@ pub enum Per {
     Message,
     /// An OBR with what belongs to it.
     Obr,
+    /// A CON, with the patient before it.
+    Con,
 }
 
 /// One operation.

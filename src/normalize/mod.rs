@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
 //! operations), [`group`] (which segments belong together), [`run`] (a message through them),
-//! [`convert`] (HL7 data types), [`case`] (the examples in each file).
+//! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types), [`case`]
+//! (the examples in each file).
 
 pub mod mapping;
 pub mod table;
@@ -15,6 +16,7 @@ pub mod load;
 mod compile;
 pub mod group;
 pub mod run;
+mod salvage;
 mod convert;
 mod value;
 pub mod case;
@@ -24,6 +26,7 @@ use std::fmt;
 pub use load::load;
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
+pub use salvage::{Salvage, salvage};
 
 /// A field as a mapping names it, or a whole segment: what an answer to the sender points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +68,8 @@ pub enum Refusal {
         /// Where it stands.
         spot: Spot,
     },
-    /// More events than one message may give.
-    #[error("more than {} order groups in one message", group::GROUPS_MAX)]
+    /// More events than one message may give: [`group::GROUPS_MAX`], [`group::CONSENTS_MAX`].
+    #[error("more order groups or consents than one message may give")]
     TooManyGroups,
     /// The events would hold more text than one message may give.
     #[error("its events would hold more than 64 MiB of text")]

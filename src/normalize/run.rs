@@ -16,7 +16,7 @@ use crate::event::tree::{Mark, Tree};
 use crate::event::{EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
-use super::group::groups;
+use super::group::{Group, groups};
 use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Source};
 use super::{Refusal, Spot, convert};
 
@@ -45,6 +45,9 @@ pub struct Draft {
     pub place: String,
     /// Its fields.
     pub data: Tree,
+    /// Fields of what it is about, such as `consent.decidedAt`, that are not what the sender said:
+    /// a value cannot be, or there are several where one is meant.
+    pub doubtful: Vec<String>,
 }
 
 /// What a message gives.
@@ -142,38 +145,43 @@ pub fn normalize(
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
     let (kind, trigger) = selector(message);
-    let found =
-        mappings.select(&kind, &trigger).and_then(|mapping| Some((mapping, mapping.event?)));
-    match found {
-        Some((mapping, event)) => apply(mapping, event, message, context, trace),
-        None => Err(Refusal::Unsupported { kind: bounded(&kind), trigger: bounded(&trigger) }),
+    let chosen: Vec<(&Mapping, EventType)> = mappings
+        .of(&kind, &trigger, message)
+        .filter_map(|mapping| Some((mapping, mapping.event?)))
+        .collect();
+    if chosen.is_empty() {
+        return Err(Refusal::Unsupported { kind: bounded(&kind), trigger: bounded(&trigger) });
     }
+    apply(&chosen, message, context, trace)
 }
 
-/// Maps a message by a mapping at hand.
+/// Maps a message by mappings at hand, one after the other.
 pub(super) fn apply(
-    mapping: &Mapping,
-    kind: EventType,
+    chosen: &[(&Mapping, EventType)],
     message: &Message<'_>,
     context: &Context,
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
-    let mut run = Run::new(message, context, trace);
+    let mut run = Run::new(message, context, trace, Strictness::Required);
     let mut drafts = Vec::new();
-    let mut text_bytes = 0;
-    for (event, group) in groups(message, mapping.per)?.into_iter().enumerate() {
-        let scope = Scope::new(message, &group.ranges);
-        run.tree = group.tree(message);
-        run.fields(&mapping.fields, &scope)?;
-        text_bytes += run.tree.text_len();
-        if text_bytes > TEXT_BYTES_MAX {
-            return Err(Refusal::TooLarge);
+    for (mapping, kind) in chosen {
+        for group in groups(message, mapping.per)? {
+            let event = drafts.len();
+            drafts.push(run.group(&[&mapping.fields], *kind, group, event)?);
         }
-        drafts.push(Draft { kind, place: group.place, data: run.finish(event) });
     }
     let unmapped = run.unmapped();
     let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
     Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+}
+
+/// Whether a required field must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// Yes.
+    Required,
+    /// No: what can be read is read.
+    Salvage,
 }
 
 /// What a rule wrote: from node to node, by whom, from where.
@@ -199,10 +207,23 @@ pub(super) struct Run<'m, 'c> {
     trace: Trace,
     written: Vec<Written>,
     traced: Vec<Traced>,
+    strictness: Strictness,
+    /// Text of the events so far, in bytes.
+    text_bytes: usize,
+    /// The segment that the event is about, where it is about one.
+    about: Option<usize>,
+    /// How often a value could not be.
+    refusals: usize,
+    doubtful: Vec<String>,
 }
 
 impl<'m, 'c> Run<'m, 'c> {
-    fn new(message: &'m Message<'m>, context: &'c Context, trace: Trace) -> Self {
+    pub(super) fn new(
+        message: &'m Message<'m>,
+        context: &'c Context,
+        trace: Trace,
+        strictness: Strictness,
+    ) -> Self {
         let sent_at = message.text_at(b"MSH", 7, 1).and_then(|text| datetime::parse(&text));
         Self {
             tree: Tree::default(),
@@ -216,7 +237,41 @@ impl<'m, 'c> Run<'m, 'c> {
             trace,
             written: Vec::new(),
             traced: Vec::new(),
+            strictness,
+            text_bytes: 0,
+            about: None,
+            refusals: 0,
+            doubtful: Vec::new(),
         }
+    }
+
+    /// One event, of one group.
+    pub(super) fn group(
+        &mut self,
+        parts: &[&'c [(Key, Node)]],
+        kind: EventType,
+        group: Group,
+        event: usize,
+    ) -> Result<Draft, Refusal> {
+        let message = self.message;
+        self.tree = group.tree(message);
+        self.about = group.about;
+        let scope = Scope::new(message, &group.ranges);
+        for fields in parts {
+            match group.about.and_then(|at| message.segment(at)) {
+                None => self.fields(fields, &scope)?,
+                Some(about) => {
+                    let own = [about.index()..about.index() + 1];
+                    self.fields(fields, &scope.within(&own, &[about.packed_name()]))?;
+                }
+            }
+        }
+        self.text_bytes += self.tree.text_len();
+        if self.text_bytes > TEXT_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        let doubtful = std::mem::take(&mut self.doubtful);
+        Ok(Draft { kind, place: group.place, data: self.finish(event), doubtful })
     }
 
     fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {
@@ -253,7 +308,7 @@ impl<'m, 'c> Run<'m, 'c> {
             });
             outcome?;
         }
-        if self.tree.close(list) || !each.required {
+        if self.tree.close(list) || !each.required || self.strictness == Strictness::Salvage {
             Ok(())
         } else {
             Err(Refusal::Missing { spot: first_spot(&each.sources) })
@@ -271,7 +326,7 @@ impl<'m, 'c> Run<'m, 'c> {
 
     fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
         let mark = self.tree.mark();
-        let invalid_before = self.invalid.len();
+        let refusals_before = self.refusals;
         if leaf.many {
             self.list(key, leaf, scope);
         } else {
@@ -282,11 +337,15 @@ impl<'m, 'c> Run<'m, 'c> {
         {
             self.constant(key, leaf, default);
         }
-        if leaf.required {
+        let is_doubtful = self.refusals > refusals_before;
+        if is_doubtful && self.about.is_some() {
+            self.doubt(leaf);
+        }
+        if leaf.required && self.strictness == Strictness::Required {
             let found = self.tree.since(mark).map(|view| view.value());
             if matches!(found, None | Some(Value::Null)) {
                 let spot = first_spot(&leaf.sources);
-                return Err(if self.invalid.len() > invalid_before {
+                return Err(if is_doubtful {
                     Refusal::Impossible { spot }
                 } else {
                     Refusal::Missing { spot }
@@ -307,6 +366,9 @@ impl<'m, 'c> Run<'m, 'c> {
                         self.take(hit);
                         convert::convert(source, hit, self, key, &leaf.origin.target);
                         self.note(mark, leaf, Some(hit));
+                        if self.about == Some(hit.segment.index()) && self.repeats(hit) {
+                            self.doubt(leaf);
+                        }
                     }
                 }
             }
@@ -386,8 +448,21 @@ impl<'m, 'c> Run<'m, 'c> {
         zoned
     }
 
+    /// Whether a field holds more than one value.
+    fn repeats(&self, hit: &Hit<'m>) -> bool {
+        self.message.repetitions(hit.whole_field()).nth(1).is_some()
+    }
+
+    /// Notes that a field is not what the sender said.
+    fn doubt(&mut self, leaf: &Leaf) {
+        if !self.doubtful.contains(&leaf.origin.target) {
+            self.doubtful.push(leaf.origin.target.clone());
+        }
+    }
+
     /// Notes that a value cannot be.
     pub(super) fn refuse(&mut self, hit: &Hit<'m>) {
+        self.refusals += 1;
         if self.invalid.len() < PLACES_MAX {
             self.invalid.insert(hit.place());
         }
