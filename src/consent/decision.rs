@@ -42,6 +42,41 @@ pub enum Status {
     Unknown,
 }
 
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 8] = [
+        Self::Proposed,
+        Self::Active,
+        Self::Rejected,
+        Self::Inactive,
+        Self::Revoked,
+        Self::EnteredInError,
+        Self::Bypassed,
+        Self::Unknown,
+    ];
+
+    /// The status of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// The word in events, in consent.toml and in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Active => "active",
+            Self::Rejected => "rejected",
+            Self::Inactive => "inactive",
+            Self::Revoked => "revoked",
+            Self::EnteredInError => "entered-in-error",
+            Self::Bypassed => "bypassed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What a decision rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,8 +9,8 @@
 //! Reading order: [`moment`] (a date as the span of time that it stands for), [`record`] and
 //! [`decision`] (what is kept), [`fold`] (which records count), [`ledger`] (whose they are),
 //! [`purpose`], [`question`] and [`scope`] (what a record speaks about), [`policy`]
-//! (consent.toml), [`refusal`], [`ask`](mod@ask) and [`rules`] (the seven of them), [`next`]
-//! (when time alone changes an answer).
+//! (consent.toml), [`intake`] (a consent event to a record), [`refusal`], [`ask`](mod@ask) and
+//! [`rules`] (the seven of them), [`next`] (when time alone changes an answer).
 //! docs/consent.md explains the rules, with a table of cases.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -24,6 +24,7 @@ pub mod purpose;
 pub mod question;
 pub mod scope;
 pub mod policy;
+pub mod intake;
 pub mod refusal;
 pub mod ask;
 mod rules;

@@ -1,0 +1,158 @@
+//! What was decided: status, decision, purposes, dates.
+//!
+//! Promises: a date that was not given is not made up; of the fallbacks for when it was decided
+//! none is later than what stands for it.
+//! Knows nothing of: who signed.
+
+use super::{Carrier, Doubt, moment, said, signer, zone};
+use crate::consent::decision::{Consent, Decision, Kind, Purposes, Status};
+use crate::consent::moment::Moment;
+use crate::consent::policy::Policy;
+use crate::event::View;
+use crate::phi::Phi;
+
+/// The fields that a consent cannot be applied without being sure of. Those left out are kept as
+/// given, and no machine reads them: limitations, document, bypass.
+pub(super) const DECIDING: [&str; 17] = [
+    "consent.key",
+    "consent.identifier",
+    "consent.version",
+    "consent.type",
+    "consent.form",
+    "consent.status",
+    "consent.kind",
+    "consent.decidedAt",
+    "consent.effectiveFrom",
+    "consent.effectiveTo",
+    "consent.channels",
+    "consent.grantee",
+    "consent.jurisdiction",
+    "consent.labels",
+    "consent.capacity",
+    "consent.standin",
+    "consent.relationship",
+];
+
+/// HL7 table 0496, which CON-2 is of where it names no system.
+const TYPES: &str = "HL70496";
+/// Of that table: the patient asks for a restriction, so that an active one is a deny.
+const REQUEST_TO_RESTRICT: &str = "110";
+
+/// What was decided.
+pub(super) struct Terms {
+    pub decided_at: Option<Moment>,
+    pub effective_from: Option<Moment>,
+    pub effective_to: Option<Moment>,
+    pub consent: Consent,
+    pub doubt: Option<Doubt>,
+}
+
+pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Result<Terms, Doubt> {
+    let status = status(data, carrier, policy)?;
+    let kind = kind(data)?;
+    let purposes = purposes(data, policy);
+    let zone = zone(data, carrier);
+    let at = |path| moment(data, path, &zone);
+    let (decided, effective_from) = (at("consent.decidedAt"), at("consent.effectiveFrom"));
+    let past = |moment: &Moment| moment.span().earliest <= carrier.recorded_at;
+    // What is in force from a later day on was decided before it.
+    let decided_at =
+        decided.or_else(|| effective_from.filter(past)).or_else(|| at("message.sentAt"));
+    let doubt = if decided_at.as_ref().is_some_and(|at| !past(at)) {
+        let given = if decided.is_some() { "consent.decidedAt" } else { "message.sentAt" };
+        Some(Doubt::Future(given))
+    } else if purposes.is_none() {
+        Some(Doubt::UnmappedType)
+    } else {
+        None
+    };
+    let list = |path| -> Vec<String> {
+        let values = data.at(path);
+        let values = values.iter().flat_map(View::children);
+        values.filter_map(|value| value.as_text().map(str::to_owned)).collect()
+    };
+    let text = |path| said(data, path).map(str::to_owned);
+    let consent = Consent {
+        purposes: Purposes::These(purposes.unwrap_or_default()),
+        channels: list("consent.channels"),
+        grantee: text("consent.grantee"),
+        jurisdiction: text("consent.jurisdiction"),
+        labels: list("consent.labels"),
+        classes: Vec::new(),
+        decision: decision(data, status),
+        status,
+        kind,
+        signer: signer::read(data, &zone)?,
+        bypass: text("consent.bypass"),
+        limitations: text("consent.limitations").map(Phi::new),
+    };
+    let effective_to = at("consent.effectiveTo");
+    Ok(Terms { decided_at, effective_from, effective_to, consent, doubt })
+}
+
+/// The sender's word by table 0498, then by the site's own (CON-11); the mapping's word where it
+/// gives one for the sender, as for a document that was taken back.
+fn status(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Result<Status, Doubt> {
+    let of_site = |word| policy.status(carrier.site.unwrap_or_default(), word);
+    let status = match said(data, "consent.status.source") {
+        Some(word) => of_site(word),
+        None => {
+            said(data, "consent.status.code").and_then(Status::from_name).unwrap_or(Status::Unknown)
+        }
+    };
+    match status {
+        Status::Unknown => Err(Doubt::UnknownWord("consent.status")),
+        Status::Proposed
+        | Status::Active
+        | Status::Rejected
+        | Status::Inactive
+        | Status::Revoked
+        | Status::EnteredInError
+        | Status::Bypassed => Ok(status),
+    }
+}
+
+fn decision(data: View<'_>, status: Status) -> Decision {
+    let asks_to_restrict = codes(data).any(|code| code == (TYPES, REQUEST_TO_RESTRICT));
+    match status {
+        Status::Rejected | Status::Revoked | Status::Unknown => Decision::Deny,
+        Status::Active
+        | Status::Proposed
+        | Status::Inactive
+        | Status::EnteredInError
+        | Status::Bypassed
+            if asks_to_restrict =>
+        {
+            Decision::Deny
+        }
+        Status::Active
+        | Status::Proposed
+        | Status::Inactive
+        | Status::EnteredInError
+        | Status::Bypassed => Decision::Permit,
+    }
+}
+
+/// What the mapping says that it rests on; a permission where it says nothing.
+fn kind(data: View<'_>) -> Result<Kind, Doubt> {
+    match said(data, "consent.kind") {
+        None | Some("permission") => Ok(Kind::Permission),
+        Some("legal-basis") => Ok(Kind::LegalBasis),
+        Some("preference") => Ok(Kind::Preference),
+        Some(_) => Err(Doubt::UnknownWord("consent.kind")),
+    }
+}
+
+/// The purposes of the first of its codes that has a row; nothing where none has.
+fn purposes(data: View<'_>, policy: &Policy) -> Option<Vec<String>> {
+    codes(data).find_map(|(system, code)| policy.purposes_of(system, code)).map(<[String]>::to_vec)
+}
+
+/// Its type, and the same in another system: system and code.
+fn codes(data: View<'_>) -> impl Iterator<Item = (&str, &str)> {
+    let text = |path| said(data, path);
+    let own =
+        text("consent.type.code").map(|code| (text("consent.type.system").unwrap_or(TYPES), code));
+    let other = text("consent.type.alternate.system").zip(text("consent.type.alternate.code"));
+    own.into_iter().chain(other)
+}
