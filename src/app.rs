@@ -327,6 +327,8 @@ fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
         mappings: Arc::clone(&config.mappings),
         identity: Arc::clone(&config.identity),
         digests: journal.digests().clone(),
+        policy: Arc::default(),
+        site: None,
     }
 }
 

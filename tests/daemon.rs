@@ -25,6 +25,9 @@ mod acknowledge;
 #[path = "daemon/refusals.rs"]
 mod refusals;
 
+#[path = "daemon/consent_in.rs"]
+mod consent_in;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

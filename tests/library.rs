@@ -18,6 +18,9 @@ mod consent;
 #[path = "library/consent_cases.rs"]
 mod consent_cases;
 
+#[path = "library/consent_intake.rs"]
+mod consent_intake;
+
 use std::os::unix::process::ExitStatusExt;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::normalize::{self, Context, Mappings, Normalized, Trace};
+use crate::consent::Policy;
+use crate::normalize::{self, Context, Mappings, Trace};
 use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
 use crate::phi::Phi;
 
-use super::entry::{
-    Admission, Category, Content, Correlated, Raised, Status, Stored, SubjectValue,
-};
+use super::consents::{Bearer, Closing};
+use super::entry::{Admission, Category, Content, Correlated, Given, Raised, Status};
 use super::{Correlation, DigestKey, Identity, Windows};
 
 /// What a feed's `on_unmappable` says.
@@ -63,6 +63,10 @@ pub struct Rules {
     pub identity: Arc<Identity>,
     /// The key of digests.
     pub digests: DigestKey,
+    /// What consents mean here.
+    pub policy: Arc<Policy>,
+    /// Whose words `[status.SITE]` of consent.toml has for this feed.
+    pub site: Option<String>,
 }
 
 /// What one frame is.
@@ -149,16 +153,53 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
         content: Content::default(),
         raised: None,
         consents: Vec::new(),
+        on_conflict: Vec::new(),
     };
-    let normalized = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
-        .and_then(|(normalized, _)| stored(normalized, rules));
-    match normalized {
-        Ok(content) => {
-            let admission = Admission { content, ..admission };
+    let bearer = Bearer::of(&message, &correlated, rules, now_ms);
+    let applied = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
+        .and_then(|(normalized, _)| bearer.apply(normalized));
+    match applied {
+        Ok(applied) => {
+            let admission = Admission {
+                content: applied.content,
+                raised: applied.raised,
+                consents: applied.consents,
+                on_conflict: applied.on_conflict,
+                ..admission
+            };
             Assessed { finding: Finding::Mapped, kind, admission: Some(admission) }
         }
-        Err(normalize::Refusal::Unsupported { .. }) => unsupported(rules, &head, kind, admission),
-        Err(refusal) => unmapped(rules, kind, admission, correlated, refusal),
+        Err(refusal) => refused(refusal, bearer.close(), rules, &head, admission, correlated),
+    }
+}
+
+/// What becomes of a message that gives no event, by what it would have said of consent.
+// PROMISE-5: one that bears a consent closes what it is about, or is not taken.
+fn refused(
+    refusal: normalize::Refusal,
+    closing: Closing,
+    rules: &Rules,
+    head: &Head<'_>,
+    admission: Admission,
+    correlated: Correlated,
+) -> Assessed {
+    match (closing, refusal) {
+        // Not here: nothing of it is taken, and its sender is told so.
+        (_, normalize::Refusal::Unsupported { .. })
+            if rules.on_unsupported == OnUnsupported::Reject =>
+        {
+            unsupported(rules, head, admission)
+        }
+        (Closing::Nothing, normalize::Refusal::Unsupported { .. }) => {
+            unsupported(rules, head, admission)
+        }
+        (Closing::Nothing, refusal) => {
+            unmapped(rules.on_unmappable, admission, correlated, refusal)
+        }
+        (Closing::Unreadable(unreadable), _) => {
+            unmapped(OnUnmappable::Nak, admission, correlated, unreadable)
+        }
+        (Closing::Closes(closures), refusal) => closed(admission, correlated, refusal, closures),
     }
 }
 
@@ -178,58 +219,66 @@ pub fn correlation(message: &Message<'_>, rules: &Rules) -> Correlation {
     Correlation::of(&rules.domain, values.iter().map(String::as_str))
 }
 
-/// Events with their subjects.
-fn stored(normalized: Normalized, rules: &Rules) -> Result<Content, normalize::Refusal> {
-    let mut events = Vec::with_capacity(normalized.drafts.len());
-    for draft in normalized.drafts {
-        let Some(subject) = rules.identity.subject(draft.data.root(), &rules.domain) else {
-            let spot = normalize::Spot { segment: "PID".to_owned(), field: 3 };
-            return Err(normalize::Refusal::Missing { spot });
-        };
-        events.push(Stored {
-            kind: draft.kind,
-            place: draft.place,
-            authority: subject.authority,
-            value: SubjectValue(subject.value),
-            data: Arc::new(draft.data),
-        });
-    }
-    let unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
-    Ok(Content { events, unmapped, invalid: normalized.invalid })
-}
-
 fn unmapped(
-    rules: &Rules,
-    kind: String,
+    then: OnUnmappable,
     admission: Admission,
     correlated: Correlated,
     refusal: normalize::Refusal,
 ) -> Assessed {
-    let place = match &refusal {
-        normalize::Refusal::Missing { spot } | normalize::Refusal::Impossible { spot } => {
-            spot.to_string()
-        }
-        normalize::Refusal::Unsupported { .. }
-        | normalize::Refusal::TooManyGroups
-        | normalize::Refusal::TooLarge => String::new(),
-    };
     let raised = Raised {
         category: Category::Unmapped,
         key: correlated.content,
         text: refusal.to_string(),
-        place,
+        place: place_of_refusal(&refusal),
     };
     // PROMISE-2: what is refused leaves no correlation ID, so that it may be sent again.
-    let (status, correlated) = match rules.on_unmappable {
+    let (status, correlated) = match then {
         OnUnmappable::Park => (Status::Parked, Some(correlated)),
         OnUnmappable::Nak => (Status::Refused, None),
     };
+    let kind = admission.kind.clone();
     let admission = Admission { status, correlated, raised: Some(raised), ..admission };
-    let finding = Finding::Unmapped(refusal, rules.on_unmappable);
+    let finding = Finding::Unmapped(refusal, then);
     Assessed { finding, kind, admission: Some(admission) }
 }
 
-fn unsupported(rules: &Rules, head: &Head<'_>, kind: String, admission: Admission) -> Assessed {
+/// Taken, whatever the feed says of others: a closure that is not kept closes nothing.
+fn closed(
+    admission: Admission,
+    correlated: Correlated,
+    refusal: normalize::Refusal,
+    closures: Vec<Given>,
+) -> Assessed {
+    let raised = Raised {
+        category: Category::ConsentUnknown,
+        key: correlated.content,
+        text: format!("{refusal}; it bears a consent: every purpose is closed"),
+        place: place_of_refusal(&refusal),
+    };
+    let kind = admission.kind.clone();
+    let admission = Admission {
+        status: Status::Parked,
+        raised: Some(raised),
+        on_conflict: closures.clone(),
+        consents: closures,
+        ..admission
+    };
+    let finding = Finding::Unmapped(refusal, OnUnmappable::Park);
+    Assessed { finding, kind, admission: Some(admission) }
+}
+
+fn place_of_refusal(refusal: &normalize::Refusal) -> String {
+    match refusal {
+        normalize::Refusal::Missing { spot } | normalize::Refusal::Impossible { spot } => {
+            spot.to_string()
+        }
+        normalize::Refusal::Unsupported { .. } => "MSH-9".to_owned(),
+        normalize::Refusal::TooManyGroups | normalize::Refusal::TooLarge => String::new(),
+    }
+}
+
+fn unsupported(rules: &Rules, head: &Head<'_>, admission: Admission) -> Assessed {
+    let kind = admission.kind.clone();
     let message_type = String::from_utf8_lossy(head.component(9, 1));
     let type_known = rules.mappings.has_type(&message_type);
     let finding = Finding::Unsupported { type_known, then: rules.on_unsupported };
@@ -273,6 +322,7 @@ fn refuse(
         content: Content::default(),
         raised: Some(raised),
         consents: Vec::new(),
+        on_conflict: Vec::new(),
     };
     Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
 }
@@ -346,6 +396,8 @@ mod tests {
             mappings: Arc::new(mappings),
             identity: Arc::default(),
             digests: DigestKey::new(&Key::from_bytes(&[7; 32]).unwrap()),
+            policy: Arc::default(),
+            site: None,
         }
     }
 

@@ -60,12 +60,19 @@ pub enum Category {
     Unsupported,
     /// Other content under the same control ID.
     CorrelationConflict,
+    /// It says something of consent that could not be applied, or speaks about no purpose.
+    ConsentUnknown,
 }
 
 impl Category {
     /// Every category that this version opens.
-    pub const ALL: [Self; 4] =
-        [Self::Malformed, Self::Unmapped, Self::Unsupported, Self::CorrelationConflict];
+    pub const ALL: [Self; 5] = [
+        Self::Malformed,
+        Self::Unmapped,
+        Self::Unsupported,
+        Self::CorrelationConflict,
+        Self::ConsentUnknown,
+    ];
 
     /// The word in the store, in metrics and in JSON.
     #[must_use]
@@ -75,6 +82,7 @@ impl Category {
             Self::Unmapped => "unmapped",
             Self::Unsupported => "unsupported",
             Self::CorrelationConflict => "correlation-conflict",
+            Self::ConsentUnknown => "consent-unknown",
         }
     }
 
@@ -120,8 +128,12 @@ pub struct Admission {
     pub content: Content,
     /// The exception that it raises, should it be new.
     pub raised: Option<Raised>,
-    /// What it says of consent, should it be new: kept in the ledger in the same transaction.
+    /// What it says of consent, should it be new: kept in the ledger in the same transaction. None
+    /// where it is refused.
     pub consents: Vec<Given>,
+    /// What is kept instead, should other content under its control ID have come before it: it is
+    /// parked then, and closes what it is about.
+    pub on_conflict: Vec<Given>,
 }
 
 /// What a message says of a subject's consent.
@@ -129,8 +141,18 @@ pub struct Admission {
 pub struct Given {
     /// Whose.
     pub subject: Subject,
-    /// What was decided.
+    /// What was decided. Its origin names the message by what that is recognized by; which of
+    /// those it is, is known when it is written: see [`Given::of`].
     pub record: Record,
+}
+
+impl Given {
+    /// The same, of a message that has its name.
+    #[must_use]
+    pub fn of(mut self, id: &CorrelationId) -> Self {
+        self.record.origin.message = id.to_string();
+        self
+    }
 }
 
 /// What a message is recognized by and how it is compared.

@@ -6,13 +6,16 @@
 //!
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
-//! [`entry`] (what is kept), [`assess`] (a frame to all of that).
+//! [`entry`] (what is kept), `restrictions` and [`consents`] (what it says of consent), [`assess`] (a
+//! frame to all of that).
 
 pub mod correlation;
 pub mod digest;
 pub mod identity;
 pub mod decide;
 pub mod entry;
+mod restrictions;
+pub mod consents;
 pub mod assess;
 
 pub use correlation::{Correlation, CorrelationId};

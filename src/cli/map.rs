@@ -1,5 +1,6 @@
 //! `tidegate map`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +10,10 @@ use serde_json::{Value as Json, json};
 use super::messages::split;
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
+use crate::admit::consents::is_consent;
 use crate::admit::{Correlation, CorrelationId, Identity};
+use crate::consent::Policy;
+use crate::consent::intake::{Carrier, intake, told};
 use crate::document::Problems;
 use crate::event::{EventType, View};
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Trace, Traced};
@@ -17,6 +21,9 @@ use crate::parse::hl7::{Charset, Head, Message};
 
 /// Where the mappings of an installed package are.
 const INSTALLED: &str = "/usr/share/tidegate/mappings";
+
+/// The feed that messages are of here.
+const FEED: &str = "map";
 
 /// Map messages to canonical events, without a daemon.
 #[derive(Debug, Args)]
@@ -100,7 +107,8 @@ impl Map {
                 mapped.map(|mapped| (mapped, correlation)).map_err(refused)
             });
         match mapped {
-            Ok(((normalized, traced), correlation)) => {
+            Ok(((mut normalized, traced), correlation)) => {
+                normalized.drafts.iter_mut().for_each(tell_consent);
                 if Head::read(bytes).is_ok_and(|head| head.control_id().is_err()) {
                     let file = file.display();
                     complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
@@ -154,24 +162,43 @@ impl Map {
     }
 }
 
-/// Every field with its value, its rule and its source.
+/// A consent event as a feed without a consent.toml would have it.
+fn tell_consent(draft: &mut Draft) {
+    if !is_consent(draft.kind) {
+        return;
+    }
+    let carrier = Carrier {
+        feed: FEED,
+        site: None,
+        message: "",
+        place: &draft.place,
+        zone: None,
+        // Nothing is in the future: when a file is mapped says nothing of its dates.
+        recorded_at: jiff::Timestamp::MAX,
+    };
+    let read = intake(draft.data.root(), &draft.doubtful, &carrier, &Policy::default());
+    if let Ok((record, _)) = read {
+        draft.kind = told::kind(&record);
+        draft.data = told::tell(&draft.data, &record);
+    }
+}
+
+/// Every field with its value, its rule and its source. What no rule made of a consent event was
+/// made from the others.
 fn explain<'t>(draft: &Draft, traced: impl Iterator<Item = &'t Traced>) {
-    let rows: Vec<Vec<String>> = traced
-        .map(|traced| {
-            let value = draft.data.root().at(&traced.field);
-            let value = value.map(|value| serde_json::to_string(&value).unwrap_or_default());
-            vec![
-                traced.field.clone(),
-                value.unwrap_or_default(),
-                if traced.source.is_empty() {
-                    "constant".to_owned()
-                } else {
-                    traced.source.clone()
-                },
-                traced.rule.clone(),
-            ]
-        })
-        .collect();
+    let traced: BTreeMap<&str, &Traced> =
+        traced.map(|traced| (traced.field.as_str(), traced)).collect();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    draft.data.paths(|_, field| {
+        let (from, rule) = match traced.get(field) {
+            Some(traced) if traced.source.is_empty() => ("constant", traced.rule.as_str()),
+            Some(traced) => (traced.source.as_str(), traced.rule.as_str()),
+            None => ("the consent", "docs/consent.md"),
+        };
+        let value = draft.data.root().at(field);
+        let value = value.map(|value| serde_json::to_string(&value).unwrap_or_default());
+        rows.push([field, &value.unwrap_or_default(), from, rule].map(str::to_owned).into());
+    });
     super::table::table(&["field", "value", "from", "rule"], &rows)
         .iter()
         .for_each(|line| say(line));
@@ -216,7 +243,7 @@ fn line<'l>(
 fn correlation(message: &Message<'_>) -> Correlation {
     let values = [3, 4, 10]
         .map(|field| message.segment(0).and_then(|header| header.field(field)).unwrap_or_default());
-    Correlation::of("map", values)
+    Correlation::of(FEED, values)
 }
 
 fn refused(refusal: Refusal) -> NoEvent {

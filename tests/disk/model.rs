@@ -117,6 +117,7 @@ fn admission(control_id: u8, content: u8) -> Admission {
         content: Content { events: vec![stored], ..Content::default() },
         raised: None,
         consents: Vec::new(),
+        on_conflict: Vec::new(),
     }
 }
 

@@ -1,0 +1,510 @@
+//! What a message says of consent: records for the ledger, or closures.
+//!
+//! Promises: a message that bears a consent gives a record or a closure for each subject that it
+//! is about, or is refused; what a person reads of it are places and no values.
+//! Knows nothing of: what the ledger holds, and whether the message is new.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::consent::intake::{self, Carrier, Doubt, ends_closure, told};
+use crate::consent::{Key, Turn};
+use crate::event::{EventType, Subject, Tree};
+use crate::normalize::{Draft, Normalized, Refusal, Spot, salvage};
+use crate::parse::hl7::Message;
+
+use super::Correlation;
+use super::assess::Rules;
+use super::digest::Digest;
+use super::entry::{Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
+use super::restrictions::{has_consent, restrictions};
+
+/// A message that may bear consents.
+pub(super) struct Bearer<'b> {
+    message: &'b Message<'b>,
+    content: Digest,
+    correlation: Correlation,
+    /// What names it, without the epoch, which the store knows. Few messages need it.
+    name: OnceCell<String>,
+    rules: &'b Rules,
+    recorded_at: Timestamp,
+}
+
+/// What a message with events comes to.
+pub(super) struct Applied {
+    pub content: Content,
+    pub raised: Option<Raised>,
+    pub consents: Vec<Given>,
+    pub on_conflict: Vec<Given>,
+}
+
+/// What a message without events does to consent.
+pub(super) enum Closing {
+    /// It bears none.
+    Nothing,
+    /// Closes every purpose of these.
+    Closes(Vec<Given>),
+    /// It bears one, and whose cannot be read.
+    Unreadable(Refusal),
+}
+
+impl<'b> Bearer<'b> {
+    pub fn of(
+        message: &'b Message<'b>,
+        correlated: &Correlated,
+        rules: &'b Rules,
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            message,
+            content: correlated.content,
+            correlation: correlated.correlation,
+            name: OnceCell::new(),
+            rules,
+            recorded_at: Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// Events with their subjects, and what they say of consent.
+    pub fn apply(&self, normalized: Normalized) -> Result<Applied, Refusal> {
+        let mut applied = Applied {
+            content: Content::default(),
+            raised: None,
+            consents: Vec::new(),
+            on_conflict: Vec::new(),
+        };
+        let restrictions = restrictions(self.message);
+        let mut worst: Option<(Doubt, Raised)> = None;
+        for draft in normalized.drafts {
+            let subject = self.subject(&draft).ok_or_else(unreadable)?;
+            let stored = if is_consent(draft.kind) {
+                applied.on_conflict.push(self.closing(&draft, &subject));
+                let (stored, doubt) = self.consent(draft, subject, &mut applied.consents);
+                if let Some(doubt) = doubt
+                    && worst.as_ref().is_none_or(|(known, _)| doubt < *known)
+                {
+                    worst = Some((doubt, self.raised(doubt, &stored)));
+                }
+                stored
+            } else {
+                for carrier in &restrictions {
+                    let key = self.key_of(carrier);
+                    let is_known =
+                        |given: &Given| given.subject == subject && given.record.key == key;
+                    if !applied.on_conflict.iter().any(is_known) {
+                        let closure = self.closure(key, &draft, subject.clone());
+                        applied.on_conflict.push(closure);
+                    }
+                }
+                stored(draft.kind, draft.place, subject, draft.data)
+            };
+            applied.content.events.push(stored);
+        }
+        applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
+        applied.content.invalid = normalized.invalid;
+        applied.raised = worst.map(|(_, raised)| raised);
+        Ok(applied)
+    }
+
+    /// The record of one consent, or its closure; and the event as the record has it.
+    fn consent(
+        &self,
+        draft: Draft,
+        subject: Subject,
+        consents: &mut Vec<Given>,
+    ) -> (Stored, Option<Doubt>) {
+        let carrier = self.carrier(&draft.place);
+        let root = draft.data.root();
+        match intake::intake(root, &draft.doubtful, &carrier, &self.rules.policy) {
+            Ok((record, doubt)) => {
+                let (kind, data) = (told::kind(&record), told::tell(&draft.data, &record));
+                if ends_closure(&record, doubt) {
+                    let end = intake::closure(record.key.clone(), Turn::Ends, root, &carrier);
+                    consents.push(Given { subject: subject.clone(), record: end });
+                }
+                consents.push(Given { subject: subject.clone(), record });
+                (stored(kind, draft.place, subject, data), doubt)
+            }
+            // PROMISE-5: what could not be applied closes.
+            Err(doubt) => {
+                consents.push(self.closing(&draft, &subject));
+                let kind = EventType::ConsentUpdated;
+                (stored(kind, draft.place, subject, draft.data), Some(doubt))
+            }
+        }
+    }
+
+    /// What the message closes, where it gave no event.
+    // PROMISE-5
+    pub fn close(&self) -> Closing {
+        let restrictions = restrictions(self.message);
+        let has_consent = has_consent(self.message);
+        if restrictions.is_empty() && !has_consent {
+            return Closing::Nothing;
+        }
+        let found = salvage(&self.rules.mappings, self.message, &self.rules.context);
+        let mut closures = Vec::new();
+        for draft in &found.consents {
+            let Some(subject) = self.subject(draft) else {
+                return Closing::Unreadable(unreadable());
+            };
+            closures.push(self.closing(draft, &subject));
+        }
+        let without_events = has_consent && found.consents.is_empty();
+        for draft in &found.patients {
+            let Some(subject) = self.subject(draft) else {
+                return Closing::Unreadable(unreadable());
+            };
+            for carrier in &restrictions {
+                closures.push(self.closure(self.key_of(carrier), draft, subject.clone()));
+            }
+            if without_events {
+                closures.push(self.closure(self.own_key(draft), draft, subject));
+            }
+        }
+        if closures.is_empty() {
+            return Closing::Unreadable(unreadable());
+        }
+        Closing::Closes(closures)
+    }
+
+    /// The closure of a consent, under its own key where that can be read, so that the same one
+    /// ends it when it comes so that it can be applied.
+    fn closing(&self, draft: &Draft, subject: &Subject) -> Given {
+        let in_doubt = |field: &str| draft.doubtful.iter().any(|it| it == field);
+        let named =
+            !["consent.identifier", "consent.type", "consent.form"].into_iter().any(in_doubt);
+        let key = intake::key(draft.data.root(), &self.carrier(&draft.place)).filter(|_| named);
+        self.closure(key.unwrap_or_else(|| self.own_key(draft)), draft, subject.clone())
+    }
+
+    fn closure(&self, key: Key, draft: &Draft, subject: Subject) -> Given {
+        let carrier = self.carrier(&draft.place);
+        let record = intake::closure(key, Turn::Begins, draft.data.root(), &carrier);
+        Given { subject, record }
+    }
+
+    /// The key of a restriction: its field.
+    fn key_of(&self, carrier: &str) -> Key {
+        Key { source: self.rules.feed.to_string(), id: carrier.to_owned() }
+    }
+
+    /// The key of what names itself by nothing: the message and the place.
+    fn own_key(&self, draft: &Draft) -> Key {
+        let id = format!("{} {}", self.name(), draft.place);
+        Key { source: self.rules.feed.to_string(), id }
+    }
+
+    fn name(&self) -> &str {
+        self.name.get_or_init(|| format!("{:?}", self.correlation))
+    }
+
+    fn subject(&self, draft: &Draft) -> Option<Subject> {
+        self.rules.identity.subject(draft.data.root(), &self.rules.domain)
+    }
+
+    fn carrier<'c>(&'c self, place: &'c str) -> Carrier<'c> {
+        Carrier {
+            feed: &self.rules.feed,
+            site: self.rules.site.as_deref(),
+            message: self.name(),
+            place,
+            zone: self.rules.context.zone.as_ref(),
+            recorded_at: self.recorded_at,
+        }
+    }
+
+    /// The exception of a doubt. One for each message; of types that no row maps one for each type,
+    /// since a row settles all of them.
+    fn raised(&self, doubt: Doubt, stored: &Stored) -> Raised {
+        let key = match doubt {
+            Doubt::UnmappedType => self.rules.digests.text(&type_of(&stored.data)),
+            Doubt::Unnamed | Doubt::Unreadable(_) | Doubt::UnknownWord(_) | Doubt::Future(_) => {
+                self.content
+            }
+        };
+        Raised {
+            category: Category::ConsentUnknown,
+            key,
+            text: format!("{}: {} {}", stored.place, doubt.field(), doubt.text()),
+            place: place_of(doubt.field(), &stored.place),
+        }
+    }
+}
+
+fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {
+    let Subject { authority, value } = subject;
+    Stored { kind, place, authority, value: SubjectValue(value), data: Arc::new(data) }
+}
+
+/// Whether an event is one of consent.
+#[must_use]
+pub const fn is_consent(kind: EventType) -> bool {
+    matches!(
+        kind,
+        EventType::ConsentGranted
+            | EventType::ConsentDenied
+            | EventType::ConsentRevoked
+            | EventType::ConsentExpired
+            | EventType::ConsentUpdated
+            | EventType::ConsentRetracted
+    )
+}
+
+/// System and code of a consent's type.
+fn type_of(data: &Tree) -> String {
+    let text = |path| data.root().at(path).and_then(|found| found.as_text()).unwrap_or_default();
+    format!("consent type {}/{}", text("consent.type.system"), text("consent.type.code"))
+}
+
+/// The field of HL7 that the shipped mapping makes a field of the event from, in the CON at a
+/// place, such as `CON[2]-11`.
+fn place_of(field: &str, place: &str) -> String {
+    let number = match field {
+        "consent.identifier" | "consent.key" => 4,
+        "consent.type" => 2,
+        "consent.form" => 3,
+        "consent.status" => 11,
+        "consent.decidedAt" => 13,
+        "consent.effectiveFrom" => 14,
+        "consent.effectiveTo" => 15,
+        "consent.capacity" => 16,
+        "consent.standin" => 23,
+        "consent.relationship" => 25,
+        "message.sentAt" => return "MSH-7".to_owned(),
+        _ => 0,
+    };
+    let segment = match place.strip_prefix("con") {
+        Some("1") | None => "CON".to_owned(),
+        Some(which) => format!("CON[{which}]"),
+    };
+    if number == 0 { segment } else { format!("{segment}-{number}") }
+}
+
+/// Whom a message is about cannot be read.
+fn unreadable() -> Refusal {
+    Refusal::Missing { spot: Spot { segment: "PID".to_owned(), field: 3 } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::admit::assess::{Assessed, Finding, OnUnmappable, OnUnsupported, Rules, assess};
+    use crate::admit::entry::{Admission, Status};
+    use crate::admit::{DigestKey, Windows};
+    use crate::consent::{Policy, Says};
+    use crate::document::{Document, Problems};
+    use crate::normalize::{self, Context};
+    use crate::parse::hl7::Charset;
+    use crate::secret;
+
+    const POLICY: &str = "[codes]\n\"HL70496/109\" = [\"CLINTRCH\"]\n";
+
+    fn rules() -> Rules {
+        let problems = Problems::default();
+        let mappings = normalize::load(Path::new("mappings"), &problems);
+        let policy = Policy::of(&Document::from_text("p", Path::new("."), POLICY), &problems);
+        assert!(problems.is_clean(), "{:?}", problems.mistakes());
+        Rules {
+            feed: "adt".into(),
+            domain: "adt".to_owned(),
+            correlation: Vec::new(),
+            windows: Windows {
+                dedupe_retention: Duration::from_secs(1),
+                control_id_reuse: Duration::from_secs(1),
+            },
+            charset: Charset::Utf8,
+            context: Context::default(),
+            processing_id: None,
+            on_unmappable: OnUnmappable::Nak,
+            on_unsupported: OnUnsupported::Park,
+            mappings: Arc::new(mappings),
+            identity: Arc::default(),
+            digests: DigestKey::new(&secret::Key::from_bytes(&[7; 32]).unwrap()),
+            policy: Arc::new(policy),
+            site: None,
+        }
+    }
+
+    /// 2026-11-22T12:00:00Z.
+    const NOW: i64 = 1_795_348_800_000;
+    const PID: &str = "PID|1||1^^^A^MR||B";
+    const APPLIES: &str = "CON|1|109^^HL70496||F1|||||||A||20261120";
+    const UNKNOWN: &str = "CON|1|109^^HL70496||F1|||||||SIGNED||20261120";
+
+    fn assessed(kind: &str, segments: &[&str]) -> Assessed {
+        let header = format!("MSH|^~\\&|A|B|||20261122100000+0000||{kind}|1|P|2.7");
+        let text = format!("{header}\r{}", segments.join("\r"));
+        assess(&Bytes::from(text), &rules(), NOW)
+    }
+
+    fn admission(kind: &str, segments: &[&str]) -> Admission {
+        assessed(kind, segments).admission.unwrap()
+    }
+
+    /// What is kept, one line each: whose, of which key, what.
+    fn lines(given: &[Given]) -> Vec<String> {
+        let said = |record: &crate::consent::Record| match &record.says {
+            Says::Consent(consent) => consent.status.name(),
+            Says::Closure(Turn::Begins) => "closes",
+            Says::Closure(Turn::Ends) => "ends",
+            Says::Restriction(_) => "restricts",
+        };
+        let line = |given: &Given| {
+            let Given { subject, record } = given;
+            format!(
+                "{} {}/{} {}",
+                subject.value.expose(),
+                record.key.source,
+                record.key.id,
+                said(record)
+            )
+        };
+        given.iter().map(line).collect()
+    }
+
+    fn places(admission: &Admission) -> Vec<String> {
+        let shown = |stored: &Stored| format!("{} {}", stored.kind, stored.place);
+        admission.content.events.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_document_gives_consent_events_alone_and_another_message_gives_them_beside_its_own() {
+        let document = admission("MDM^T02", &[PID, "TXA|1", APPLIES, "CON|2|001|R||||||||R"]);
+        assert_eq!(places(&document), ["consent.granted con1", "consent.denied con2"]);
+        assert_eq!(
+            lines(&document.consents),
+            ["1 adt/F1 ends", "1 adt/F1 active", "1 adt/001 R rejected"]
+        );
+        let admitted = admission("ADT^A01", &[PID, "PV1|1|I", APPLIES]);
+        assert_eq!(places(&admitted), ["patient.admitted pid1", "consent.granted con1"]);
+        assert_eq!(lines(&admitted.consents), ["1 adt/F1 ends", "1 adt/F1 active"]);
+        let scheduled = admission("SIU^S12", &[PID, APPLIES]);
+        assert_eq!(places(&scheduled), ["consent.granted con1"]);
+        let without = admission("MDM^T02", &[PID, "TXA|1"]);
+        assert_eq!((without.status, without.consents.len()), (Status::Unsupported, 0));
+    }
+
+    #[test]
+    fn a_type_that_no_row_maps_is_an_exception_and_closes_nothing() {
+        let two = ["CON|1|001^^HL70496|R||||||||A", "CON|2|ZZ9^^L||F2|||||||A"];
+        let admission = admission("MDM^T02", &[PID, two[0], two[1]]);
+        let raised = admission.raised.unwrap();
+        assert_eq!((raised.category, raised.place.as_str()), (Category::ConsentUnknown, "CON-2"));
+        assert!(!raised.text.contains("001"), "{}", raised.text);
+        assert_eq!(lines(&admission.consents), ["1 adt/001 R active", "1 adt/F2 active"]);
+        assert_eq!(admission.status, Status::Admitted);
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn a_consent_that_cannot_be_applied_closes_every_purpose_beside_an_exception() {
+        for (con, place, closed) in [
+            (UNKNOWN, "CON-11", "1 adt/F1 closes"),
+            ("CON|1|109||F1|||||||\"\"", "CON-11", "1 adt/F1 closes"),
+            ("CON|1|109||F1|||||||A~R", "CON-11", "1 adt/F1 closes"),
+            ("CON|1|109||F1|||||||A||20260230", "CON-13", "1 adt/F1 closes"),
+            ("CON|1|109||F1|||||||A|||never", "CON-14", "1 adt/F1 closes"),
+            ("CON|1|109||F1|||||||A|||20261101|00000000", "CON-15", "1 adt/F1 closes"),
+            ("CON|1|109~110||F1|||||||R", "CON-2", ""),
+            ("CON|1|||F1~F2|||||||A", "CON-4", ""),
+            ("CON|1||||||||||A", "CON-4", ""),
+            ("CON", "CON-4", ""),
+        ] {
+            let admission = admission("MDM^T02", &[PID, con]);
+            let raised = admission.raised.as_ref().unwrap();
+            assert_eq!(raised.category, Category::ConsentUnknown, "{con}");
+            if con != "CON" {
+                assert_eq!(raised.place, place, "{con}");
+            }
+            assert_eq!(admission.status, Status::Admitted, "{con}");
+            assert_eq!(places(&admission), ["consent.updated con1"]);
+            let lines = lines(&admission.consents);
+            assert_eq!(lines.len(), 1, "{con}");
+            assert!(lines[0].starts_with("1 adt/") && lines[0].ends_with(" closes"), "{lines:?}");
+            assert!(closed.is_empty() || lines == [closed], "{lines:?}");
+        }
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn a_message_that_bears_a_consent_and_gives_no_event_closes_and_is_taken() {
+        let refused: &[(&str, &[&str], &[&str])] = &[
+            // The results of an order have none.
+            ("ORU^R01", &[PID, APPLIES], &["1 adt/F1 closes"]),
+            ("ORU^R01", &[PID, "PD1||||||||||||Y"], &["1 adt/PD1-12 closes"]),
+            ("ADT^A60", &[PID, "ARV|1|A|HIV"], &["1 adt/ARV closes"]),
+            ("ADT^A60", &[PID, "PV2||||||||||||||||||||||Y"], &["1 adt/PV2-22 closes"]),
+            (
+                "ORU^R01",
+                &[PID, APPLIES, "PID|2||2^^^A^MR||C", UNKNOWN, "PD1||||||||||||Y"],
+                &[
+                    "1 adt/F1 closes",
+                    "2 adt/F1 closes",
+                    "1 adt/PD1-12 closes",
+                    "2 adt/PD1-12 closes",
+                ],
+            ),
+        ];
+        for (kind, segments, wanted) in refused {
+            let Assessed { finding, admission, .. } = assessed(kind, segments);
+            let admission = admission.unwrap();
+            assert!(matches!(finding, Finding::Unmapped(_, OnUnmappable::Park)), "{kind}");
+            assert_eq!(admission.status, Status::Parked);
+            assert!(admission.correlated.is_some());
+            assert_eq!(admission.raised.unwrap().category, Category::ConsentUnknown);
+            assert_eq!(lines(&admission.consents), *wanted);
+            assert_eq!(lines(&admission.on_conflict), *wanted);
+        }
+        for ends in ["PD1||||||||||||N", "PD1||||||||||||\"\"", "PD1|1", "ARV|1|D|HIV"] {
+            let admission = admission("ADT^A60", &[PID, ends]);
+            assert_eq!((admission.status, admission.consents.len()), (Status::Unsupported, 0));
+        }
+        let many = vec![APPLIES; normalize::group::CONSENTS_MAX + 1].join("\r");
+        let admission = admission("ADT^A01", &[PID, &many]);
+        assert_eq!(lines(&admission.consents).len(), 1);
+        assert_eq!(admission.raised.unwrap().category, Category::ConsentUnknown);
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn whose_consent_cannot_be_read_is_refused_whatever_the_feed_says() {
+        for segments in
+            [&["PID|1||^^^A", APPLIES][..], &[APPLIES], &[PID, APPLIES, "PID|2", APPLIES]]
+        {
+            let text = format!("MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.7\r{}", segments.join("\r"));
+            let park = Rules { on_unmappable: OnUnmappable::Park, ..rules() };
+            let Assessed { finding, admission, .. } = assess(&Bytes::from(text), &park, NOW);
+            let spot = Spot { segment: "PID".to_owned(), field: 3 };
+            let missing = Refusal::Missing { spot };
+            assert_eq!(finding, Finding::Unmapped(missing, OnUnmappable::Nak), "{segments:?}");
+            let admission = admission.unwrap();
+            assert_eq!(admission.status, Status::Refused);
+            assert!(admission.correlated.is_none() && admission.consents.is_empty());
+        }
+    }
+
+    /// PROMISE-3, PROMISE-5: which of two is right nobody knows, so neither opens anything.
+    #[test]
+    fn in_a_conflict_a_consent_closes_what_it_is_about() {
+        let admitted = admission("ADT^A01", &[PID, APPLIES, "PD1||||||||||||Y"]);
+        assert_eq!(lines(&admitted.on_conflict), ["1 adt/PD1-12 closes", "1 adt/F1 closes"]);
+        assert!(admission("ADT^A01", &[PID]).on_conflict.is_empty());
+    }
+
+    #[test]
+    fn a_record_names_its_message_once_that_has_its_name() {
+        let given = admission("MDM^T02", &[PID, APPLIES]).consents.remove(0);
+        let correlation = Correlation::of("adt", []);
+        assert_eq!(given.record.origin.message, format!("{correlation:?}"));
+        let id = crate::admit::CorrelationId { correlation, epoch: 2 };
+        assert_eq!(given.of(&id).record.origin.message, id.to_string());
+    }
+}
