@@ -77,6 +77,10 @@ impl<'b> Bearer<'b> {
         };
         let restrictions = restrictions(self.message);
         let mut worst: Option<(Doubt, Raised)> = None;
+        let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
+        if !applies && has_consent(self.message) {
+            self.close_unread(&normalized.drafts, &mut applied)?;
+        }
         for draft in normalized.drafts {
             let subject = self.subject(&draft).ok_or_else(unreadable)?;
             let stored = if is_consent(draft.kind) {
@@ -104,8 +108,27 @@ impl<'b> Bearer<'b> {
         }
         applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
         applied.content.invalid = normalized.invalid;
-        applied.raised = worst.map(|(_, raised)| raised);
+        applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));
         Ok(applied)
+    }
+
+    /// Closes for consents that no mapping reads, in a message that is mapped otherwise.
+    // PROMISE-5
+    fn close_unread(&self, drafts: &[Draft], applied: &mut Applied) -> Result<(), Refusal> {
+        for draft in drafts {
+            let subject = self.subject(draft).ok_or_else(unreadable)?;
+            if !applied.consents.iter().any(|given| given.subject == subject) {
+                applied.consents.push(self.closure(self.own_key(draft), draft, subject));
+            }
+        }
+        applied.on_conflict.clone_from(&applied.consents);
+        applied.raised = Some(Raised {
+            category: Category::ConsentUnknown,
+            key: self.content,
+            text: "no mapping reads CON: every purpose is closed".to_owned(),
+            place: "CON".to_owned(),
+        });
+        Ok(())
     }
 
     /// The record of one consent, or its closure; and the event as the record has it.
@@ -471,6 +494,35 @@ mod tests {
         let admission = admission("ADT^A01", &[PID, &many]);
         assert_eq!(lines(&admission.consents).len(), 1);
         assert_eq!(admission.raised.unwrap().category, Category::ConsentUnknown);
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn a_consent_that_no_mapping_reads_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["hl7", "tables"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            for entry in std::fs::read_dir(Path::new("mappings").join(folder)).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_name() != "consent.toml" {
+                    let to = dir.path().join(folder).join(entry.file_name());
+                    std::fs::copy(entry.path(), to).unwrap();
+                }
+            }
+        }
+        let problems = Problems::default();
+        let mappings = Arc::new(normalize::load(dir.path(), &problems));
+        assert!(problems.is_clean(), "{:?}", problems.mistakes());
+        let without = Rules { mappings, ..rules() };
+        for (kind, status) in [("ADT^A01", Status::Admitted), ("MDM^T02", Status::Parked)] {
+            let header = format!("MSH|^~\\&|A|B|||2026||{kind}|1|P|2.7");
+            let text = format!("{header}\r{PID}\r{APPLIES}");
+            let admission = assess(&Bytes::from(text), &without, NOW).admission.unwrap();
+            assert_eq!(admission.status, status, "{kind}");
+            let kept = lines(&admission.consents);
+            assert!(kept.len() == 1 && kept[0].ends_with("pid1 closes"), "{kept:?}");
+            assert_eq!(admission.raised.unwrap().category, Category::ConsentUnknown);
+        }
     }
 
     /// PROMISE-5

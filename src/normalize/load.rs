@@ -98,6 +98,10 @@ fn select(
         Some(Select::Triggers(kind, triggers)) => (kind, triggers),
         Some(Select::Segment(name)) if name::is_segment_name(name.value.as_bytes()) => {
             let packed = name::pack_name(name.value.as_bytes());
+            if mappings.beside.iter().any(|(known, _)| *known == packed) {
+                let text = format!("{} is selected by another file, too", name.value);
+                problems.mistake(&name.place, text);
+            }
             return mappings.beside.push((packed, Arc::clone(mapping)));
         }
         Some(Select::Segment(name)) => {
@@ -168,6 +172,12 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
             &table.place(),
             "a mapping has both `event` and [select]; a part for others to use has neither",
         );
+    }
+    // Otherwise two mappings could make events of one place, and so of one ID.
+    let of_consent = matches!(&select, Some(Select::Segment(name)) if name.value == "CON");
+    let of_segment = matches!(&select, Some(Select::Segment(_)));
+    if (per == Some(Per::Con)) != of_consent || of_segment != of_consent {
+        table.mistake(&table.place(), "`per = \"CON\"` and `segment = \"CON\"` go together");
     }
     let rules = table.table("rules").map(|rules| read_rules(&rules)).unwrap_or_default();
     let cases = case::read(table);
@@ -304,8 +314,12 @@ mod tests {
         let case = "[[case]]\nname = \"a\"\nmessage = \"a.hl7\"\n[case.expect]\n\"message.type\" = \"x\"\n";
         for (select, mistake) in [
             ("segment = \"CON\"", None),
-            ("type = \"ADT\"\nevent = [\"A01\"]", None),
             ("segment = \"CO\"", Some("a.toml:4:11: `CO` is not a segment name")),
+            ("segment = \"ZPD\"", Some("`per = \"CON\"` and `segment = \"CON\"` go together")),
+            (
+                "type = \"ADT\"\nevent = [\"A01\"]",
+                Some("`per = \"CON\"` and `segment = \"CON\"` go together"),
+            ),
             ("segment = \"CON\"\ntype = \"ADT\"", Some("a.toml:5:1: `select.type` is not known")),
         ] {
             let dir = tempfile::tempdir().unwrap();
