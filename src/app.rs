@@ -24,11 +24,12 @@ use crate::admin::server::PULSE_MAX;
 use crate::admin::{self, AdminState};
 use crate::admit::assess::Rules;
 use crate::config::{Config, Feed};
+use crate::consent::Code;
 use crate::contract::Destination;
 use crate::deliver::file::FileSink;
 use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
-use crate::deliver::{Route, RouteConfig, Sink};
+use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::budget::Budget;
 use crate::feed::mllp::listener::ListenError;
@@ -157,8 +158,9 @@ impl App {
             Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)?;
         let journal = Arc::new(journal);
         journal.look_at_disk()?;
-        let listeners = build_feeds(&config, &journal, &stopping)?;
-        let routes = build_routes(&config, &state, &journal, &routes_stopping)?;
+        let fence = Arc::new(Fence::default());
+        let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
+        let routes = build_routes(&config, &state, &journal, &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> = vec![("journal".to_owned(), journal.pulse())];
         for (contract, route) in config.contracts.iter().zip(&routes) {
             pulses.push((format!("route {}", contract.name), route.pulse()));
@@ -289,10 +291,13 @@ fn route_ended(ended: Result<Result<(), RouteError>, tokio::task::JoinError>) ->
 fn build_feeds(
     config: &Config,
     journal: &Arc<Journal>,
+    fence: &Arc<Fence>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<Listener>, AppError> {
     let largest = config.feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
     let budget = Arc::new(Budget::new(config.node.intake_bytes_max, largest));
+    let broker = config.rabbitmq.as_ref();
+    let fence_timeout = broker.map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
     let mut listeners = Vec::new();
     for feed in &config.feeds {
         let context = FeedContext {
@@ -305,6 +310,8 @@ fn build_feeds(
             metrics: FeedMetrics::new(&feed.name),
             quiet: Quiet::default(),
             control_ids: ControlIds::begin()?,
+            fence: Arc::clone(fence),
+            fence_timeout,
             budget: Arc::clone(&budget),
             stopping: stopping.clone(),
         };
@@ -327,8 +334,8 @@ fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
         mappings: Arc::clone(&config.mappings),
         identity: Arc::clone(&config.identity),
         digests: journal.digests().clone(),
-        policy: Arc::default(),
-        site: None,
+        policy: Arc::clone(&config.policy),
+        site: feed.site.clone(),
     }
 }
 
@@ -336,6 +343,7 @@ fn build_routes(
     config: &Config,
     state: &StateDir,
     journal: &Arc<Journal>,
+    fence: &Arc<Fence>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<Route>, AppError> {
     let mut realms: BTreeMap<&str, RealmKeys> = BTreeMap::new();
@@ -348,14 +356,14 @@ fn build_routes(
         let ids = state.key(&format!("realm-{}-id", realm.name))?;
         realms.insert(&realm.name, RealmKeys::new(&tokens, &ids));
     }
-    let fence = Arc::new(Fence::default());
+    let reasons = Code::ALL.map(Code::name);
     let mut routes = Vec::new();
     for contract in &config.contracts {
         let keys = realms.get(contract.realm.value.as_str()).cloned();
         let Some(keys) = keys else {
             return Err(AppError::Ended(format!("the realm of route {}", contract.name)));
         };
-        let metrics = RouteMetrics::new(&contract.name);
+        let metrics = RouteMetrics::new(&contract.name, &contract.purpose, &reasons);
         let (sink, window) = match (&contract.deliver, &config.rabbitmq) {
             (Destination::File { path, rotate }, _) => {
                 let path: PathBuf = state.path().join(path);
@@ -388,8 +396,9 @@ fn build_routes(
             node: config.node.name.clone(),
             jurisdiction: config.node.jurisdiction.clone(),
             window,
+            policy: Arc::clone(&config.policy),
             journal: Arc::clone(journal),
-            fence: Arc::clone(&fence),
+            fence: Arc::clone(fence),
             metrics,
             stopping: stopping.clone(),
         };

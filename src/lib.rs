@@ -18,7 +18,7 @@
 //! | [`deliver`] | hands it to the sink, moves the cursor | `deliver/route.rs` |
 //!
 //! The first six answer the sender, the other five serve a consumer; the two halves share the
-//! journal and nothing else. [`event`] is what passes between them. [`app`] is the only wiring.
+//! journal and the fence. [`event`] is what passes between them. [`app`] is the only wiring.
 //! `tests/tidy.rs` holds who may import whom.
 
 // What everything stands on.

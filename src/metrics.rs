@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 44] = [
+pub const TABLE: [Row; 46] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -100,7 +100,19 @@ pub const TABLE: [Row; 44] = [
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, unselected.",
+        "Events by what the route did: released, suppressed, unselected.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_consent_decisions_total",
+        &["purpose", "decision", "reason"],
+        "Answers to whether an event may leave: permit, or deny with its reason.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_revocation_propagation_duration_seconds",
+        &["feed"],
+        "From a consent coming in to nothing being on its way that it may forbid.",
     ),
     (
         Kind::Counter,
@@ -302,6 +314,8 @@ pub struct FeedMetrics {
     pub acks: ByWord,
     /// Frame complete to acknowledgement written.
     pub ack_duration: Histogram,
+    /// A consent came in to the fence being taken.
+    pub fenced: Histogram,
     /// Bytes of frames.
     pub bytes: Counter,
     /// Open connections.
@@ -352,6 +366,7 @@ impl FeedMetrics {
                 &["AA", "AE", "AR"],
                 |word| metrics::counter!("tidegate_feed_acks_total", "feed" => feed.clone(), "code" => word),
             ),
+            fenced: metrics::histogram!("tidegate_revocation_propagation_duration_seconds", "feed" => feed.clone()),
             ack_duration: metrics::histogram!("tidegate_feed_ack_duration_seconds", "feed" => feed.clone()),
             bytes: zero(
                 metrics::counter!("tidegate_feed_bytes_received_total", "feed" => feed.clone()),
@@ -395,6 +410,10 @@ fn stage_of(reason: &str) -> &'static str {
 pub struct RouteMetrics {
     /// Events by outcome.
     pub events: ByWord,
+    /// Events that may leave for the purpose.
+    pub permitted: Counter,
+    /// Events that may not, by reason.
+    pub denied: ByWord,
     /// Fields by action.
     pub fields: ByWord,
     /// Journal entries not finished.
@@ -442,13 +461,19 @@ impl BrokerMetrics {
 }
 
 impl RouteMetrics {
-    /// The series of a route, all at 0.
+    /// The series of a route, all at 0; `reasons` are the words for why an event may not leave.
     #[must_use]
-    pub fn new(route: &str) -> Self {
-        let route = route.to_owned();
+    pub fn new(route: &str, purpose: &str, reasons: &[&'static str]) -> Self {
+        let (route, purpose) = (route.to_owned(), purpose.to_owned());
         Self {
+            permitted: zero(metrics::counter!("tidegate_consent_decisions_total",
+                "purpose" => purpose.clone(), "decision" => "permit", "reason" => "permitted")),
+            denied: ByWord::new(reasons, |word| {
+                metrics::counter!("tidegate_consent_decisions_total",
+                    "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
+            }),
             events: ByWord::new(
-                &["released", "unselected"],
+                &["released", "suppressed", "unselected"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(
@@ -460,10 +485,13 @@ impl RouteMetrics {
                 metrics::gauge!("tidegate_route_oldest_timestamp_seconds", "route" => route.clone()),
             ),
             up: low(metrics::gauge!("tidegate_route_up", "route" => route.clone())),
-            attempts: ByWord::new(&["ack", "nack", "returned", "timeout", "closed"], |word| {
-                metrics::counter!("tidegate_publish_attempts_total",
+            attempts: ByWord::new(
+                &["ack", "nack", "returned", "timeout", "cut", "closed"],
+                |word| {
+                    metrics::counter!("tidegate_publish_attempts_total",
                     "route" => route.clone(), "result" => word)
-            }),
+                },
+            ),
             confirm: metrics::histogram!("tidegate_confirm_duration_seconds", "route" => route.clone()),
             end_to_end: metrics::histogram!("tidegate_end_to_end_duration_seconds", "route" => route.clone()),
             inflight: low(metrics::gauge!("tidegate_publish_inflight", "route" => route.clone())),

@@ -28,6 +28,9 @@ mod refusals;
 #[path = "daemon/consent_in.rs"]
 mod consent_in;
 
+#[path = "daemon/consent_out.rs"]
+mod consent_out;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

@@ -42,9 +42,8 @@ const ROOMS: [(&str, u8, &[&str]); 24] = [
     ("main", 7, &[]),
 ];
 
-/// The promises that are in force, by their number in the design. Consent from a ledger (6), the
-/// audit (8, 9) are not built.
-const PROMISES: [u8; 9] = [1, 2, 3, 4, 5, 7, 10, 11, 12];
+/// The promises that are in force, by their number in the design. The audit (8, 9) is not built.
+const PROMISES: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 10, 11, 12];
 
 fn sources(dir: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

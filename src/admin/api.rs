@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::admit::entry::Status;
+use crate::consent::{Moment, Record};
+use crate::event::Subject;
+use crate::store::Filed;
 use crate::store::query::{Exception, Listed, RouteState, Shown};
 
 /// A message in a list.
@@ -92,6 +95,32 @@ pub fn exception(exception: &Exception) -> Json {
         "firstAt": time(exception.first_at),
         "lastAt": time(exception.last_at),
         "message": exception.number,
+    })
+}
+
+/// What is filed of the consent of a message's subjects.
+#[must_use]
+pub fn consents(found: &[(Subject, Filed)]) -> Json {
+    let subjects = found.iter().map(|(subject, filed)| {
+        json!({
+            "subject": { "authority": subject.authority, "value": subject.value.expose() },
+            "records": filed.records().iter().map(record).collect::<Vec<_>>(),
+        })
+    });
+    subjects.collect()
+}
+
+fn record(record: &Record) -> Json {
+    let given = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.given().to_string());
+    json!({
+        "key": format!("{}/{}", record.key.source, record.key.id),
+        "version": record.version,
+        "decidedAt": given(&record.decided_at),
+        "effectiveFrom": given(&record.effective_from),
+        "effectiveTo": given(&record.effective_to),
+        "recordedAt": record.recorded_at.to_string(),
+        "message": record.origin.message,
+        "says": record.says,
     })
 }
 

@@ -69,6 +69,7 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/api/journal", get(messages))
         .route("/api/journal/{number}", get(message))
+        .route("/api/journal/{number}/consent", get(consents))
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
         .with_state(state);
@@ -158,6 +159,17 @@ async fn message(
     look_up(state, headers, Role::Operator, move |lookup| {
         let routes = lookup.routes()?;
         Ok(lookup.message(number)?.map(|shown| api::shown(&shown, &routes)))
+    })
+    .await
+}
+
+async fn consents(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Path(number): Path<u64>,
+) -> Response {
+    look_up(state, headers, Role::Operator, move |lookup| {
+        Ok(lookup.consents(number)?.map(|found| api::consents(&found)))
     })
     .await
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
+use crate::event::Subject;
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::MSH;
 use crate::secret::Key;
@@ -69,6 +70,17 @@ impl DigestKey {
                 context.update(segment.line().as_bytes());
             }
             context.update(b"\r");
+        }
+        Digest(truncate(context.sign().as_ref()))
+    }
+
+    /// What a subject is looked up by.
+    #[must_use]
+    pub fn subject(&self, subject: &Subject) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in ["subject", &subject.authority, subject.value.expose()] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
         }
         Digest(truncate(context.sign().as_ref()))
     }

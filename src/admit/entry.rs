@@ -136,6 +136,20 @@ pub struct Admission {
     pub on_conflict: Vec<Given>,
 }
 
+impl Admission {
+    /// Subjects whose consent it may narrow, each once.
+    #[must_use]
+    pub fn narrowed(&self) -> Vec<Subject> {
+        let mut subjects: Vec<Subject> = Vec::new();
+        for Given { subject, .. } in self.consents.iter().chain(&self.on_conflict) {
+            if !subjects.contains(subject) {
+                subjects.push(subject.clone());
+            }
+        }
+        subjects
+    }
+}
+
 /// What a message says of a subject's consent.
 #[derive(Clone, Debug)]
 pub struct Given {
@@ -246,13 +260,19 @@ impl Entry {
 }
 
 impl Stored {
+    /// Whom it is about.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        Subject { authority: self.authority.clone(), value: self.value.0.clone() }
+    }
+
     /// The event, with its ID.
     #[must_use]
     pub fn event(&self, id: &CorrelationId) -> Event {
         Event {
             id: id.event(self.kind, &self.place),
             kind: self.kind,
-            subject: Subject { authority: self.authority.clone(), value: self.value.0.clone() },
+            subject: self.subject(),
             data: Arc::clone(&self.data),
         }
     }

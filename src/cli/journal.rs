@@ -143,10 +143,7 @@ impl List {
 
 impl Show {
     fn run(self) -> Result<(), LookupError> {
-        let number = match self.message.parse::<u64>() {
-            Ok(number) => number,
-            Err(_) => self.number_of()?,
-        };
+        let number = number_of(&self.whence, &self.message)?;
         let found = self.whence.ask(&format!("/api/journal/{number}"), &[], |lookup| {
             let routes = lookup.routes()?;
             Ok(lookup.message(number)?.map(|shown| api::shown(&shown, &routes)))
@@ -158,16 +155,20 @@ impl Show {
         }
         Ok(())
     }
+}
 
-    /// The number of the message with a correlation ID, which an event's ID begins with.
-    fn number_of(&self) -> Result<u64, LookupError> {
-        let id = correlation_of(&self.message).ok_or_else(|| wrong(&self.message))?;
-        let filter = Filter { correlation_id: Some(id), limit: 1, ..Filter::default() };
-        let found = self.whence.ask("/api/journal", &query(&filter), |lookup| {
-            Ok(Some(lookup.messages(&filter)?.iter().map(api::listed).collect()))
-        })?;
-        found.pointer("/0/number").and_then(Json::as_u64).ok_or(LookupError::None)
+/// The number of a message by its number, its correlation ID, or the ID of an event, which
+/// begins with that.
+pub(super) fn number_of(whence: &Whence, text: &str) -> Result<u64, LookupError> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
     }
+    let id = correlation_of(text).ok_or_else(|| wrong(text))?;
+    let filter = Filter { correlation_id: Some(id), limit: 1, ..Filter::default() };
+    let found = whence.ask("/api/journal", &query(&filter), |lookup| {
+        Ok(Some(lookup.messages(&filter)?.iter().map(api::listed).collect()))
+    })?;
+    found.pointer("/0/number").and_then(Json::as_u64).ok_or(LookupError::None)
 }
 
 fn correlation_of(text: &str) -> Option<CorrelationId> {

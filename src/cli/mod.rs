@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod consent;
 pub mod exceptions;
 pub mod journal;
 pub mod log;
@@ -46,6 +47,9 @@ enum Command {
     /// Look at what needs a human.
     #[command(subcommand)]
     Exceptions(exceptions::Exceptions),
+    /// Look at what patients decided.
+    #[command(subcommand)]
+    Consent(consent::Consent),
     /// Print completions for a shell.
     Completions(completions::Completions),
 }
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Map(command) => command.run(),
         Command::Journal(command) => command.run(),
         Command::Exceptions(command) => command.run(),
+        Command::Consent(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     outcome.into()

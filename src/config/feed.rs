@@ -26,6 +26,8 @@ pub struct Feed {
     pub name: Arc<str>,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Whose words `[status.SITE]` of consent.toml has for it.
+    pub site: Option<String>,
     /// The zone of times that state none.
     pub zone: Option<TimeZone>,
     /// The MSH-11.1 that is taken; every one where it is none.
@@ -67,6 +69,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     }
     table.required_choice("kind", &[("mllp", ())]);
     let listen = address(table, "listen");
+    let site = table.text("site").map(|site| site.value);
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
     let charset = charset(table);
@@ -75,6 +78,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let feed = Feed {
         place: table.place(),
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        site,
         zone,
         processing_id: (processing_id != "any").then_some(processing_id),
         frame_bytes_max: bytes(table, "frame_bytes_max", 16 << 20, 1 << 10..=1 << 30),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::admin::auth::User;
 use crate::admit::Identity;
+use crate::consent::Policy;
 use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
 use crate::document::{Document, Place, Problems, Table};
@@ -44,6 +45,8 @@ pub struct Config {
     pub master_key: Option<Key>,
     /// `[mappings]`, loaded.
     pub mappings: Arc<Mappings>,
+    /// `[consent]`, loaded; where there is none, one that opens nothing.
+    pub policy: Arc<Policy>,
     /// `[routes]`, loaded.
     pub contracts: Vec<Contract>,
 }
@@ -103,6 +106,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let mappings_dir = folder(table, "mappings", "../mappings");
     let routes = sections::routes(table, node.as_ref());
     let mappings = normalize::load(&mappings_dir, problems);
+    let policy = table.table("consent").map(|table| sections::consent(&table));
     let mut contracts = contract::load(&routes.dir, problems);
     if let Some(to_files) = &routes.to_files {
         for contract in &mut contracts.right {
@@ -130,6 +134,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
         journal,
         master_key,
         mappings: Arc::new(mappings),
+        policy: Arc::new(policy.unwrap_or_default()),
         contracts: contracts.right,
     })
 }

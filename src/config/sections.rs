@@ -13,8 +13,9 @@ use super::feed::address;
 use super::{Admin, Feed, Node, Realm};
 use crate::admin::auth::{Role, User};
 use crate::admit::Identity;
+use crate::consent::Policy;
 use crate::contract::check::is_name;
-use crate::deliver::BrokerConfig;
+use crate::deliver::{BrokerConfig, FENCE_TIMEOUT};
 use crate::document::{Document, Table, hint};
 use crate::secret::Key;
 use crate::store::JournalConfig;
@@ -116,6 +117,15 @@ pub(super) fn identity(table: &Table<'_>) -> Identity {
     Identity::new(aliases, prefer)
 }
 
+pub(super) fn consent(table: &Table<'_>) -> Policy {
+    let file = table.file("file");
+    if file.is_none() {
+        table.mistake(&table.place(), "`file` is missing: where consent.toml is");
+    }
+    table.finish();
+    file.map(|file| Policy::load(&file.value, table.problems())).unwrap_or_default()
+}
+
 pub(super) fn realm(table: &Table<'_>) -> Option<Realm> {
     let name = table.required_text("name");
     if let Some(name) = name.as_ref().filter(|name| !is_name(&name.value)) {
@@ -162,6 +172,11 @@ pub(super) fn rabbitmq(table: &Table<'_>) -> Option<BrokerConfig> {
         Duration::from_secs(30),
         Duration::from_millis(100)..=Duration::from_secs(600),
     );
+    let fence_timeout = table.duration(
+        "fence_timeout",
+        FENCE_TIMEOUT,
+        Duration::from_millis(10)..=Duration::from_secs(60),
+    );
     let window = table.integer("window", 64, 1..=1_024);
     let declare = table.boolean("declare", true);
     table.finish();
@@ -191,7 +206,7 @@ pub(super) fn rabbitmq(table: &Table<'_>) -> Option<BrokerConfig> {
         uri.authority.userinfo.password = password.value;
     }
     let window = usize::try_from(window).unwrap_or(64);
-    Some(BrokerConfig { uri, confirm_timeout, window, declare })
+    Some(BrokerConfig { uri, confirm_timeout, fence_timeout, window, declare })
 }
 
 fn is_loopback(host: &str) -> bool {

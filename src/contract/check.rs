@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use crate::consent::{PURPOSES, Requirement};
+use crate::consent::{Missing, Naming, PURPOSES, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
-use crate::event::{EventType, schema};
+use crate::event::EventType;
+use crate::event::schema::{self, Class};
 use crate::privacy::{Recipe, Tier, Transform};
 
 use super::{Contract, Contracts, DEAD_SUFFIX, Destination, References};
@@ -86,10 +87,18 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let consumer = required(table, "consumer");
     let owner = required(table, "owner");
     let tier = table.required_choice("tier", &Tier::NAMES);
-    let purpose = purpose(table, tier);
+    let purpose = purpose(table);
     let realm = named(table, "realm");
     let events = events(table);
-    let requirement = table.required("consent").and_then(|item| requirement(&item.table()?));
+    let naming = purpose.as_deref().map_or(Naming::Anybody, |purpose| naming(tier, purpose));
+    let consent = table.required("consent").and_then(|item| consent(&item.table()?, naming));
+    if let (Naming::Named, Some(asked)) = (naming, &consent)
+        && !matches!(asked.requirement, Requirement::OptIn { .. })
+    {
+        let list = IDENTIFIED_PURPOSES.join(", ");
+        let text = format!("tier identified is for {list}, or with `consent.require = \"opt-in\"`");
+        table.mistake(&table.place_of("purpose"), text);
+    }
     let recipe = tier.and_then(|tier| recipe(table, tier));
     let deliver = table.required("deliver").and_then(|item| deliver(&item.table()?));
     let deliver_place = table.place_of("deliver");
@@ -107,7 +116,9 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
             purpose: purpose?,
             realm: realm?,
             events,
-            requirement: requirement?,
+            requirement: consent.as_ref()?.requirement.clone(),
+            channel: consent?.channel,
+            classes: classes(recipe.as_ref()?),
             recipe: recipe?,
             deliver: deliver?,
             file: table.place().file.to_string(),
@@ -135,17 +146,12 @@ fn named(table: &Table<'_>, key: &str) -> Option<Placed<String>> {
     Some(text)
 }
 
-fn purpose(table: &Table<'_>, tier: Option<Tier>) -> Option<String> {
+fn purpose(table: &Table<'_>) -> Option<String> {
     let text = table.required_text("purpose")?;
     if !PURPOSES.contains(&text.value.as_str()) {
         let hint = hint(&text.value, &PURPOSES);
         table.mistake(&text.place, format!("`purpose` is no HL7 v3 PurposeOfUse{hint}"));
         return None;
-    }
-    if tier == Some(Tier::Identified) && !IDENTIFIED_PURPOSES.contains(&text.value.as_str()) {
-        let list = IDENTIFIED_PURPOSES.join(", ");
-        table
-            .mistake(&text.place, format!("tier identified is for {list}, not for {}", text.value));
     }
     Some(text.value)
 }
@@ -173,32 +179,70 @@ fn events(table: &Table<'_>) -> Vec<EventType> {
     kinds
 }
 
-/// `[consent]`. Contracts that ask for one wait for the consent ledger.
-fn requirement(table: &Table<'_>) -> Option<Requirement> {
-    let require = table.required_text("require");
-    let basis = table.text("basis");
+/// What `[consent]` says.
+struct Asked {
+    requirement: Requirement,
+    channel: Option<String>,
+}
+
+/// `[consent]`. Waiting for a consent is not known yet.
+fn consent(table: &Table<'_>, naming: Naming) -> Option<Asked> {
+    let item = table.required("require");
+    let require = item.as_ref().and_then(|item| item.choice(&REQUIRE));
+    let basis = table.text("basis").filter(|basis| !basis.value.trim().is_empty());
+    // Said so that nobody thinks of it as the other: a consent that is missing may come.
+    let missing = table.choice("missing", &[("suppress", Missing::Suppress)]);
+    let channel = table.text("channel").map(|channel| channel.value);
+    let requirement = match (require?, basis) {
+        (Require::None, Some(basis)) => Requirement::None { basis: basis.value },
+        (Require::None, None) => {
+            let text = "`consent.require = \"none\"` wants `basis`: why no consent is needed";
+            item?.mistake(text);
+            table.finish();
+            return None;
+        }
+        (Require::OptIn | Require::OptOut, Some(basis)) => {
+            table.mistake(&basis.place, "`basis` goes with `consent.require = \"none\"`");
+            table.finish();
+            return None;
+        }
+        (Require::OptIn, None) => {
+            Requirement::OptIn { missing: missing.unwrap_or(Missing::Suppress), grantee: naming }
+        }
+        (Require::OptOut, None) => Requirement::OptOut,
+    };
     table.finish();
-    let require = require?;
-    match require.value.as_str() {
-        "none" => {
-            let basis = basis.filter(|basis| !basis.value.trim().is_empty());
-            if basis.is_none() {
-                let text = "`consent.require = \"none\"` wants `basis`: why no consent is needed";
-                table.mistake(&require.place, text);
-            }
-            Some(Requirement::None { basis: basis?.value })
-        }
-        "opt-in" | "opt-out" => {
-            let text = "this version keeps no consent yet, so it cannot ask for one; \
-                        `consent.require` is none, with a basis";
-            table.mistake(&require.place, text);
-            None
-        }
-        _ => {
-            table.mistake(&require.place, "`consent.require` is none, with a basis");
-            None
-        }
+    Some(Asked { requirement, channel: channel.filter(|channel| channel != ANY_CHANNEL) })
+}
+
+#[derive(Clone, Copy)]
+enum Require {
+    None,
+    OptIn,
+    OptOut,
+}
+
+const REQUIRE: [(&str, Require); 3] =
+    [("opt-in", Require::OptIn), ("opt-out", Require::OptOut), ("none", Require::None)];
+/// What `channel` says where any will do.
+const ANY_CHANNEL: &str = "any";
+
+/// Whether a permit must name the consumer: what identifies the patient leaves for a purpose that
+/// is not a basis of its own (design, tiers).
+fn naming(tier: Option<Tier>, purpose: &str) -> Naming {
+    if tier == Some(Tier::Identified) && !IDENTIFIED_PURPOSES.contains(&purpose) {
+        Naming::Named
+    } else {
+        Naming::Anybody
     }
+}
+
+/// The classes of what leaves, each once.
+fn classes(recipe: &Recipe) -> Vec<Class> {
+    let mut classes: Vec<Class> = recipe.lines.iter().map(|line| line.class).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
 }
 
 fn recipe(table: &Table<'_>, tier: Tier) -> Option<Recipe> {
@@ -365,12 +409,53 @@ exchange = "tidegate.care"
 
     /// PROMISE-5
     #[test]
-    fn a_contract_that_asks_for_a_consent_that_is_not_kept_does_not_load() {
-        for require in ["opt-in", "opt-out", "maybe"] {
-            let (contract, mistakes) = check(&RIGHT.replace("\"none\"", &format!("\"{require}\"")));
-            assert!(contract.is_none());
-            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    fn a_contract_says_which_consent_it_needs() {
+        let none = "require = \"none\"\nbasis = \"treatment\"";
+        let said = |consent: &str| check(&RIGHT.replace(none, consent));
+        let missing = Missing::Suppress;
+        for (consent, requirement, channel) in [
+            ("require = \"opt-out\"", Requirement::OptOut, None),
+            (
+                "require = \"opt-in\"\nmissing = \"suppress\"\nchannel = \"phone\"",
+                Requirement::OptIn { missing, grantee: Naming::Anybody },
+                Some("phone"),
+            ),
+            (
+                "require = \"opt-in\"\nchannel = \"any\"",
+                Requirement::OptIn { missing, grantee: Naming::Anybody },
+                None,
+            ),
+        ] {
+            let (contract, mistakes) = said(consent);
+            assert_eq!(mistakes, Vec::<String>::new(), "{consent}");
+            let contract = contract.unwrap();
+            assert_eq!(contract.requirement, requirement, "{consent}");
+            assert_eq!(contract.channel.as_deref(), channel, "{consent}");
+            assert_eq!(contract.classes, [Class::Clinical]);
         }
+        for consent in [
+            "require = \"maybe\"",
+            "require = \"none\"",
+            "require = \"opt-in\"\nbasis = \"treatment\"",
+            "require = \"opt-in\"\nmissing = \"wait\"",
+            "require = \"opt-in\"\nwait_for = \"24h\"",
+        ] {
+            let (contract, mistakes) = said(consent);
+            assert_eq!(mistakes.len(), 1, "{consent}: {mistakes:?}");
+            assert!(contract.is_none() || consent.contains("wait"), "{consent}");
+        }
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn what_identifies_leaves_for_other_purposes_by_a_named_consent_only() {
+        let other = RIGHT.replace("TREAT", "HMARKT");
+        assert_eq!(check(&other).1.len(), 1);
+        let none = "require = \"none\"\nbasis = \"treatment\"";
+        let (contract, mistakes) = check(&other.replace(none, "require = \"opt-in\""));
+        assert_eq!(mistakes, Vec::<String>::new());
+        let named = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Named };
+        assert_eq!(contract.unwrap().requirement, named);
     }
 
     #[test]

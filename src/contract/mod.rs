@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::consent::Requirement;
 use crate::document::{Place, Placed};
 use crate::event::EventType;
+use crate::event::schema::Class;
 use crate::privacy::Recipe;
 
 pub use check::load;
@@ -36,6 +37,10 @@ pub struct Contract {
     pub events: Vec<EventType>,
     /// Which consent they need.
     pub requirement: Requirement,
+    /// How the consumer will use them to reach the patient; none: in any way.
+    pub channel: Option<String>,
+    /// Classes of the fields that leave, which a consent may be limited to.
+    pub classes: Vec<Class>,
     /// Which fields, in which form.
     pub recipe: Recipe,
     /// Where to.

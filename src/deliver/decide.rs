@@ -1,54 +1,68 @@
-//! An event to a release: select, ask, release.
+//! An event to a decision: ask, release.
 //!
 //! Promises: asked when the event is about to leave, and again at every retry; what is asked
-//! and what is released are the same event.
-//! Knows nothing of: sinks.
+//! and what is released are the same event; no answer, no release.
+//! Knows nothing of: sinks, where a subject's consent is kept.
 
-use crate::clock;
-use crate::consent::{Code, Ledger, Policy, Question, ask};
+use jiff::Timestamp;
+
+use crate::consent::{Ledger, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
 use crate::privacy::{RealmKeys, Release, Supplies, Withheld, release};
 
 use super::queue::Item;
 
-/// Why an event was not put into its form. Contracts that ask for a consent do not load, so each
-/// is a fault of ours: the route stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Undecided {
-    /// Consent said no to a contract that asks for none.
-    #[error("refused for lack of consent ({0}), though none is asked for")]
-    Refused(Code),
-    /// No release was made.
-    #[error(transparent)]
-    Withheld(#[from] Withheld),
+/// What a route does with an event now.
+#[derive(Debug)]
+pub enum Decision {
+    /// It leaves, in this form.
+    Release(Box<Release>),
+    /// It does not leave.
+    Suppress(Refusal),
 }
 
-/// Decides about an event now, and puts it into its form.
+/// What a route decides by.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'g> {
+    /// Its contract.
+    pub contract: &'g Contract,
+    /// What the subject decided.
+    pub ledger: Ledger<'g>,
+    /// What codes, restrictions and jurisdictions mean here.
+    pub policy: &'g Policy,
+    /// The keys of its realm.
+    pub keys: &'g RealmKeys,
+    /// `[node] name`.
+    pub node: &'g str,
+    /// `[node] jurisdiction`.
+    pub jurisdiction: Option<&'g str>,
+}
+
+/// Decides about an event at a time, and puts it into its form where it may leave.
 ///
 /// # Errors
-/// [`Undecided`], which does not occur unless the code is wrong.
-pub fn decide(
-    contract: &Contract,
-    item: &Item,
-    keys: &RealmKeys,
-    node: &str,
-    jurisdiction: Option<&str>,
-) -> Result<Release, Undecided> {
+/// [`Withheld`], which does not occur unless the code is wrong.
+// PROMISE-5
+pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decision, Withheld> {
+    let Grounds { contract, ledger, policy, keys, node, jurisdiction } = grounds;
+    let visit = item.event.data.root().at("visit.number.value");
     let question = Question {
         event: &item.event.id,
         route: &contract.name,
         purpose: &contract.purpose,
-        visit: None,
-        channel: None,
+        visit: visit.and_then(|number| number.as_text()),
+        channel: contract.channel.as_deref(),
         grantee: &contract.consumer,
         jurisdictions: jurisdiction.as_slice(),
         labels: &[],
         contract_labels: &[],
-        classes: &[],
+        classes: &contract.classes,
         requirement: &contract.requirement,
     };
-    let permit = ask(&question, &Ledger::default(), &Policy::default(), clock::now())
-        .map_err(|refusal| Undecided::Refused(refusal.code()))?;
+    let permit = match ask(&question, ledger, policy, now) {
+        Ok(permit) => permit,
+        Err(refusal) => return Ok(Decision::Suppress(refusal)),
+    };
     let source = format!("tidegate/{node}/{}", item.feed);
     let supplies = Supplies {
         keys,
@@ -59,5 +73,6 @@ pub fn decide(
         contract: &contract.version,
         purpose: &contract.purpose,
     };
-    Ok(release(permit, &item.event, &contract.recipe, &supplies)?)
+    let release = release(permit, &item.event, &contract.recipe, &supplies)?;
+    Ok(Decision::Release(Box::new(release)))
 }

@@ -17,6 +17,6 @@ pub mod rabbitmq;
 pub mod file;
 pub mod route;
 
-pub use rabbitmq::BrokerConfig;
+pub use rabbitmq::{BrokerConfig, FENCE_TIMEOUT};
 pub use route::{Route, RouteConfig};
 pub use sink::Sink;

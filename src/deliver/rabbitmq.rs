@@ -35,6 +35,8 @@ use crate::event::EventType;
 use crate::fence::Entered;
 use crate::metrics::BrokerMetrics;
 
+/// `fence_timeout` where nothing is said.
+pub const FENCE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long opening a connection, with all that is declared on it, may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection is given to close by itself.
@@ -51,6 +53,8 @@ pub struct BrokerConfig {
     pub uri: AMQPUri,
     /// How long a confirm is waited for.
     pub confirm_timeout: Duration,
+    /// How long a narrowed consent waits for confirms before connections are cut.
+    pub fence_timeout: Duration,
     /// Payloads of one route that may be unconfirmed.
     pub window: usize,
     /// Whether exchanges, queues and bindings are declared, or must be there.
@@ -211,8 +215,23 @@ impl RabbitSink {
         settled.map_err(|error| SinkError::Broker(describe(&self.config, &error)))
     }
 
-    /// Closes the connection, and cuts it where it does not close.
+    /// Cuts the connection: what was not sent is not sent any more.
+    // PROMISE-6
+    pub fn cut(&mut self) {
+        self.metrics.up.set(0.0);
+        self.metrics.blocked.set(0.0);
+        if let Some(open) = self.open.take() {
+            // Before the flights go, which are on their way until then.
+            open.cutter.cut();
+        }
+    }
+
+    /// Closes the connection, and cuts it where it does not close, or where something is on its
+    /// way that would still be sent.
     pub async fn close(&mut self) {
+        if self.open.as_ref().is_some_and(|open| !open.flights.is_empty()) {
+            return self.cut();
+        }
         self.metrics.up.set(0.0);
         self.metrics.blocked.set(0.0);
         let Some(open) = self.open.take() else { return };
@@ -487,6 +506,7 @@ mod tests {
         let config = BrokerConfig {
             uri: "amqp://user:hunter2@127.0.0.1:1/%2f".parse().unwrap(),
             confirm_timeout: Duration::from_secs(1),
+            fence_timeout: FENCE_TIMEOUT,
             window: 1,
             declare: true,
         };

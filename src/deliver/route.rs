@@ -13,13 +13,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
-use super::decide::decide;
+use super::decide::{Decision, Grounds, decide};
 use super::queue::{Item, Queue};
 use super::sink::{Settled, Sink, SinkError, Ticket};
+use crate::consent::{Policy, Refusal};
 use crate::contract::{Contract, wants};
-use crate::fence::Fence;
+use crate::fence::{Fence, Kept};
 use crate::metrics::{Pulse, RouteMetrics};
-use crate::privacy::{RealmKeys, Release};
+use crate::privacy::{Counts, RealmKeys};
 use crate::store::{Journal, Position, StoreError};
 use crate::{bug, clock};
 
@@ -43,6 +44,8 @@ pub struct RouteConfig {
     pub node: String,
     /// `[node] jurisdiction`.
     pub jurisdiction: Option<String>,
+    /// What codes, restrictions and jurisdictions mean here.
+    pub policy: Arc<Policy>,
     /// Payloads that may be unconfirmed.
     pub window: usize,
     /// Where events come from.
@@ -70,6 +73,8 @@ pub struct Route {
     noted: Position,
     noted_at: Instant,
     last_error: String,
+    /// How often the fence told this route to cut its connection.
+    cuts: watch::Receiver<u64>,
 }
 
 /// Whether the route can deliver.
@@ -102,6 +107,7 @@ impl Route {
     pub fn new(config: RouteConfig, sink: Sink) -> Self {
         let name: Arc<str> = config.contract.name.as_str().into();
         let position = config.journal.cursor(&name);
+        let cuts = config.fence.cuts(&name);
         let now = Instant::now();
         Self {
             name,
@@ -115,6 +121,7 @@ impl Route {
             noted: position,
             noted_at: now,
             last_error: String::new(),
+            cuts,
             config,
         }
     }
@@ -153,6 +160,13 @@ impl Route {
             self.measure(newest);
             let wake = self.wake_at();
             tokio::select! {
+                biased;
+                changed = self.cuts.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.cut();
+                }
                 settled = self.sink.settle(), if !self.flights.is_empty() => self.settled(settled).await,
                 changed = head.changed(), if self.queue.has_room() && drain_until.is_none() => {
                     if changed.is_err() {
@@ -224,8 +238,13 @@ impl Route {
     fn start(&mut self) {
         while self.state == State::Up && self.flights.len() < self.config.window {
             let Some(mut item) = self.queue.take_next() else { return };
+            let asked_at = self.config.fence.moment();
             let release = match self.decide(&item) {
-                Ok(release) => release,
+                Ok(Decision::Release(release)) => *release,
+                Ok(Decision::Suppress(refusal)) => {
+                    self.suppress(&item, &refusal);
+                    continue;
+                }
                 Err(why) => {
                     tracing::error!(route = %self.name, event = %item.event.id, why, "no decision");
                     self.queue.again(item);
@@ -233,20 +252,18 @@ impl Route {
                     return;
                 }
             };
-            if item.attempts > 0 {
-                self.config.metrics.redeliveries.increment(1);
-            } else {
-                self.count(&release);
-            }
-            match self.config.fence.enter(&self.name, release) {
+            let counts = release.counts();
+            match self.config.fence.enter(&self.name, release, asked_at) {
                 Ok(entered) => {
+                    self.count(item.attempts, counts);
                     item.attempts += 1;
                     item.sent_at = clock::monotonic();
                     self.next_ticket += 1;
                     self.sink.send(entered, self.next_ticket);
                     self.flights.insert(self.next_ticket, item);
                 }
-                Err(_) => {
+                Err(Kept::Narrowed) => self.queue.again(item),
+                Err(Kept::OnTheWay) => {
                     // The queue lets one event of a subject go at a time, so this is a bug; the
                     // event waits, since to send it would break the order.
                     tracing::error!(route = %self.name, event = %item.event.id, "not handed over");
@@ -260,25 +277,52 @@ impl Route {
 
     /// Whether the event may leave now, and as what. A fault of ours is no decision, and a bug
     /// that one event brings out costs its route and not the daemon.
-    fn decide(&self, item: &Item) -> Result<Release, String> {
-        let RouteConfig { contract, keys, node, jurisdiction, .. } = &self.config;
-        let decided = bug::contain(|| decide(contract, item, keys, node, jurisdiction.as_deref()));
+    fn decide(&self, item: &Item) -> Result<Decision, String> {
+        let RouteConfig { contract, keys, node, jurisdiction, policy, journal, .. } = &self.config;
+        let subject = &item.event.subject;
+        let filed = match journal.remembered(subject) {
+            Some(filed) => filed,
+            None => tokio::task::block_in_place(|| journal.filed(subject))
+                .map_err(|error| error.to_string())?,
+        };
+        let grounds = Grounds {
+            contract,
+            ledger: filed.ledger(),
+            policy,
+            keys,
+            node,
+            jurisdiction: jurisdiction.as_deref(),
+        };
+        let decided = bug::contain(|| decide(&grounds, item, clock::now()));
         match decided {
-            Some(Ok(release)) => Ok(release),
-            Some(Err(withheld)) => Err(withheld.to_string()),
+            Some(decided) => decided.map_err(|withheld| withheld.to_string()),
             None => {
                 Err("an event cannot be decided; the place of the bug is in the log".to_owned())
             }
         }
     }
 
-    fn count(&self, release: &Release) {
-        self.config.metrics.events.count("released");
-        let counts = release.counts();
-        let fields = &self.config.metrics.fields;
-        fields.add("kept", counts.kept);
-        fields.add("tokenized", counts.tokenized);
-        fields.add("removed", counts.removed);
+    /// The event does not leave; the cursor goes on.
+    fn suppress(&mut self, item: &Item, refusal: &Refusal) {
+        let reason = refusal.code().name();
+        self.config.metrics.events.count("suppressed");
+        self.config.metrics.denied.count(reason);
+        tracing::debug!(route = %self.name, event = %item.event.id, reason, "suppressed");
+        self.queue.done(item);
+    }
+
+    /// Counts what leaves, once for each event.
+    fn count(&self, attempts: u32, counts: Counts) {
+        let metrics = &self.config.metrics;
+        if attempts > 0 {
+            metrics.redeliveries.increment(1);
+            return;
+        }
+        metrics.events.count("released");
+        metrics.permitted.increment(1);
+        metrics.fields.add("kept", counts.kept);
+        metrics.fields.add("tokenized", counts.tokenized);
+        metrics.fields.add("removed", counts.removed);
     }
 
     /// Something became of what was handed over.
@@ -346,18 +390,35 @@ impl Route {
         }
     }
 
-    /// The sink failed: what it had goes again, in order, once it is open.
-    async fn down(&mut self, error: &SinkError) {
-        let text = error.to_string();
-        let timed_out = text.starts_with("no confirm");
+    /// A consent was narrowed and something that was permitted before is still on its way: from
+    /// here on nothing more is written, and what was not confirmed is decided anew.
+    // PROMISE-6
+    fn cut(&mut self) {
+        let count = self.flights.len();
+        self.config.metrics.attempts.add("cut", count as u64);
+        self.sink.cut();
+        self.take_back();
+        self.state = State::Down(Instant::now());
+        tracing::info!(route = %self.name, count, "connection cut: a consent was narrowed");
+    }
+
+    /// What was handed over goes back, each to the front of its subject's lane.
+    fn take_back(&mut self) {
         let mut flights: Vec<Item> = self.flights.drain().map(|(_, item)| item).collect();
-        let word = if timed_out { "timeout" } else { "closed" };
-        self.config.metrics.attempts.add(word, flights.len() as u64);
-        // Each goes back to the front of its subject's lane; the oldest is to go first.
+        // The oldest is to go first.
         flights.sort_by_key(|item| std::cmp::Reverse(item.sequence));
         for item in flights {
             self.queue.again(item);
         }
+    }
+
+    /// The sink failed: what it had goes again, in order, once it is open.
+    async fn down(&mut self, error: &SinkError) {
+        let text = error.to_string();
+        let timed_out = text.starts_with("no confirm");
+        let word = if timed_out { "timeout" } else { "closed" };
+        self.config.metrics.attempts.add(word, self.flights.len() as u64);
+        self.take_back();
         self.sink.close().await;
         self.state = State::Down(Instant::now() + self.backoff.delay());
         self.not_up(&text, "route is down, and tries again");

@@ -86,6 +86,14 @@ impl Sink {
         }
     }
 
+    /// Gives up what was not settled, at once: nothing more of it is written.
+    pub fn cut(&mut self) {
+        match self {
+            Self::Rabbit(sink) => sink.cut(),
+            Self::File(sink) => sink.close(),
+        }
+    }
+
     /// Closes the sink, within a bound time.
     pub async fn close(&mut self) {
         match self {

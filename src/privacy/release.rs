@@ -111,6 +111,24 @@ impl std::fmt::Debug for Release {
     }
 }
 
+#[cfg(test)]
+impl Release {
+    /// One of a subject, with nothing in it.
+    pub(crate) fn of(subject: Subject) -> Self {
+        let kind = EventType::PatientAdmitted;
+        let (id, correlation_id) = (String::new(), String::new());
+        Self {
+            id,
+            correlation_id,
+            kind,
+            subject,
+            sequence: 0,
+            body: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+}
+
 /// Why a release was not made. Each is a fault of ours: the route stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {

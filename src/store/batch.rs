@@ -10,9 +10,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
+use super::ledger::{self, Brought};
 use super::seal::{Clear, Part, Sealer};
-use crate::admit::entry::{Admission, Category, Raised, Status};
-use crate::admit::{CorrelationId, DigestKey, Entry, Known, Novelty, novelty};
+use crate::admit::entry::{Admission, Category, Given, Raised, Status};
+use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
 /// An admission with its events as JSON, made where the message was read and not where all
 /// messages wait.
@@ -66,6 +67,8 @@ pub(super) struct Context<'c> {
     pub next_number: &'c mut u64,
     /// The highest epoch of any correlation that is deleted.
     pub forgotten: u32,
+    /// Subjects whose consent has new records.
+    pub consented: &'c mut Vec<Digest>,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -104,6 +107,7 @@ pub(super) fn append(
                     text: "other content under a control ID that was used before".to_owned(),
                     place: "MSH-10".to_owned(),
                 });
+                admission.consents = std::mem::take(&mut admission.on_conflict);
             }
             Novelty::New { .. } | Novelty::Wrapped { .. } => {}
         }
@@ -135,12 +139,22 @@ pub(super) fn append(
                 number.cast_signed()
             ])?;
     }
+    let correlation_id = decided
+        .map(|(_, correlated, _)| CorrelationId { correlation: correlated.correlation, epoch });
+    if let Some(id) = &correlation_id
+        && !admission.consents.is_empty()
+    {
+        // PROMISE-5: what a message says of consent is durable with it, or the message is not.
+        let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
+        let consents = std::mem::take(&mut admission.consents);
+        let given: Vec<Given> = consents.into_iter().map(|given| given.of(id)).collect();
+        let Context { connection, sealer, digests, .. } = context;
+        context.consented.extend(ledger::write(connection, sealer, digests, brought, &given)?);
+    }
     if let Some(raised) = admission.raised.as_ref().filter(|_| !again) {
         open_exception(context.connection, &admission, raised, number)?;
     }
     *context.next_number += 1;
-    let correlation_id = decided
-        .map(|(_, correlated, _)| CorrelationId { correlation: correlated.correlation, epoch });
     let entry = Entry {
         number,
         received_at: admission.received_at,

@@ -206,7 +206,7 @@ mod tests {
         drop(connection);
         for error in [open_for_writing(&path).unwrap_err(), open_for_reading(&path).unwrap_err()] {
             let error = error.to_string();
-            assert!(error.contains("has schema 99") && error.contains("up to 1"), "{error}");
+            assert!(error.contains("has schema 99") && error.contains("up to 2"), "{error}");
         }
     }
 }

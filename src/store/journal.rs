@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{Admitted, Opened, Prepared, highest_number};
 use super::identity::{begin_cursors, digest_key, identify, store_mark};
+use super::ledger::{self, Filed, Remembered};
 use super::reader::Reader;
 use super::ring::Ring;
 use super::seal::Master;
@@ -23,6 +24,7 @@ use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn
 use super::{StateDir, StoreError, connection};
 use crate::admit::entry::{Admission, Category};
 use crate::admit::{DigestKey, Entry};
+use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
 use crate::secret::Key;
 
@@ -66,6 +68,8 @@ pub(super) struct Shared {
     exceptions: HashMap<(Category, Arc<str>), ExceptionMetrics>,
     /// Messages that could not be opened.
     corrupt: Mutex<BTreeSet<u64>>,
+    /// Consent of the subjects that were lately asked about.
+    pub remembered: Remembered,
 }
 
 impl Shared {
@@ -109,6 +113,8 @@ pub struct Journal {
     shared: Arc<Shared>,
     head: watch::Receiver<u64>,
     reader: Mutex<Reader>,
+    /// Apart, since routes that ask must not wait for one that reads old entries.
+    ledger: Mutex<Reader>,
     digests: DigestKey,
     path: PathBuf,
     watermark: u8,
@@ -170,6 +176,7 @@ impl Journal {
             stopping: AtomicBool::new(false),
             exceptions: exceptions.collect(),
             corrupt: Mutex::default(),
+            remembered: Remembered::default(),
         });
         let watermark = config.watermark;
         let (checkpoints, asked) = std::sync::mpsc::channel();
@@ -184,9 +191,11 @@ impl Journal {
             head: head_sender,
             checkpoints,
         })?;
-        let reader = Mutex::new(Reader::open(&path, master, digests.clone())?);
+        let reader = Mutex::new(Reader::open(&path, master.clone(), digests.clone())?);
+        let ledger = Mutex::new(Reader::open(&path, master, digests.clone())?);
         let threads = start_threads(writer, receiver, asked, &commands, &path)?;
-        let journal = Self { commands, shared, head, reader, digests, path, watermark, cursors };
+        let journal =
+            Self { commands, shared, head, reader, ledger, digests, path, watermark, cursors };
         Ok((journal, threads))
     }
 
@@ -239,6 +248,21 @@ impl Journal {
         }
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         reader.read_after(number, limit, |number, error| self.shared.set_apart(number, error))
+    }
+
+    /// What is remembered of a subject's consent, without looking at the disk.
+    #[must_use]
+    pub fn remembered(&self, subject: &Subject) -> Option<Arc<Filed>> {
+        self.shared.remembered.get(&self.digests.subject(subject)).ok()
+    }
+
+    /// What is filed of a subject's consent.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a record is not what was written. Then nobody knows, and
+    /// nothing may leave.
+    pub fn filed(&self, subject: &Subject) -> Result<Arc<Filed>, StoreError> {
+        ledger::read(&self.shared.remembered, &self.ledger, &self.digests, subject)
     }
 
     /// The number of the newest entry, and when that changes.

@@ -6,13 +6,14 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
+//! read after, trim), [`ledger`] (whose consent), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
 //! (entries back), [`query`] (what people look up).
 
 pub mod state;
 pub mod seal;
 pub mod connection;
 pub mod ring;
+pub mod ledger;
 pub mod journal;
 mod identity;
 mod reader;
@@ -22,6 +23,7 @@ pub mod writer;
 pub mod query;
 
 pub use journal::{Journal, JournalConfig, Position};
+pub use ledger::Filed;
 pub use state::StateDir;
 pub use writer::{Admitted, Busy, Turn};
 

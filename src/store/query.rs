@@ -11,9 +11,11 @@ use super::StoreError;
 use super::batch::unpack_raw;
 use super::connection::open_for_reading;
 use super::journal::FILE;
+use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
 use crate::admit::{CorrelationId, DigestKey, Entry};
+use crate::event::Subject;
 use crate::phi::Phi;
 use crate::secret::Key;
 
@@ -184,6 +186,28 @@ impl Lookup {
             )
             .optional()?;
         found.map(|found| self.shown(found)).transpose()
+    }
+
+    /// What is filed of the consent of each subject that a message is about, in the order of its
+    /// events.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a record is not what was written.
+    pub fn consents(&mut self, number: u64) -> Result<Option<Vec<(Subject, Filed)>>, StoreError> {
+        let Some(shown) = self.message(number)? else { return Ok(None) };
+        let mut subjects: Vec<Subject> = Vec::new();
+        for stored in &shown.listed.entry.content.events {
+            let subject = stored.subject();
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+        }
+        let mut found = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            let (filed, _) = ledger::read_from(&mut self.reader, &self.digests.subject(&subject))?;
+            found.push((subject, filed));
+        }
+        Ok(Some(found))
     }
 
     /// The number of the message with a correlation ID.

@@ -24,6 +24,8 @@ pub enum Part {
     Content,
     /// Its bytes.
     Raw,
+    /// A record of the consent ledger.
+    Consent,
 }
 
 impl Part {
@@ -31,6 +33,7 @@ impl Part {
         match self {
             Self::Content => b'c',
             Self::Raw => b'r',
+            Self::Consent => b'p',
         }
     }
 }

@@ -20,7 +20,7 @@ use super::journal::{JournalConfig, Position, Shared};
 use super::seal::{Master, Sealer};
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::{StoreError, connection};
-use crate::admit::DigestKey;
+use crate::admit::{Digest, DigestKey};
 use crate::clock;
 use crate::secret::Key;
 
@@ -91,6 +91,8 @@ pub(super) struct Writer {
     log_bytes: u64,
     checkpointing: bool,
     checkpoints: std::sync::mpsc::Sender<()>,
+    /// Subjects whose consent has new records in the open transaction.
+    consented: Vec<Digest>,
 }
 
 /// What the writer begins with.
@@ -129,6 +131,7 @@ impl Writer {
             log_bytes: 0,
             checkpointing: false,
             checkpoints: start.checkpoints,
+            consented: Vec::new(),
         };
         writer.renew_key()?;
         Ok(writer)
@@ -207,7 +210,10 @@ impl Writer {
         trim_rows: usize,
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
+        self.consented.clear();
         let outcome = self.in_transaction(prepared, trim_rows);
+        // Also after an error: what is remembered too little is read again.
+        self.shared.remembered.forget(&self.consented);
         if outcome.is_err() {
             self.next_number = first_number;
             self.trim = trim;
@@ -231,6 +237,7 @@ impl Writer {
             digests: &self.digests,
             next_number: &mut self.next_number,
             forgotten: self.trim.forgotten(),
+            consented: &mut self.consented,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);

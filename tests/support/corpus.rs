@@ -14,6 +14,10 @@ pub const UNREADABLE: [(&str, &str); 2] = [
     ("ipf/iti8-iti8-a40-iso-8859-iti8-a40-iso-8859-1.hl7", "Latin 1 without MSH-18"),
 ];
 
+/// The file whose message protects a visit (PV2-22) of nobody: a protection that cannot be kept is
+/// not taken.
+pub const PROTECTS_NOBODY: &str = "reportstream/id-ID-to-Encounter-pv2-22-F.hl7";
+
 /// The file whose message is marked as history (MSH-11.2), which no route here asks for.
 pub const HISTORY: &str = "linuxforhealth/SegmentUtilTest-lit005.hl7";
 
@@ -112,6 +116,7 @@ impl Sample {
             "none"
         } else if self.expect.kind.is_none()
             || self.expect.control_id.is_none()
+            || self.path == PROTECTS_NOBODY
             || UNREADABLE.iter().any(|(path, _)| *path == self.path)
         {
             "AE"

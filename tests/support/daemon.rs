@@ -98,6 +98,29 @@ impl Setup {
         self
     }
 
+    /// Lets the route that was added ask for a consent, by the lines of its `[consent]`.
+    pub fn asking(self, name: &str, purpose: &str, consent: &str) -> Self {
+        let path = self.dir.path().join(format!("routes/{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text
+            .replace("purpose = \"TREAT\"", &format!("purpose = \"{purpose}\""))
+            .replace("require = \"none\"\nbasis = \"a test\"", consent);
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Adds `[consent]` with a consent.toml.
+    pub fn policy(self, text: &str) -> Self {
+        std::fs::write(self.dir.path().join("consent.toml"), text).unwrap();
+        self.section("[consent]\nfile = \"consent.toml\"")
+    }
+
+    /// Takes another consent.toml.
+    pub fn policy_replaced(self, text: &str) -> Self {
+        std::fs::write(self.dir.path().join("consent.toml"), text).unwrap();
+        self
+    }
+
     /// Adds a route with everything to a file `out/NAME.ndjson`.
     pub fn file_route(self, name: &str, events: &[&str]) -> Self {
         let deliver = format!("kind = \"file\"\npath = \"out/{name}.ndjson\"");

@@ -54,3 +54,19 @@ pub fn adt(trigger: &str, control_id: &str, patient: &str) -> Vec<u8> {
     )
     .into_bytes()
 }
+
+/// A made-up consent of a patient: `CON-11` says its status, `CON-13` when it was decided. Its type
+/// is `L/ZZ9`, its number the patient's.
+pub fn consent(status: &str, decided: &str, control_id: &str, patient: &str) -> Vec<u8> {
+    format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||MDM^T02^MDM_T02|{control_id}|P|2.7\r\
+         EVN|T02|20261122081500\r\
+         PID|1||{patient}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         TXA|1|CO\r\
+         CON|1|ZZ9^Form^L||ZZF{patient}|||||||{status}||{decided}\r"
+    )
+    .into_bytes()
+}
+
+/// A consent.toml in which consents of [`consent`] speak about clinical trials.
+pub const POLICY: &str = "[codes]\n\"L/ZZ9\" = [\"CLINTRCH\"]\n";

@@ -24,6 +24,8 @@ use super::frame::{Frames, Incoming};
 use super::quiet::Quiet;
 use crate::admit::Novelty;
 use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
+use crate::event::Subject;
+use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
 use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal, Turn};
@@ -61,6 +63,10 @@ pub struct FeedContext {
     pub quiet: Quiet,
     /// Names of acknowledgements.
     pub control_ids: ControlIds,
+    /// Who is on the way out.
+    pub fence: Arc<Fence>,
+    /// How long a narrowed consent waits for what is on its way before connections are cut.
+    pub fence_timeout: Duration,
     /// Bytes of all feeds in memory.
     pub budget: Arc<Budget>,
     /// Becomes true when the daemon stops.
@@ -82,8 +88,10 @@ struct Owed {
 enum OwedState {
     /// The outcome is known.
     Known(Outcome),
-    /// The journal will say.
-    Waiting(Finding, oneshot::Receiver<Result<Admitted, Busy>>),
+    /// The journal will say. Where the message narrows a consent, the fence is taken then.
+    Waiting(Finding, oneshot::Receiver<Result<Admitted, Busy>>, Vec<Subject>),
+    /// The outcome is known; what was permitted before is still on its way.
+    Fenced(Outcome, Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 /// Why a session ends.
@@ -176,7 +184,7 @@ impl Session {
             let deadline = self.deadline();
             let step = tokio::select! {
                 biased;
-                answer = next_answer(&mut self.owed, self.context.on_busy), if !self.owed.is_empty() => Step::Answer(answer),
+                answer = next_answer(&mut self.owed, &self.context), if !self.owed.is_empty() => Step::Answer(answer),
                 read = read(&mut self.stream, &mut self.buffer, &mut self.share, &self.context.budget), if reading => {
                     Step::Read(read)
                 }
@@ -237,7 +245,7 @@ impl Session {
                 Err(_) => return self.finish(End::Endless),
             }
             while self.owed.len() >= self.context.pipeline_max {
-                let outcome = next_answer(&mut self.owed, self.context.on_busy).await;
+                let outcome = next_answer(&mut self.owed, &self.context).await;
                 if let Some(end) = self.answer(outcome).await {
                     return Some(end);
                 }
@@ -314,11 +322,15 @@ impl Session {
         let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
         let state = match assessed.admission {
             None => OwedState::Known(Outcome::Refused(assessed.finding)),
-            Some(admission) => match self.context.journal.append(admission, &self.turn()).await {
-                Ok(receiver) => OwedState::Waiting(assessed.finding, receiver),
-                Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
-                Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
-            },
+            Some(admission) => {
+                // Also for a duplicate: what it repeats may still wait for its fence.
+                let narrowed = admission.narrowed();
+                match self.context.journal.append(admission, &self.turn()).await {
+                    Ok(receiver) => OwedState::Waiting(assessed.finding, receiver, narrowed),
+                    Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
+                    Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
+                }
+            }
         };
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
         self.owe(state, frame, unmapped);
@@ -368,7 +380,7 @@ impl Session {
                 end = Some(End::Busy);
                 break;
             }
-            next = known_answer(&mut self.owed, self.context.on_busy);
+            next = known_answer(&mut self.owed, &self.context);
         }
         if !out.is_empty() {
             match timeout(WRITE_TIMEOUT, self.stream.write_all(&out)).await {
@@ -413,24 +425,42 @@ enum Step {
 }
 
 /// The outcome of the oldest message that is owed an answer. Cancelling loses nothing.
-async fn next_answer(owed: &mut VecDeque<Owed>, on_busy: OnBusy) -> Outcome {
+// PROMISE-6: what narrows is answered when nothing is on its way any more that it forbids.
+async fn next_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Outcome {
     let Some(first) = owed.front_mut() else { return std::future::pending().await };
-    match &mut first.state {
-        OwedState::Known(outcome) => outcome.clone(),
-        OwedState::Waiting(finding, receiver) => {
-            let answer = Pin::new(receiver).await;
-            outcome_of(finding, answer.unwrap_or(Err(Busy::Stopping)), on_busy)
+    loop {
+        match &mut first.state {
+            OwedState::Known(outcome) => return outcome.clone(),
+            OwedState::Waiting(finding, receiver, narrowed) => {
+                let answer = Pin::new(receiver).await.unwrap_or(Err(Busy::Stopping));
+                let is_taken = answer.is_ok();
+                let outcome = outcome_of(finding, answer, context.on_busy);
+                let subjects = std::mem::take(narrowed);
+                first.state = if is_taken && !subjects.is_empty() {
+                    let (fence, patience) = (Arc::clone(&context.fence), context.fence_timeout);
+                    let taken = async move { fence.narrow(subjects, patience).await };
+                    OwedState::Fenced(outcome, Box::pin(taken))
+                } else {
+                    OwedState::Known(outcome)
+                };
+            }
+            OwedState::Fenced(outcome, taken) => {
+                taken.as_mut().await;
+                context.metrics.fenced.record(clock::seconds_since(first.received));
+                first.state = OwedState::Known(outcome.clone());
+            }
         }
     }
 }
 
 /// The outcome of the oldest message that is owed an answer, where it is known now.
-fn known_answer(owed: &mut VecDeque<Owed>, on_busy: OnBusy) -> Option<Outcome> {
+fn known_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Option<Outcome> {
     match &mut owed.front_mut()?.state {
         OwedState::Known(outcome) => Some(outcome.clone()),
-        OwedState::Waiting(finding, receiver) => {
-            receiver.try_recv().ok().map(|answer| outcome_of(finding, answer, on_busy))
+        OwedState::Waiting(finding, receiver, narrowed) if narrowed.is_empty() => {
+            receiver.try_recv().ok().map(|answer| outcome_of(finding, answer, context.on_busy))
         }
+        OwedState::Waiting(..) | OwedState::Fenced(..) => None,
     }
 }
 

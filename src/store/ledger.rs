@@ -1,0 +1,439 @@
+//! The consent ledger: what each subject decided, in the order it came in.
+//!
+//! Promises: a record is written in the transaction of its message, and neither changed nor
+//! deleted; what is read was filed under this subject and no other; what is remembered of a
+//! subject is forgotten when a record of it is written, before anyone hears of that; what is
+//! remembered is bounded.
+//! Knows nothing of: what a record means.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::StoreError;
+use super::reader::Reader;
+use super::seal::{Clear, Part, Sealer};
+use crate::admit::entry::Given;
+use crate::admit::{Digest, DigestKey};
+use crate::consent::{Epoch, Key, Ledger, Origin, Record, Says, Turn};
+use crate::event::Subject;
+
+/// Most subjects that are remembered, those without any record included: what a large hospital's
+/// feeds speak about in a day or two, and some 30 MiB.
+const SUBJECTS_MAX: usize = 1 << 16;
+/// Most records that are remembered together, in bytes as they are kept.
+const BYTES_MAX: usize = 32 << 20;
+/// Most records of one subject that are asked over: a decision each week of a long life. With
+/// more, its consent is closed, so that nobody can make a question cost what he likes.
+pub const RECORDS_MAX: usize = 4_096;
+/// What is authenticated with a record as its type.
+const KIND: &str = "consent";
+
+/// The records of one subject, as they were at one epoch.
+#[derive(Debug, Default)]
+pub struct Filed {
+    epoch: Epoch,
+    records: Vec<Record>,
+}
+
+impl Filed {
+    /// The ledger to ask over.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger<'_> {
+        Ledger::of(self.epoch, &self.records)
+    }
+
+    /// What stands for more records than are asked over.
+    // PROMISE-5
+    fn too_much(number: u64) -> Self {
+        let closure = Record {
+            key: Key { source: String::new(), id: "more records than are asked over".to_owned() },
+            version: None,
+            decided_at: None,
+            effective_from: None,
+            effective_to: None,
+            recorded_at: Timestamp::UNIX_EPOCH,
+            origin: Origin::default(),
+            says: Says::Closure(Turn::Begins),
+        };
+        Self { epoch: Epoch(number), records: vec![closure] }
+    }
+
+    /// The records, in the order they came in.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+/// What is remembered of subjects.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Two halves: what was not asked for since the younger was begun goes with the older.
+    young: Half,
+    old: Half,
+    /// How many transactions wrote records: what was read before one is not remembered after it.
+    writes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    subjects: HashMap<[u8; 16], (Arc<Filed>, usize)>,
+    bytes: usize,
+}
+
+impl Remembered {
+    /// What is remembered of a subject, else the number of writes up to now.
+    pub fn get(&self, subject: &Digest) -> Result<Arc<Filed>, u64> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((filed, _)) = inner.young.subjects.get(&subject.0) {
+            return Ok(Arc::clone(filed));
+        }
+        let Some((filed, bytes)) = inner.old.subjects.remove(&subject.0) else {
+            return Err(inner.writes);
+        };
+        inner.old.bytes = inner.old.bytes.saturating_sub(bytes);
+        inner.keep(subject.0, Arc::clone(&filed), bytes);
+        Ok(filed)
+    }
+
+    /// Remembers what was read when there were so many writes.
+    fn put(&self, subject: &Digest, filed: &Arc<Filed>, bytes: usize, writes: u64) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.writes == writes {
+            inner.keep(subject.0, Arc::clone(filed), bytes);
+        }
+    }
+
+    /// Forgets subjects that have new records.
+    pub fn forget(&self, subjects: &[Digest]) {
+        if subjects.is_empty() {
+            return;
+        }
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.writes += 1;
+        for subject in subjects {
+            inner.young.remove(&subject.0);
+            inner.old.remove(&subject.0);
+        }
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, subject: [u8; 16], filed: Arc<Filed>, bytes: usize) {
+        self.young.remove(&subject);
+        self.young.subjects.insert(subject, (filed, bytes));
+        self.young.bytes += bytes;
+        if self.young.subjects.len() > SUBJECTS_MAX / 2 || self.young.bytes > BYTES_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+}
+
+impl Half {
+    fn remove(&mut self, subject: &[u8; 16]) {
+        if let Some((_, bytes)) = self.subjects.remove(subject) {
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+/// The message that brings records.
+#[derive(Clone, Copy)]
+pub(super) struct Brought<'b> {
+    pub number: u64,
+    pub at: i64,
+    pub feed: &'b str,
+}
+
+impl Brought<'_> {
+    const fn clear(&self, nth: u32) -> Clear<'_> {
+        let Self { number, at, feed } = *self;
+        Clear { number, at, feed, kind: KIND, status: "", epoch: nth }
+    }
+}
+
+/// Writes records into the open transaction; the subjects that they are of.
+pub(super) fn write(
+    connection: &Connection,
+    sealer: &mut Sealer,
+    digests: &DigestKey,
+    brought: Brought<'_>,
+    given: &[Given],
+) -> Result<Vec<Digest>, StoreError> {
+    let mut subjects = Vec::with_capacity(given.len());
+    for (nth, Given { subject, record }) in (0_u32..).zip(given) {
+        let subject = digests.subject(subject);
+        let closes = record.says == Says::Closure(Turn::Begins);
+        if record.says == Says::Closure(Turn::Ends) && !has_closure(connection, &subject)? {
+            continue;
+        }
+        let mut bytes = subject.0.to_vec();
+        serde_json::to_writer(&mut bytes, record)
+            .map_err(|_| StoreError::Corrupt { what: "a consent record".to_owned() })?;
+        let sealed = sealer.seal(&brought.clear(nth), Part::Consent, &bytes)?;
+        connection
+            .prepare_cached(
+                "INSERT INTO consents (subject, number, nth, at, feed, closes, record)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                subject.0,
+                brought.number.cast_signed(),
+                nth,
+                brought.at,
+                brought.feed,
+                closes,
+                sealed
+            ])?;
+        subjects.push(subject);
+    }
+    Ok(subjects)
+}
+
+/// Whether a subject was ever closed: the end of what never began is not kept.
+fn has_closure(connection: &Connection, subject: &Digest) -> Result<bool, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM consents WHERE subject = ? AND closes)")?;
+    Ok(statement.query_row([&subject.0], |row| row.get(0))?)
+}
+
+/// What is filed under a subject, remembered or read.
+///
+/// # Errors
+/// The store cannot be read, or a record is not what was written: then nothing is known of the
+/// subject, and nothing may be decided.
+pub(super) fn read(
+    remembered: &Remembered,
+    reader: &Mutex<Reader>,
+    digests: &DigestKey,
+    subject: &Subject,
+) -> Result<Arc<Filed>, StoreError> {
+    let subject = digests.subject(subject);
+    let writes = match remembered.get(&subject) {
+        Ok(filed) => return Ok(filed),
+        Err(writes) => writes,
+    };
+    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+    let (filed, bytes) = read_from(&mut reader, &subject)?;
+    drop(reader);
+    let filed = Arc::new(filed);
+    remembered.put(&subject, &filed, bytes, writes);
+    Ok(filed)
+}
+
+/// What is filed under a subject, and the bytes of it.
+pub(super) fn read_from(
+    reader: &mut Reader,
+    subject: &Digest,
+) -> Result<(Filed, usize), StoreError> {
+    let mut rows = Vec::new();
+    {
+        let mut statement = reader.connection.prepare_cached(
+            "SELECT number, nth, at, feed, record FROM consents
+             WHERE subject = ? ORDER BY number, nth",
+        )?;
+        let mut found = statement.query([&subject.0])?;
+        while let Some(row) = found.next()? {
+            if rows.len() >= RECORDS_MAX {
+                return Ok((Filed::too_much(row.get::<_, i64>(0)?.cast_unsigned()), 0));
+            }
+            rows.push((
+                row.get::<_, i64>(0)?.cast_unsigned(),
+                row.get::<_, u32>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, Vec<u8>>(4)?,
+            ));
+        }
+    }
+    let mut filed = Filed::default();
+    let mut bytes = 0;
+    for (number, nth, at, feed, sealed) in rows {
+        let brought = Brought { number, at, feed: &feed };
+        let opened = reader.open_sealed(&brought.clear(nth), Part::Consent, &sealed)?;
+        let corrupt = || StoreError::Corrupt { what: format!("a consent of message {number}") };
+        let (under, json) = opened.split_first_chunk::<16>().ok_or_else(corrupt)?;
+        if *under != subject.0 {
+            return Err(corrupt());
+        }
+        filed.records.push(serde_json::from_slice(json).map_err(|_| corrupt())?);
+        filed.epoch = Epoch(number);
+        bytes += sealed.len();
+    }
+    Ok((filed, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phi::Phi;
+    use crate::secret::Key as Secret;
+    use crate::store::connection;
+    use crate::store::seal::Master;
+
+    struct Store {
+        connection: Connection,
+        sealer: Sealer,
+        digests: DigestKey,
+        reader: Mutex<Reader>,
+        remembered: Remembered,
+        next: u64,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Store {
+        fn new() -> Self {
+            let key = |byte| Secret::from_bytes(&[byte; 32]).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.db");
+            let connection = connection::open_for_writing(&path).unwrap();
+            let master = Master::new(&key(1)).unwrap();
+            let insert =
+                "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
+            connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
+            let digests = DigestKey::new(&key(3));
+            let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
+            let sealer = Sealer::new(7, &key(2)).unwrap();
+            let remembered = Remembered::default();
+            Self { connection, sealer, digests, reader, remembered, next: 1, _dir: dir }
+        }
+
+        fn write(&mut self, given: &[Given]) {
+            let brought = Brought { number: self.next, at: 5, feed: "adt" };
+            self.next += 1;
+            let subjects =
+                write(&self.connection, &mut self.sealer, &self.digests, brought, given).unwrap();
+            self.remembered.forget(&subjects);
+        }
+
+        fn read(&self, value: &str) -> Result<Arc<Filed>, StoreError> {
+            read(&self.remembered, &self.reader, &self.digests, &subject(value))
+        }
+
+        /// What is filed, by the IDs of the records.
+        fn ids(&self, value: &str) -> Vec<String> {
+            self.read(value).unwrap().records().iter().map(|record| record.key.id.clone()).collect()
+        }
+    }
+
+    fn subject(value: &str) -> Subject {
+        Subject { authority: "A".to_owned(), value: Phi::new(value.to_owned()) }
+    }
+
+    fn given(value: &str, id: &str) -> Given {
+        let mut record = Filed::too_much(0).records.remove(0);
+        record.key = Key { source: "adt".to_owned(), id: id.to_owned() };
+        Given { subject: subject(value), record }
+    }
+
+    #[test]
+    fn a_record_is_filed_under_its_subject_in_the_order_it_came() {
+        let mut store = Store::new();
+        assert_eq!(store.ids("1"), [""; 0]);
+        store.write(&[given("1", "a"), given("2", "b"), given("1", "c")]);
+        store.write(&[given("1", "d")]);
+        for _ in 0..2 {
+            assert_eq!(store.ids("1"), ["a", "c", "d"]);
+            assert_eq!(store.ids("2"), ["b"]);
+            assert_eq!(store.ids("3"), [""; 0]);
+        }
+        assert_eq!(store.read("1").unwrap().ledger().epoch, Epoch(2));
+        assert_eq!(store.read("2").unwrap().ledger().epoch, Epoch(1));
+    }
+
+    #[test]
+    fn what_was_read_before_a_write_is_not_remembered_after_it() {
+        let mut store = Store::new();
+        let digest = store.digests.subject(&subject("1"));
+        let writes = store.remembered.get(&digest).unwrap_err();
+        let before = Arc::new(Filed::default());
+        store.write(&[given("2", "b")]);
+        store.remembered.put(&digest, &before, 0, writes);
+        assert!(store.remembered.get(&digest).is_err());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_is_asked_for_stays() {
+        let remembered = Remembered::default();
+        let digest = |number: usize| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            Digest(bytes)
+        };
+        let filed = Arc::new(Filed::default());
+        for number in 0..3 * SUBJECTS_MAX {
+            remembered.put(&digest(number), &filed, 1, 0);
+            assert!(remembered.get(&digest(0)).is_ok(), "asked for all the time, {number}");
+        }
+        let inner = remembered.0.lock().unwrap();
+        assert!(inner.young.subjects.len() + inner.old.subjects.len() <= SUBJECTS_MAX + 1);
+        assert_eq!(inner.young.bytes, inner.young.subjects.len());
+        assert_eq!(inner.old.bytes, inner.old.subjects.len());
+    }
+
+    #[test]
+    fn the_end_of_a_closure_is_kept_where_there_was_one() {
+        let mut store = Store::new();
+        let end = |id| {
+            let mut given = given("1", id);
+            given.record.says = Says::Closure(Turn::Ends);
+            given
+        };
+        store.write(&[end("a")]);
+        assert_eq!(store.ids("1"), [""; 0]);
+        store.write(&[given("1", "b"), end("c")]);
+        assert_eq!(store.ids("1"), ["b", "c"]);
+    }
+
+    /// PROMISE-5: what cannot be read is not an empty ledger.
+    #[test]
+    fn a_record_that_was_changed_or_moved_is_an_error_and_never_an_answer() {
+        let mut store = Store::new();
+        store.write(&[given("1", "a"), given("2", "b")]);
+        let drop_triggers =
+            "DROP TRIGGER consents_are_not_changed; DROP TRIGGER consents_are_not_deleted;";
+        for change in [
+            "UPDATE consents SET record = zeroblob(length(record))",
+            "UPDATE consents SET at = at + 1",
+            "UPDATE consents SET feed = 'lab'",
+            "UPDATE consents SET nth = nth + 5",
+            "UPDATE consents SET number = number + 5",
+        ] {
+            store.connection.execute_batch("SAVEPOINT changed").unwrap();
+            assert!(store.connection.execute(change, []).is_err(), "the trigger forbids {change}");
+            store.connection.execute_batch("RELEASE changed").unwrap();
+        }
+        assert!(store.connection.execute("DELETE FROM consents", []).is_err());
+        store.connection.execute_batch(drop_triggers).unwrap();
+        let other = store.digests.subject(&subject("2")).0;
+        let own = store.digests.subject(&subject("1")).0;
+        store.connection.execute("DELETE FROM consents WHERE subject = ?", [other]).unwrap();
+        store
+            .connection
+            .execute("UPDATE consents SET subject = ? WHERE subject = ?", [other, own])
+            .unwrap();
+        assert_eq!(store.ids("1"), [""; 0], "cut out: the audit chain will tell");
+        assert!(store.read("2").is_err(), "another's");
+        let change = "UPDATE consents SET subject = ?, at = at + 1";
+        store.connection.execute(change, [own]).unwrap();
+        store.remembered.forget(&[store.digests.subject(&subject("1"))]);
+        assert!(store.read("1").is_err());
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn more_records_than_are_asked_over_close_everything() {
+        let mut store = Store::new();
+        for _ in 0..=RECORDS_MAX {
+            store.write(&[given("1", "a")]);
+        }
+        let filed = store.read("1").unwrap();
+        assert!(matches!(filed.records(), [record] if record.says == Says::Closure(Turn::Begins)));
+    }
+}
