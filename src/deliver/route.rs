@@ -16,8 +16,10 @@ use super::backoff::Backoff;
 use super::decide::{Decision, Grounds, decide};
 use super::queue::{Item, Queue};
 use super::sink::{Settled, Sink, SinkError, Ticket};
+use crate::admit::Entry;
 use crate::consent::{Policy, Refusal};
 use crate::contract::{Contract, wants};
+use crate::event::Event;
 use crate::fence::{Fence, Kept};
 use crate::metrics::{Pulse, RouteMetrics};
 use crate::privacy::{Counts, RealmKeys};
@@ -188,18 +190,16 @@ impl Route {
     /// Reads entries up to the head, as far as there is room.
     async fn read(&mut self, head: u64) -> Result<(), RouteError> {
         while self.queue.read_number() < head && self.queue.has_room() {
-            let journal = Arc::clone(&self.config.journal);
+            let (journal, contract) = (&self.config.journal, &self.config.contract);
             let after = self.queue.read_number();
-            let entries = tokio::task::block_in_place(|| journal.read_after(after, READ_ENTRIES));
+            // Off the runtime once for all of them, since it costs a thread each time.
+            let entries = tokio::task::block_in_place(|| select(journal, contract, after));
             let entries = entries.map_err(|source| self.failed(source))?;
             if entries.is_empty() {
                 break;
             }
-            for entry in &entries {
-                let contract = &self.config.contract;
-                let (wanted, unwanted): (Vec<_>, Vec<_>) =
-                    entry.events().partition(|event| wants(contract, event));
-                self.config.metrics.events.add("unselected", unwanted.len() as u64);
+            for Selected { entry, wanted, unwanted } in entries {
+                self.config.metrics.events.add("unselected", unwanted);
                 let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
                 self.queue.take(entry.number, entry.received_at, wanted, |event, sequence| Item {
                     number: entry.number,
@@ -460,6 +460,28 @@ impl Route {
     fn failed(&self, source: StoreError) -> RouteError {
         RouteError::Store { route: Arc::clone(&self.name), source }
     }
+}
+
+/// An entry, the events of it that the contract selects, and how many it does not.
+struct Selected {
+    entry: Arc<Entry>,
+    wanted: Vec<Event>,
+    unwanted: u64,
+}
+
+/// The next entries. What the subjects of their selected events decided is remembered then.
+fn select(journal: &Journal, contract: &Contract, after: u64) -> Result<Vec<Selected>, StoreError> {
+    let mut selected = Vec::new();
+    for entry in journal.read_after(after, READ_ENTRIES)? {
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            entry.events().partition(|event| wants(contract, event));
+        for event in &wanted {
+            // Where it cannot be read, whoever decides about this event says so.
+            drop(journal.filed(&event.subject));
+        }
+        selected.push(Selected { entry, wanted, unwanted: unwanted.len() as u64 });
+    }
+    Ok(selected)
 }
 
 fn seconds_between(from_ms: i64, to_ms: i64) -> f64 {
