@@ -11,6 +11,7 @@
 //! confirmed it or its connection is cut. Whoever narrows marks the subject, so that a permit
 //! that was asked for before does not enter, and waits until the subject is on no way. Where
 //! that takes too long, the routes that have it on the way are told to cut their connections.
+//! docs/adr/0010 says why by moments and not by a number for each subject.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
