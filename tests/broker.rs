@@ -700,7 +700,10 @@ fn a_revocation_is_acknowledged_when_the_broker_that_gives_no_confirm_is_cut() {
     let peer = Peer::start();
     let setup = Setup::new()
         .policy("[codes]\n\"L/ZZ9\" = [\"TREAT\"]\n")
-        .rabbitmq(&peer.url(), "declare = false\nconfirm_timeout = \"10m\"\nfence_timeout = \"15s\"")
+        .rabbitmq(
+            &peer.url(),
+            "declare = false\nconfirm_timeout = \"10m\"\nfence_timeout = \"15s\"",
+        )
         .route("peer", EVERY_EVENT, &rabbit_route("peer"));
     let mut daemon = setup.start();
     let send = |message: &[u8]| Sender::connect(daemon.feed()).exchange(message).unwrap();

@@ -64,6 +64,7 @@ fn envelope(kind: EventType, data: Json) -> Json {
         "contract": text("Version of the route's contract."),
         "purpose": text("HL7 v3 PurposeOfUse."),
         "tier": { "enum": ["identified", "limited", "pseudonymized", "deidentified"] },
+        "consentref": text("Names the consent that it left by; absent where none was needed."),
         "recipe": { "type": "string", "pattern": "^sha256:[0-9a-f]{64}$",
             "description": "Hash of the list of field transforms." },
         "sequence": { "type": "string", "pattern": "^[0-9]+$",

@@ -165,6 +165,8 @@ pub fn release(
         if recipe.tier.shows_ids() { id.to_owned() } else { supplies.keys.id(id) }
     };
     let (id, correlation_id) = (shown(&event.id.0), shown(supplies.correlation_id));
+    let consents: Vec<String> = permit.records().iter().map(ToString::to_string).collect();
+    let consentref = (!consents.is_empty()).then(|| shown(&consents.join(", ")));
     let envelope = Envelope {
         specversion: "1.0",
         kind: event.kind,
@@ -185,6 +187,7 @@ pub fn release(
         contract: supplies.contract,
         purpose: supplies.purpose,
         tier: recipe.tier.name(),
+        consentref,
         recipe: &recipe.hash,
         sequence: supplies.sequence.to_string(),
         data: picking.data.root(),
@@ -220,6 +223,9 @@ struct Envelope<'e> {
     contract: &'e str,
     purpose: &'e str,
     tier: &'static str,
+    /// The consent records that it leaves by; none where it leaves by there being no deny.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consentref: Option<String>,
     recipe: &'e str,
     sequence: String,
     data: View<'e>,

@@ -68,6 +68,9 @@ fn a_route_lets_out_what_is_permitted_while_it_is() {
     send(&daemon, &adt("A08", "A3", PATIENT));
     send(&daemon, &adt("A01", "B1", OTHER));
     eventually("one is out", || count(&setup) == 1 && decided(&daemon, "deny", "missing") >= 1.0);
+    // The consent is named by a digest of the realm's.
+    let consentref = setup.lines("trial")[0]["consentref"].as_str().unwrap().to_owned();
+    assert!(consentref.len() == 32 && consentref.bytes().all(|byte| byte.is_ascii_hexdigit()));
     // Withdrawn, and so it stays after kill -9.
     send(&daemon, &consent("X", "20261102", "C2", PATIENT));
     send(&daemon, &adt("A08", "A4", PATIENT));
@@ -84,6 +87,7 @@ fn a_route_lets_out_what_is_permitted_while_it_is() {
     send(&daemon, &consent("A", "20261103", "C4", PATIENT));
     send(&daemon, &adt("A08", "A7", PATIENT));
     eventually("it is out", || count(&setup) == 2);
+    assert_eq!(setup.lines("trial")[1]["consentref"], consentref, "of the same key");
     // What could not be applied closes every purpose, also those that need no consent.
     let ward = out(&setup, "ward").len();
     send(&daemon, &consent("SIGNED", "20261104", "C5", PATIENT));
