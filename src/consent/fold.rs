@@ -50,9 +50,9 @@ fn newest(mut versions: Vec<&Record>) -> Option<&Record> {
             let newest = numbers.into_iter().max();
             versions.retain(|record| number(record) == newest);
         }
-        let all = versions.clone();
-        versions
-            .retain(|record| !all.iter().any(|other| record.decided().is_before(other.decided())));
+        // Those that end before another begins are older.
+        let last = versions.iter().map(|record| record.decided().earliest).max();
+        versions.retain(|record| last.is_none_or(|last| record.decided().latest >= last));
     }
     match versions.as_slice() {
         [] | [_] => versions.pop(),

@@ -198,8 +198,10 @@ pub(super) fn write(
 
 /// Whether a subject was ever closed: the end of what never began is not kept.
 fn has_closure(connection: &Connection, subject: &Digest) -> Result<bool, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM consents WHERE subject = ? AND closes)")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM consents INDEXED BY consents_that_close
+                            WHERE subject = ? AND closes)",
+    )?;
     Ok(statement.query_row([&subject.0], |row| row.get(0))?)
 }
 

@@ -12,6 +12,9 @@ CREATE TABLE consents (
     PRIMARY KEY (subject, number, nth)
 ) WITHOUT ROWID;
 
+-- Whether a subject was ever closed, without a look at all that it decided.
+CREATE INDEX consents_that_close ON consents (subject) WHERE closes;
+
 CREATE TRIGGER consents_are_not_changed BEFORE UPDATE ON consents
 BEGIN SELECT RAISE(ABORT, 'a consent record is never changed'); END;
 CREATE TRIGGER consents_are_not_deleted BEFORE DELETE ON consents
