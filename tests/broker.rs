@@ -159,6 +159,9 @@ fn the_corpus_is_accounted_for_and_a_resend_of_everything_publishes_nothing() {
     eventually("every event is decided", || consumer.distinct() + suppressed() == events);
     let (received, suppressed) = (consumer.received(), suppressed());
     assert_eq!(received.len() + suppressed, events, "each once");
+    let closed = "tidegate_consent_decisions_total{purpose=\"TREAT\",decision=\"deny\",\
+                  reason=\"closed\"}";
+    assert_eq!(daemon.metric(closed) as usize, suppressed);
     assert!(suppressed < 40, "{suppressed}");
     let events = received.len();
     support::schema::assert_valid(&received);
@@ -209,10 +212,16 @@ impl Kept {
         assert_eq!(self.with_status("unsupported"), self.exceptions("unsupported"));
         // What protects nobody is unmapped and refused; what else is unmapped is parked.
         assert_eq!(self.with_status("refused"), self.exceptions("malformed") + 1);
-        let parked = ["unmapped", "correlation-conflict"].map(|category| self.exceptions(category));
-        let closing = self.with_status("parked") + 1 - parked.iter().sum::<usize>();
-        let consents = self.exceptions("consent-unknown");
-        assert!(closing <= consents && consents < 20, "{closing} of {consents}");
+        let is_parked = |number: &serde_json::Value| {
+            let named = |message: &&serde_json::Value| message["number"] == *number;
+            self.messages.iter().find(named).is_some_and(|found| found["status"] == "parked")
+        };
+        // Taken without events, for what it says of consent.
+        let closing = self.exceptions.iter().filter(|exception| {
+            exception["category"] == "consent-unknown" && is_parked(&exception["message"])
+        });
+        let others = self.exceptions("unmapped") - 1 + self.exceptions("correlation-conflict");
+        assert_eq!(self.with_status("parked"), others + closing.count());
     }
 
     /// How many events are admitted.

@@ -77,12 +77,8 @@ impl DigestKey {
     /// What a subject is looked up by.
     #[must_use]
     pub fn subject(&self, subject: &Subject) -> Digest {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in ["subject", &subject.authority, subject.value.expose()] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        Digest(truncate(context.sign().as_ref()))
+        let value = subject.value.expose();
+        self.parts([b"subject", subject.authority.as_bytes(), value.as_bytes()])
     }
 
     /// Sameness of bytes, for what is no message.
@@ -100,8 +96,13 @@ impl DigestKey {
     /// That a record is what it was, for where it is not encrypted.
     #[must_use]
     pub fn record(&self, about: &[u8], bytes: &[u8]) -> Digest {
+        self.parts([b"record", about, bytes])
+    }
+
+    /// A digest of several texts, each behind its length.
+    fn parts(&self, parts: [&[u8]; 3]) -> Digest {
         let mut context = hmac::Context::with_key(&self.0);
-        for part in [b"record".as_slice(), about, bytes] {
+        for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }

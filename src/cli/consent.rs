@@ -83,14 +83,10 @@ fn says(says: &Json) -> String {
         return format!("restriction {}", text(restriction, "turn"));
     }
     let consent = &says["consent"];
-    let purposes = match &consent["purposes"] {
-        Json::Object(these) => these.values().next().cloned().unwrap_or_default(),
-        every => every.clone(),
+    let these = consent.pointer("/purposes/these").and_then(Json::as_array);
+    let purposes = match these {
+        Some(these) => these.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(" "),
+        None => text(consent, "purposes"),
     };
-    let purposes: Vec<String> = match &purposes {
-        Json::Array(these) => these.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
-        Json::String(every) => vec![every.clone()],
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => Vec::new(),
-    };
-    format!("{} {} {}", text(consent, "decision"), text(consent, "status"), purposes.join(" "))
+    format!("{} {} {}", text(consent, "decision"), text(consent, "status"), purposes)
 }

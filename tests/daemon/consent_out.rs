@@ -50,18 +50,17 @@ fn a_route_lets_out_what_is_permitted_while_it_is() {
     eventually("all is decided", || decided(&daemon, "deny", "missing") >= 2.0);
     assert_eq!(out(&setup, "trial"), [""; 0]);
     assert!(daemon.stop().success());
-    let pseudonymized = |text: &str| {
-        text.replace("identified", "pseudonymized")
-            .replace("\"subject\" = \"keep\"", "\"subject\" = \"token\"")
-            .replace("\"message\" = \"keep\"", "\"message.type\" = \"keep\"")
-            .replace("\"patient\" = \"keep\"\n", "")
-            .replace("\"visit\" = \"keep\"", "\"visit.class\" = \"keep\"")
-            .replace("\"report\" = \"keep\"\n", "")
-            .replace("\"observations\" = \"keep\"\n", "")
-    };
-    let contract = setup.dir.path().join("routes/trial.toml");
-    let text = std::fs::read_to_string(&contract).unwrap();
-    std::fs::write(&contract, pseudonymized(&text)).unwrap();
+    drop(daemon);
+    let setup = setup
+        .contract(
+            "trial",
+            EVERY_EVENT,
+            "pseudonymized",
+            "CLINTRCH",
+            "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"",
+            "kind = \"file\"\npath = \"out/trial.ndjson\"",
+        )
+        .asking("trial", "CLINTRCH", "require = \"opt-in\"");
     let mut daemon = setup.start();
     let count = |setup: &Setup| setup.lines("trial").len();
     // Permitted; another patient is not.
@@ -114,19 +113,11 @@ fn behind_the_acknowledgement_of_a_revocation_nothing_more_is_written() {
     const ROUNDS: usize = 60;
     const SENDERS: usize = 3;
     let setup = Setup::new()
-        .policy(POLICY)
+        .policy("[codes]\n\"L/ZZ9\" = [\"TREAT\"]\n")
         .file_route("first", &["patient.updated"])
-        .asking("first", "CLINTRCH", "require = \"opt-out\"")
+        .asking("first", "TREAT", "require = \"opt-out\"")
         .file_route("second", &["patient.updated"])
-        .asking("second", "CLINTRCH", "require = \"opt-out\"");
-    // Opt-out of an identified tier is for treatment.
-    for route in ["first", "second"] {
-        let path = setup.dir.path().join(format!("routes/{route}.toml"));
-        let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.replace("purpose = \"CLINTRCH\"", "purpose = \"TREAT\"");
-        std::fs::write(path, text).unwrap();
-    }
-    let setup = setup.policy_replaced("[codes]\n\"L/ZZ9\" = [\"TREAT\"]\n");
+        .asking("second", "TREAT", "require = \"opt-out\"");
     let mut daemon = setup.start();
     let feed = daemon.feed();
     let of = |patient: &str| -> usize {

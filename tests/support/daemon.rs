@@ -115,12 +115,6 @@ impl Setup {
         self.section("[consent]\nfile = \"consent.toml\"")
     }
 
-    /// Takes another consent.toml.
-    pub fn policy_replaced(self, text: &str) -> Self {
-        std::fs::write(self.dir.path().join("consent.toml"), text).unwrap();
-        self
-    }
-
     /// Adds a route with everything to a file `out/NAME.ndjson`.
     pub fn file_route(self, name: &str, events: &[&str]) -> Self {
         let deliver = format!("kind = \"file\"\npath = \"out/{name}.ndjson\"");

@@ -4,10 +4,10 @@
 //! text divides nothing; the cost is in proportion to the text, whatever is in it.
 //! Knows nothing of: what a field says.
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr_iter, memchr2};
 
 use crate::parse::hl7::name::{MSH, is_segment_name, pack, pack_name};
-use crate::parse::hl7::scan::Needles;
+use crate::parse::hl7::scan::{self, Needles};
 use crate::parse::hl7::{Delimiters, Malformed};
 
 /// Most segments in one message. The largest report in the corpus has 121; a waveform of a
@@ -173,11 +173,7 @@ fn index_line(
     fields: &mut Vec<Span>,
 ) -> Result<Line, Malformed> {
     let first_field = fields.len();
-    let name_end = match line {
-        // A search that has to be set up costs more than most names.
-        [a, b, c, d, ..] if *d == delimiters.field && ![a, b, c].contains(&d) => 3,
-        _ => memchr(delimiters.field, line).unwrap_or(line.len()),
-    };
+    let name_end = scan::first(delimiters.field, line).unwrap_or(line.len());
     let name = pack_name(line.get(..name_end).unwrap_or(line));
     if name_end < line.len() {
         if is_header(name) {
