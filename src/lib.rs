@@ -14,10 +14,11 @@
 //! | [`contract`] | what a route wants | `contract/mod.rs` |
 //! | [`consent`] | whether it may leave | `consent/mod.rs` |
 //! | [`privacy`] | in which form | `privacy/release.rs` |
+//! | [`audit`] | what is kept as evidence of it | `audit/record.rs` |
 //! | [`fence`] | who is on the way out | `fence.rs` |
 //! | [`deliver`] | hands it to the sink, moves the cursor | `deliver/route.rs` |
 //!
-//! The first six answer the sender, the other five serve a consumer; the two halves share the
+//! The first six answer the sender, the other six serve a consumer; the two halves share the
 //! journal and the fence. [`event`] is what passes between them. [`app`] is the only wiring.
 //! `tests/tidy.rs` holds who may import whom.
 
@@ -37,6 +38,7 @@ pub mod verdict;
 pub mod consent;
 pub mod privacy;
 pub mod contract;
+pub mod audit;
 pub mod store;
 pub mod feed;
 pub mod fence;
