@@ -5,6 +5,8 @@
 //! what is under way is finished within a bound.
 //! Knows nothing of: what flows through.
 
+mod evidence;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,8 +42,9 @@ use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
 use crate::normalize::Context;
 use crate::privacy::RealmKeys;
 use crate::secret::{Key, SecretError};
+use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
-use crate::store::{Journal, StateDir, StoreError};
+use crate::store::{Audit, AuditBusy, Journal, StateDir, StoreError};
 
 /// How long connections get to finish what is under way when the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -77,6 +80,9 @@ pub enum AppError {
     /// A route.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// Nothing can be recorded.
+    #[error("audit.db: the start cannot be recorded: the disk is full, or the store has failed")]
+    Audit(AuditBusy),
     /// A task ended that must not.
     #[error("{0} ended unexpectedly; the reason stands above")]
     Ended(String),
@@ -95,6 +101,8 @@ struct App {
     state: StateDir,
     journal: Arc<Journal>,
     threads: JournalThreads,
+    audit: Arc<Audit>,
+    audit_threads: AuditThreads,
     listeners: Vec<Listener>,
     routes: Vec<Route>,
     admin_listener: TcpListener,
@@ -158,10 +166,14 @@ impl App {
             Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)?;
         let journal = Arc::new(journal);
         journal.look_at_disk()?;
+        let (audit, audit_threads) = Audit::open(&state, config.audit.store.clone())?;
+        let audit = Arc::new(audit);
+        evidence::start(&audit, &config).await?;
         let fence = Arc::new(Fence::default());
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
         let routes = build_routes(&config, &state, &journal, &fence, &routes_stopping)?;
-        let mut pulses: Vec<(String, Pulse)> = vec![("journal".to_owned(), journal.pulse())];
+        let mut pulses: Vec<(String, Pulse)> =
+            vec![("journal".to_owned(), journal.pulse()), ("audit".to_owned(), audit.pulse())];
         for (contract, route) in config.contracts.iter().zip(&routes) {
             pulses.push((format!("route {}", contract.name), route.pulse()));
         }
@@ -184,6 +196,8 @@ impl App {
             state,
             journal,
             threads,
+            audit,
+            audit_threads,
             listeners,
             routes,
             admin_listener,
@@ -213,6 +227,7 @@ impl App {
 
     async fn serve(self, mut signals: Signals) -> Result<(), AppError> {
         let mut failed = self.threads.failed();
+        let mut audit_failed = self.audit_threads.failed();
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
         for listener in self.listeners {
@@ -227,7 +242,11 @@ impl App {
             Arc::clone(&self.admin),
             self.stop.subscribe(),
         ));
-        let looking = tokio::spawn(look_around(Arc::clone(&self.journal), Arc::clone(&self.admin)));
+        let looking = tokio::spawn(look_around(
+            Arc::clone(&self.journal),
+            Arc::clone(&self.audit),
+            Arc::clone(&self.admin),
+        ));
         notify("READY=1\nSTATUS=taking messages");
         let ended = loop {
             tokio::select! {
@@ -237,6 +256,7 @@ impl App {
                     tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
                 }
                 _ = failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the journal".to_owned())),
+                _ = audit_failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the audit".to_owned())),
                 Some(route) = routes.join_next() => break Err(route_ended(route)),
             }
         };
@@ -262,10 +282,12 @@ impl App {
         let drained = timeout(DRAIN_TIMEOUT, routes.join_all()).await;
         looking.abort();
         admin.abort();
+        evidence::stop(&self.audit).await;
+        let recorded = tokio::task::block_in_place(|| self.audit_threads.stop());
         let stopped = tokio::task::block_in_place(|| self.threads.stop());
         self.state.withdraw(LISTENING)?;
         drop(self.state);
-        if let Err(error) = stopped {
+        if let Err(error) = recorded.and(stopped) {
             // What the store said is the reason; that a route ended by it is not.
             return Err(error.into());
         }
@@ -409,7 +431,7 @@ fn build_routes(
 
 /// Looks at the disk, the exceptions and what is old, keeps the histograms small, and tells the
 /// watchdog that every loop turns.
-async fn look_around(journal: Arc<Journal>, admin: Arc<AdminState>) {
+async fn look_around(journal: Arc<Journal>, audit: Arc<Audit>, admin: Arc<AdminState>) {
     let mut every = interval(LOOK_INTERVAL);
     let watchdog = sd_notify::watchdog_enabled();
     let mut turn = 0_u64;
@@ -418,6 +440,7 @@ async fn look_around(journal: Arc<Journal>, admin: Arc<AdminState>) {
         every.tick().await;
         turn += 1;
         journal.tick();
+        audit.tick();
         let looked = tokio::task::block_in_place(|| {
             journal.look_at_disk()?;
             if turn.is_multiple_of(4) { journal.look_at_exceptions() } else { Ok(()) }

@@ -251,6 +251,16 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
+/// Bytes as small hexadecimal digits, two each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}
+
 /// Bytes from hexadecimal digits, two each.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -4,8 +4,18 @@
 //! patient's; the same record is always the same bytes.
 //! Knows nothing of: files, SQL and the clock.
 //!
-//! Reading order: [`record`] (what one link says).
+//! Reading order: [`record`] (what one link says), [`draft`] (one that has no number yet), [`by`]
+//! (what it is found by), [`chain`] (how links hang together), [`checkpoint`] (what is kept
+//! elsewhere).
 
 pub mod record;
+pub mod draft;
+pub mod by;
+pub mod chain;
+pub mod checkpoint;
 
+pub use by::By;
+pub use chain::{Broken, Hash, Verifier};
+pub use checkpoint::{Checkpoint, Signer};
+pub use draft::Draft;
 pub use record::{Act, Consulted, Decision, Fate, Fields, Outcome, Record, Says};

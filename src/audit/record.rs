@@ -212,14 +212,14 @@ pub struct Act {
 }
 
 /// A time as text (RFC 3339, UTC), exact to what the clock gave.
-mod rfc3339 {
+pub(super) mod rfc3339 {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};
 
-    pub(super) fn serialize<S: Serializer>(at: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(at: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(at)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(input)?;
         text.parse().map_err(|_| super::custom::<D>())
     }

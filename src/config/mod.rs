@@ -4,7 +4,9 @@
 //! mistake of every file is found in one pass, with its place; what is not known is a mistake.
 //! Knows nothing of: running. What comes out is handed to `app`.
 
+mod audit;
 mod feed;
+mod hash;
 mod sections;
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,6 +24,7 @@ use crate::normalize::{self, Mappings};
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
+pub use audit::Audit;
 pub use feed::Feed;
 
 /// A configuration, as meant.
@@ -41,6 +44,8 @@ pub struct Config {
     pub rabbitmq: Option<BrokerConfig>,
     /// `[journal]`.
     pub journal: JournalConfig,
+    /// `[audit]`.
+    pub audit: Audit,
     /// The master key, where it is not made in state_dir.
     pub master_key: Option<Key>,
     /// `[mappings]`, loaded.
@@ -49,6 +54,10 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// `[routes]`, loaded.
     pub contracts: Vec<Contract>,
+    /// `sha256:` and the hash over all files that were read.
+    pub hash: String,
+    /// These files, as they were named, each with its SHA-256.
+    pub files: BTreeMap<String, String>,
 }
 
 /// `[node]`.
@@ -90,8 +99,10 @@ pub struct Realm {
 #[must_use]
 pub fn load(path: &Path, problems: &Problems) -> Option<Config> {
     let document = Document::open(path, problems)?;
-    let config = document.read(problems, read);
-    config.filter(|_| problems.is_clean())
+    let mut config = document.read(problems, read).filter(|_| problems.is_clean())?;
+    config.files = problems.files();
+    config.hash = hash::of(&config.files, path);
+    Some(config)
 }
 
 fn read(table: &Table<'_>) -> Option<Config> {
@@ -103,6 +114,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let realms: Vec<Realm> = table.tables("realm").iter().filter_map(sections::realm).collect();
     let rabbitmq = table.table("rabbitmq").map(|table| sections::rabbitmq(&table));
     let journal = sections::journal(table.table("journal").as_ref(), node.as_ref(), &feeds);
+    let audit = audit::read(table.table("audit").as_ref(), node.as_ref(), table.has("rabbitmq"));
     let mappings_dir = folder(table, "mappings", "../mappings");
     let routes = sections::routes(table, node.as_ref());
     let mappings = normalize::load(&mappings_dir, problems);
@@ -132,10 +144,13 @@ fn read(table: &Table<'_>) -> Option<Config> {
         realms,
         rabbitmq: rabbitmq.flatten(),
         journal,
+        audit,
         master_key,
         mappings: Arc::new(mappings),
         policy: Arc::new(policy.unwrap_or_default()),
         contracts: contracts.right,
+        hash: String::new(),
+        files: BTreeMap::new(),
     })
 }
 

@@ -43,6 +43,7 @@ impl Document {
     pub fn open(path: &Path, problems: &Problems) -> Option<Self> {
         let name: Arc<str> = path.display().to_string().into();
         let text = read_bounded(path).and_then(|bytes| {
+            problems.note_file(&name, &bytes);
             String::from_utf8(bytes).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();
                 format!("cannot be read: byte {at} is not UTF-8")
@@ -141,7 +142,7 @@ mod tests {
                 "x.toml:1:1: `name` is missing",
                 "x.toml:1:1: `nmae` is not known; did you mean `name`?",
                 "x.toml:2:10: `window` is out of bounds; from 1 to 1024",
-                "x.toml:3:8: `wait` is not a duration; a number and ms, s, m, h or d, such as \
+                "x.toml:3:8: `wait` is not a duration; a number and ms, s, m, h, d or y, such as \
                  \"30s\"",
                 "x.toml:4:8: `kind` is one of mllp, file",
             ]

@@ -5,10 +5,14 @@
 //! Knows nothing of: TOML.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::secret::hex;
 
 /// Where in which file something stands; lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,11 +46,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects mistakes and warnings over all files of one check.
+/// Collects mistakes and warnings over all files of one check, and which files these were.
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
     mistakes: Rc<RefCell<BTreeSet<Problem>>>,
     warnings: Rc<RefCell<BTreeSet<Problem>>>,
+    files: Rc<RefCell<BTreeMap<String, String>>>,
 }
 
 impl Problems {
@@ -58,6 +63,18 @@ impl Problems {
     /// Adds a warning: what is read can be used, but weakens something.
     pub fn warn(&self, place: &Place, text: impl Into<String>) {
         self.warnings.borrow_mut().insert(Problem { place: place.clone(), text: text.into() });
+    }
+
+    /// Notes a file that is read, by what it holds.
+    pub fn note_file(&self, name: &str, bytes: &[u8]) {
+        let hash = hex(digest(&SHA256, bytes).as_ref());
+        self.files.borrow_mut().insert(name.to_owned(), hash);
+    }
+
+    /// The files that were read, as they were named, each with its SHA-256.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, String> {
+        self.files.borrow().clone()
     }
 
     /// All mistakes so far, by file, line and column.

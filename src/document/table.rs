@@ -152,7 +152,7 @@ impl<'d> Table<'d> {
             }
             None => {
                 item.mistake(format!(
-                    "`{}` is not a duration; a number and ms, s, m, h or d, such as \"30s\"",
+                    "`{}` is not a duration; a number and ms, s, m, h, d or y, such as \"30s\"",
                     item.name()
                 ));
                 default

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+const DAY_MS: u64 = 86_400_000;
+/// A leap year, so that what is kept for years is kept for no day less.
+const YEAR_MS: u64 = 366 * DAY_MS;
+
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(digits)?;
@@ -14,7 +18,8 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        "d" => 86_400_000,
+        "d" => DAY_MS,
+        "y" => YEAR_MS,
         _ => return None,
     };
     number.checked_mul(millis).map(Duration::from_millis)
@@ -22,7 +27,13 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
-    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+    for (unit, size) in [
+        ("y", u128::from(YEAR_MS)),
+        ("d", u128::from(DAY_MS)),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ] {
         if millis >= size && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }
@@ -56,6 +67,7 @@ mod tests {
     #[test]
     fn durations_and_sizes_have_units() {
         assert_eq!(parse_duration("90d"), Some(Duration::from_secs(90 * 86_400)));
+        assert_eq!(parse_duration("6y"), Some(Duration::from_secs(6 * 366 * 86_400)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999s"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");

@@ -56,15 +56,18 @@ impl Table {
             column: 1,
         };
         let mut rows = BTreeMap::new();
-        let reader =
-            csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_path(path);
-        let mut reader = match reader {
-            Ok(reader) => reader,
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
             Err(error) => {
                 problems.mistake(&place(1), format!("cannot be read: {error}"));
                 return Self::of(rows);
             }
         };
+        problems.note_file(&file, &bytes);
+        let mut reader = csv::ReaderBuilder::new()
+            .comment(Some(b'#'))
+            .trim(csv::Trim::All)
+            .from_reader(bytes.as_slice());
         let columns = match reader.headers() {
             Ok(headers) => {
                 let column = |name| headers.iter().position(|header| header == name);

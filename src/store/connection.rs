@@ -1,4 +1,4 @@
-//! A connection to journal.db as durability wants it.
+//! A connection to journal.db or audit.db as durability wants it.
 //!
 //! Promises: write-ahead log and a full fsync at each commit, both read back after they were
 //! set; the schema is this binary's or the store is refused.
@@ -17,13 +17,42 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
 
-mod migrations {
+mod journal {
     refinery::embed_migrations!("src/store/migrations");
 }
 
-/// Size of a page. A message with its events is about 4 KiB sealed, so that with SQLite's 4 KiB
-/// most would spill into a chain of overflow pages.
-const PAGE_BYTES: u32 = 8192;
+mod audit {
+    refinery::embed_migrations!("src/store/audit/migrations");
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// journal.db.
+    Journal,
+    /// audit.db.
+    Audit,
+}
+
+impl Schema {
+    fn runner(self) -> refinery::Runner {
+        match self {
+            Self::Journal => journal::migrations::runner(),
+            Self::Audit => audit::migrations::runner(),
+        }
+    }
+
+    /// Size of a page. A message with its events is about 4 KiB sealed, so that with SQLite's
+    /// 4 KiB most would spill into a chain of overflow pages. An audit record is about 1 KiB, and
+    /// what it is found by lies all over the index: a larger page would only be written for less.
+    const fn page_bytes(self) -> u32 {
+        match self {
+            Self::Journal => 8192,
+            Self::Audit => 4096,
+        }
+    }
+}
+
 /// Memory for pages, in KiB, as SQLite takes it. What recognizes messages lies by digest, so that
 /// each message touches another page of it; this holds the inner pages of a store of 90 days, which
 /// SQLite's 2 MiB would not.
@@ -35,12 +64,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// It cannot be opened, is newer than this binary, or a pragma did not take.
-pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+pub fn open_for_writing(path: &Path, schema: Schema) -> Result<Connection, StoreError> {
     make_private(path)?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_plans(&connection)?;
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "page_size", schema.page_bytes())?;
     // PROMISE-1: what is answered as durable has been fsynced.
     set(&connection, "journal_mode", "wal")?;
     set_number(&connection, "synchronous", "2")?;
@@ -49,13 +78,19 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     set_number(&connection, "cell_size_check", "1")?;
     set_number(&connection, "temp_store", "2")?;
     set_number(&connection, "cache_size", CACHE_KIB)?;
-    refuse_newer(&connection, path)?;
+    refuse_newer(&connection, path, schema)?;
     // In one transaction, so that one that is killed in the middle has not begun.
-    migrations::migrations::runner()
-        .set_grouped(true)
-        .run(&mut connection)
-        .map_err(|error| StoreError::Migration(error.to_string()))?;
+    migrate(&mut connection, schema)?;
     Ok(connection)
+}
+
+/// Makes or brings up to date what a store is made of.
+///
+/// # Errors
+/// A migration failed.
+pub fn migrate(connection: &mut Connection, schema: Schema) -> Result<(), StoreError> {
+    let migrated = schema.runner().set_grouped(true).run(connection);
+    migrated.map(drop).map_err(|error| StoreError::Migration(error.to_string()))
 }
 
 /// Makes the file readable by its owner alone; SQLite gives its log the same mode.
@@ -69,12 +104,12 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// It cannot be opened, or is newer than this binary.
-pub fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+pub fn open_for_reading(path: &Path, schema: Schema) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     keep_plans(&connection)?;
-    refuse_newer(&connection, path)?;
+    refuse_newer(&connection, path, schema)?;
     Ok(connection)
 }
 
@@ -141,8 +176,9 @@ fn read_back(pragma: &'static str, wanted: &'static str, found: String) -> Resul
     if found == wanted { Ok(()) } else { Err(StoreError::Pragma { pragma, wanted, found }) }
 }
 
-fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let known = migrations::migrations::runner()
+fn refuse_newer(connection: &Connection, path: &Path, schema: Schema) -> Result<(), StoreError> {
+    let known = schema
+        .runner()
         .get_migrations()
         .iter()
         .map(|migration| i64::from(migration.version()))
@@ -178,7 +214,7 @@ mod tests {
     fn durability_is_read_back_after_it_was_set() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.db");
-        let connection = open_for_writing(&path).unwrap();
+        let connection = open_for_writing(&path, Schema::Journal).unwrap();
         let mode: String =
             connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         let sync: i64 =
@@ -196,7 +232,7 @@ mod tests {
     fn a_store_newer_than_the_binary_is_refused_with_both_versions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.db");
-        let connection = open_for_writing(&path).unwrap();
+        let connection = open_for_writing(&path, Schema::Journal).unwrap();
         connection
             .execute(
                 "INSERT INTO refinery_schema_history VALUES (99, 'later', '2026-01-01T00:00:00Z', '1')",
@@ -204,7 +240,10 @@ mod tests {
             )
             .unwrap();
         drop(connection);
-        for error in [open_for_writing(&path).unwrap_err(), open_for_reading(&path).unwrap_err()] {
+        for error in [
+            open_for_writing(&path, Schema::Journal).unwrap_err(),
+            open_for_reading(&path, Schema::Journal).unwrap_err(),
+        ] {
             let error = error.to_string();
             assert!(error.contains("has schema 99") && error.contains("up to 2"), "{error}");
         }

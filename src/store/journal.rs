@@ -148,7 +148,7 @@ impl Journal {
         if store_mark.is_some() && !path.exists() {
             return Err(StoreError::OtherStore { path: path.display().to_string() });
         }
-        let connection = connection::open_for_writing(&path)?;
+        let connection = connection::open_for_writing(&path, connection::Schema::Journal)?;
         // What an earlier process wrote into the log may never have reached the disk, where its
         // fsync failed: it is copied and fsynced before anyone hears that it is known.
         // PROMISE-1

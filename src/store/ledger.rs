@@ -294,7 +294,8 @@ mod tests {
             let key = |byte| Secret::from_bytes(&[byte; 32]).unwrap();
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("journal.db");
-            let connection = connection::open_for_writing(&path).unwrap();
+            let connection =
+                connection::open_for_writing(&path, connection::Schema::Journal).unwrap();
             let master = Master::new(&key(1)).unwrap();
             let insert =
                 "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
 //! read after, trim), [`ledger`] (whose consent), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
-//! (entries back), [`query`] (what people look up).
+//! (entries back), [`query`] (what people look up), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -21,7 +21,9 @@ mod batch;
 mod trim;
 pub mod writer;
 pub mod query;
+pub mod audit;
 
+pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};
 pub use ledger::Filed;
 pub use state::StateDir;
@@ -77,6 +79,17 @@ pub enum StoreError {
     OtherStore {
         /// The store.
         path: String,
+    },
+    /// The evidence is not what it was.
+    #[error(
+        "{path} {what}; put the right one back, or move audit.db, its checkpoints and keys/audit \
+             away to begin a new chain"
+    )]
+    OtherChain {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
     },
     /// A key cannot be had.
     #[error(transparent)]

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, ToSql, params};
 
 use super::StoreError;
 use super::batch::unpack_raw;
-use super::connection::open_for_reading;
+use super::connection::{Schema, open_for_reading};
 use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
@@ -114,7 +114,7 @@ impl Lookup {
     pub fn open(state_dir: &Path, master: &Key) -> Result<Self, StoreError> {
         let master = Master::new(master)?;
         let path = state_dir.join(FILE);
-        let wrapped: Vec<u8> = open_for_reading(&path)?.query_row(
+        let wrapped: Vec<u8> = open_for_reading(&path, Schema::Journal)?.query_row(
             "SELECT wrapped FROM keys WHERE purpose = 'digest'",
             [],
             |row| row.get(0),

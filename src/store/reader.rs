@@ -33,7 +33,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Opens the store of a folder for reading.
     pub fn open(path: &Path, master: Master, digests: DigestKey) -> Result<Self, StoreError> {
-        let connection = connection::open_for_reading(path)?;
+        let connection = connection::open_for_reading(path, connection::Schema::Journal)?;
         Ok(Self { connection, master, opener: Opener::new(digests) })
     }
 

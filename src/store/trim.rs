@@ -194,11 +194,11 @@ fn as_i64(rows: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::connection::open_for_writing;
+    use crate::store::connection::{Schema, open_for_writing};
 
     fn store(times: &[i64]) -> (tempfile::TempDir, Connection) {
         let dir = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&dir.path().join("journal.db")).unwrap();
+        let connection = open_for_writing(&dir.path().join("journal.db"), Schema::Journal).unwrap();
         for (number, at) in times.iter().enumerate() {
             let number = as_i64(number + 1);
             connection

@@ -292,7 +292,7 @@ fn fault_69_a_key_that_others_can_read_is_refused_with_its_path_and_mode() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "key"))
         .collect();
     names.sort();
-    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(names.len(), 4, "{names:?}");
     for path in names {
         for mode in [0o644, 0o640, 0o604] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,0 +1,77 @@
+//! What the daemon records of itself: that it starts and stops, and each contract that changed.
+//!
+//! Promises: nothing is released before the start is recorded, with the configuration that holds.
+//! Knows nothing of: decisions; routes record those.
+
+use std::collections::BTreeMap;
+
+use super::AppError;
+use crate::audit::{Act, Says};
+use crate::clock;
+use crate::config::Config;
+use crate::contract::Contract;
+use crate::store::{Audit, AuditBusy};
+
+/// Who acts where nobody else does.
+const DAEMON: &str = "tidegate";
+
+/// Records the start, and the contracts that are not those last recorded.
+// PROMISE-8
+pub(super) async fn start(audit: &Audit, config: &Config) -> Result<(), AppError> {
+    let start = [
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("node", config.node.name.clone()),
+        ("environment", config.node.environment.clone()),
+        ("configuration", config.hash.clone()),
+    ];
+    let mut acts = vec![act("start", start)];
+    for contract in &config.contracts {
+        let act = of_contract(contract, config);
+        let last = audit.last_act(&act.act, ("route", &contract.name))?;
+        if !last.is_some_and(|last| last.says == Says::Act(act.clone())) {
+            acts.push(act);
+        }
+    }
+    append(audit, acts).await.map_err(AppError::Audit)
+}
+
+/// Records the end, where the disk lets it; that the daemon ends needs no leave.
+pub(super) async fn stop(audit: &Audit) {
+    if append(audit, vec![act("stop", [])]).await.is_err() {
+        tracing::warn!("that the daemon stops could not be recorded");
+    }
+}
+
+fn of_contract(contract: &Contract, config: &Config) -> Act {
+    let lines: Vec<String> = contract
+        .recipe
+        .lines
+        .iter()
+        .map(|line| format!("{} {}", line.path, line.transform.name()))
+        .collect();
+    let file = config.files.get(&contract.file).cloned().unwrap_or_default();
+    act(
+        "contract",
+        [
+            ("route", contract.name.clone()),
+            ("version", contract.version.clone()),
+            ("purpose", contract.purpose.clone()),
+            ("consumer", contract.consumer.clone()),
+            ("tier", contract.recipe.tier.name().to_owned()),
+            ("recipe", contract.recipe.hash.clone()),
+            ("fields", lines.join(", ")),
+            ("file", format!("sha256:{file}")),
+        ],
+    )
+}
+
+fn act<const N: usize>(name: &str, with: [(&str, String); N]) -> Act {
+    let with: BTreeMap<String, String> =
+        with.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Act { act: name.to_owned(), who: DAEMON.to_owned(), with }
+}
+
+async fn append(audit: &Audit, acts: Vec<Act>) -> Result<(), AuditBusy> {
+    let entries = acts.into_iter().map(|act| (clock::now(), Says::Act(act))).collect();
+    audit.append(entries).await.map(drop)
+}

@@ -1,0 +1,148 @@
+//! How the evidence of a folder is taken up.
+//!
+//! Promises: a chain is begun once; one that is gone, another's, or behind its own checkpoints is
+//! refused with one clear line.
+//! Knows nothing of: what comes after.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::connection::{self, Schema};
+use super::super::state::{StateDir, sync_folder};
+use super::super::{StoreError, state};
+use super::lines::{Lines, folder};
+use super::writer::Start;
+use super::{AuditConfig, FILE, PUBLIC_KEY, SIGNING_KEY};
+use crate::audit::chain::genesis;
+use crate::audit::{Checkpoint, Hash, Signer, Verifier};
+use crate::secret::{Key, hex};
+
+/// The mark beside the keys: the chain's ID.
+const CHAIN_MARK: &str = "audit";
+
+/// Takes the evidence up; the newest checkpoint of the file with it.
+pub(super) fn begin(
+    state: &StateDir,
+    config: AuditConfig,
+) -> Result<(Start, Option<Checkpoint>), StoreError> {
+    let path = state.file(FILE);
+    let mark = state.mark(CHAIN_MARK)?;
+    let other = |what: String| StoreError::OtherChain { path: path.display().to_string(), what };
+    if mark.is_some() && !path.exists() {
+        return Err(other("is gone".to_owned()));
+    }
+    let connection = connection::open_for_writing(&path, Schema::Audit)?;
+    // As with the journal: what an earlier process wrote may never have reached the disk.
+    connection::checkpoint_whole(&connection)?;
+    sync_folder(state.path()).map_err(|source| folder(state.path(), source))?;
+    let chain = chain_id(&connection)?;
+    match mark {
+        Some(mark) if mark != chain => {
+            return Err(other("is not the chain that keys/audit names".to_owned()));
+        }
+        Some(_) => {}
+        None => state.set_mark(CHAIN_MARK, &chain)?,
+    }
+    let signer = signer(state)?;
+    let head = head(&connection, &chain)?;
+    let lines_path = state.path().join(&config.file);
+    let (lines, newest) = Lines::open(&lines_path)?;
+    let newest = newest.map(|line| Checkpoint::read(&line)).transpose().map_err(|error| {
+        let what = format!("ends with a line that {error}");
+        StoreError::OtherChain { path: lines_path.display().to_string(), what }
+    })?;
+    if let Some(newest) = &newest {
+        agrees(&connection, &chain, &head, newest).map_err(|wrong| match wrong {
+            Disagrees::Says(what) => other(what),
+            Disagrees::Store(error) => error,
+        })?;
+    }
+    let signed = newest.as_ref().map_or(0, |newest| newest.number);
+    Ok((Start { connection, chain, head, signer, lines, signed, config }, newest))
+}
+
+/// The ID of the chain, made with it.
+fn chain_id(connection: &Connection) -> Result<String, StoreError> {
+    if let Some(chain) = read_chain_id(connection)? {
+        return Ok(chain);
+    }
+    let id = Key::random()?;
+    let id = hex(id.expose().first_chunk::<16>().map_or(&[], |half| half.as_slice()));
+    connection.execute("INSERT INTO meta (name, value) VALUES ('chain', ?)", [&id])?;
+    Ok(id)
+}
+
+/// The ID of the chain, where it was begun.
+pub(super) fn read_chain_id(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare("SELECT value FROM meta WHERE name = 'chain'")?;
+    Ok(statement.query_row([], |row| row.get(0)).optional()?)
+}
+
+fn signer(state: &StateDir) -> Result<Signer, StoreError> {
+    let seed = state.key(SIGNING_KEY)?;
+    let corrupt = || StoreError::Corrupt { what: format!("keys/{SIGNING_KEY}.key") };
+    let signer = Signer::new(&seed).ok_or_else(corrupt)?;
+    let (path, line) = (state.file(PUBLIC_KEY), format!("{}\n", signer.public()));
+    if std::fs::read(&path).ok().as_deref() != Some(line.as_bytes()) {
+        let write = || {
+            state::write_durably(&path, line.as_bytes())?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
+        };
+        write().map_err(|source| folder(&path, source))?;
+    }
+    Ok(signer)
+}
+
+/// Where the chain is.
+fn head(connection: &Connection, chain: &str) -> Result<Verifier, StoreError> {
+    let newest: Option<(i64, Vec<u8>)> = connection
+        .query_row("SELECT number, hash FROM records ORDER BY number DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((number, hash)) = newest else { return Ok(Verifier::after(0, genesis(chain))) };
+    let number = number.cast_unsigned();
+    let corrupt = |_| StoreError::Corrupt { what: format!("the hash of audit record {number}") };
+    Ok(Verifier::after(number, Hash::try_from(hash).map_err(corrupt)?))
+}
+
+enum Disagrees {
+    Says(String),
+    Store(StoreError),
+}
+
+/// Whether the chain holds what the newest checkpoint says.
+// PROMISE-9: a copy from before a checkpoint is not gone on with.
+fn agrees(
+    connection: &Connection,
+    chain: &str,
+    head: &Verifier,
+    newest: &Checkpoint,
+) -> Result<(), Disagrees> {
+    let (number, at) = (newest.number, newest.at);
+    if newest.chain != chain {
+        return Err(Disagrees::Says("is not the chain that its checkpoints are of".to_owned()));
+    }
+    if number > head.number() {
+        let found = head.number();
+        return Err(Disagrees::Says(format!(
+            "ends at record {found}, and the checkpoint of {at} says {number}: it is an older \
+             copy, or was cut"
+        )));
+    }
+    let hash: Option<Vec<u8>> = connection
+        .query_row(
+            "SELECT hash FROM records WHERE number = ?",
+            params![number.cast_signed()],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(|error| Disagrees::Store(error.into()))?;
+    match hash {
+        Some(hash) if hex(&hash) != newest.hash => Err(Disagrees::Says(format!(
+            "does not hold what the checkpoint of {at} says of record {number}"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,133 @@
+//! What was recorded.
+//!
+//! Promises: what two things share a key for is compared whole; a record that is not as it was
+//! written is an error, and never read as something else.
+//! Knows nothing of: who asks.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::super::StoreError;
+use super::super::connection::{self, Schema};
+use crate::audit::by::correlation_of;
+use crate::audit::{By, Decision, Outcome, Record, Says, chain};
+
+/// A connection that reads.
+pub struct AuditReader {
+    pub(super) connection: Connection,
+}
+
+impl std::fmt::Debug for AuditReader {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("AuditReader(..)")
+    }
+}
+
+impl AuditReader {
+    /// Opens an audit.db for reading.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is newer than this binary.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { connection: connection::open_for_reading(path, Schema::Audit)? })
+    }
+
+    /// What was recorded about an event on a route, the oldest first.
+    ///
+    /// # Errors
+    /// The evidence cannot be read.
+    pub fn of_event(&self, event: &str, route: &str) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        self.newest_first(By::Correlation(correlation_of(event)), |record| {
+            let wanted = decision(&record)
+                .is_some_and(|decision| decision.event == event && decision.route == route);
+            if wanted {
+                records.push(record);
+            }
+            true
+        })?;
+        records.reverse();
+        Ok(records)
+    }
+
+    /// The newest record about a subject on a route, of these outcomes.
+    ///
+    /// # Errors
+    /// The evidence cannot be read.
+    pub fn last_of(
+        &self,
+        subject: &str,
+        route: &str,
+        outcomes: &[Outcome],
+    ) -> Result<Option<Record>, StoreError> {
+        let mut found = None;
+        self.newest_first(By::Subject(subject), |record| {
+            let wanted = decision(&record).is_some_and(|decision| {
+                decision.subject == subject
+                    && decision.route == route
+                    && outcomes.contains(&decision.outcome)
+            });
+            if wanted {
+                found = Some(record);
+            }
+            !wanted
+        })?;
+        Ok(found)
+    }
+
+    /// The newest act of that name of which `with` says so.
+    ///
+    /// # Errors
+    /// The evidence cannot be read.
+    pub fn last_act(
+        &self,
+        act: &str,
+        (key, value): (&str, &str),
+    ) -> Result<Option<Record>, StoreError> {
+        let mut found = None;
+        self.newest_first(By::Act(act), |record| {
+            let wanted = matches!(&record.says, Says::Act(one)
+                if one.act == act && one.with.get(key).is_some_and(|one| one == value));
+            if wanted {
+                found = Some(record);
+            }
+            !wanted
+        })?;
+        Ok(found)
+    }
+
+    /// Hands over what may be found by something, the newest first, until told to stop.
+    fn newest_first(
+        &self,
+        by: By<'_>,
+        mut take: impl FnMut(Record) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT records.number, records.bytes FROM found JOIN records USING (number)
+             WHERE found.key = ? ORDER BY found.number DESC",
+        )?;
+        let mut rows = statement.query(params![by.key()])?;
+        while let Some(row) = rows.next()? {
+            let number = row.get::<_, i64>(0)?.cast_unsigned();
+            if !take(parse(number, row.get_ref(1)?.as_blob().unwrap_or_default())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a record decides, where it does.
+fn decision(record: &Record) -> Option<&Decision> {
+    match &record.says {
+        Says::Decision(decision) => Some(decision),
+        Says::Act(_) => None,
+    }
+}
+
+/// Reads a row.
+pub(super) fn parse(number: u64, bytes: &[u8]) -> Result<Record, StoreError> {
+    let record = chain::read(bytes).filter(|record| record.number == number);
+    record.ok_or_else(|| StoreError::Corrupt { what: format!("audit record {number}") })
+}
