@@ -154,6 +154,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
         raised: None,
         consents: Vec::new(),
         on_conflict: Vec::new(),
+        acts: Vec::new(),
     };
     let bearer = Bearer::of(&message, &correlated, rules, now_ms);
     let applied = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
@@ -165,6 +166,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
                 raised: applied.raised,
                 consents: applied.consents,
                 on_conflict: applied.on_conflict,
+                acts: applied.acts,
                 ..admission
             };
             Assessed { finding: Finding::Mapped, kind, admission: Some(admission) }
@@ -323,6 +325,7 @@ fn refuse(
         raised: Some(raised),
         consents: Vec::new(),
         on_conflict: Vec::new(),
+        acts: Vec::new(),
     };
     Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
 }

@@ -16,9 +16,10 @@ use crate::normalize::{Draft, Normalized, Refusal, Spot, salvage};
 use crate::parse::hl7::Message;
 
 use super::Correlation;
+use super::acts::Acts;
 use super::assess::Rules;
 use super::digest::Digest;
-use super::entry::{Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
+use super::entry::{Acted, Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
 use super::restrictions::{has_consent, restrictions};
 
 /// A message that may bear consents.
@@ -38,6 +39,7 @@ pub(super) struct Applied {
     pub raised: Option<Raised>,
     pub consents: Vec<Given>,
     pub on_conflict: Vec<Given>,
+    pub acts: Vec<Acted>,
 }
 
 /// What a message without events does to consent.
@@ -74,7 +76,9 @@ impl<'b> Bearer<'b> {
             raised: None,
             consents: Vec::new(),
             on_conflict: Vec::new(),
+            acts: Vec::new(),
         };
+        let mut acts = Acts::default();
         let restrictions = restrictions(self.message);
         let mut worst: Option<(Doubt, Raised)> = None;
         let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
@@ -102,10 +106,17 @@ impl<'b> Bearer<'b> {
                         applied.on_conflict.push(closure);
                     }
                 }
-                stored(draft.kind, draft.place, subject, draft.data)
+                let (identity, domain) = (&self.rules.identity, &self.rules.domain);
+                let position = applied.content.events.len();
+                let prior = acts.prior(identity, domain, &draft, &subject, position)?;
+                let mut stored = stored(draft.kind, draft.place, subject, draft.data);
+                prior.into_iter().for_each(|prior| stored.set_prior(prior));
+                stored
             };
             applied.content.events.push(stored);
         }
+        acts.pair(&mut applied.content.events)?;
+        applied.acts = acts.acted;
         applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
         applied.content.invalid = normalized.invalid;
         applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));
@@ -259,7 +270,8 @@ impl<'b> Bearer<'b> {
 
 fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {
     let Subject { authority, value } = subject;
-    Stored { kind, place, authority, value: SubjectValue(value), data: Arc::new(data) }
+    let (value, data) = (SubjectValue(value), Arc::new(data));
+    Stored { kind, place, authority, value, prior: None, data }
 }
 
 /// Whether an event is one of consent.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::consent::Record;
-use crate::event::{Event, EventType, Subject, Tree};
+use crate::event::{Act, Event, EventType, Subject, Tree};
 use crate::phi::Phi;
 
 use super::{Correlation, CorrelationId, Digest, Windows};
@@ -134,14 +134,31 @@ pub struct Admission {
     /// What is kept instead, should other content under its control ID have come before it: it is
     /// parked then, and closes what it is about.
     pub on_conflict: Vec<Given>,
+    /// What it does to subjects, should it be new.
+    pub acts: Vec<Acted>,
+}
+
+/// What a message does to two subjects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acted {
+    /// What it does.
+    pub act: Act,
+    /// The one that is retired, moved from or renamed; of a link the one that is named first.
+    pub from: Subject,
+    /// The one that survives; of a link the other.
+    pub into: Subject,
 }
 
 impl Admission {
-    /// Subjects whose consent it may narrow, each once.
+    /// Subjects whose consent it may narrow, each once: a merge may for both, since the more
+    /// restrictive state of the two holds from there on.
+    // PROMISE-6
     #[must_use]
     pub fn narrowed(&self) -> Vec<Subject> {
         let mut subjects: Vec<Subject> = Vec::new();
-        for Given { subject, .. } in self.consents.iter().chain(&self.on_conflict) {
+        let given = self.consents.iter().chain(&self.on_conflict).map(|given| &given.subject);
+        let acted = self.acts.iter().filter(|acted| acted.act.narrows());
+        for subject in given.chain(acted.flat_map(|acted| [&acted.from, &acted.into])) {
             if !subjects.contains(subject) {
                 subjects.push(subject.clone());
             }
@@ -205,6 +222,10 @@ pub struct Stored {
     pub authority: String,
     /// The subject's identifier.
     pub value: SubjectValue,
+    /// The other subject of a merge, a move, a changed identifier or a link: authority and
+    /// identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<(String, SubjectValue)>,
     /// Its fields.
     pub data: Arc<Tree>,
 }
@@ -266,6 +287,18 @@ impl Stored {
         Subject { authority: self.authority.clone(), value: self.value.0.clone() }
     }
 
+    /// The other subject.
+    #[must_use]
+    pub fn prior(&self) -> Option<Subject> {
+        let (authority, value) = self.prior.as_ref()?;
+        Some(Subject { authority: authority.clone(), value: value.0.clone() })
+    }
+
+    /// Gives it another subject.
+    pub fn set_prior(&mut self, subject: Subject) {
+        self.prior = Some((subject.authority, SubjectValue(subject.value)));
+    }
+
     /// The event, with its ID.
     #[must_use]
     pub fn event(&self, id: &CorrelationId) -> Event {
@@ -273,6 +306,7 @@ impl Stored {
             id: id.event(self.kind, &self.place),
             kind: self.kind,
             subject: self.subject(),
+            prior: self.prior(),
             data: Arc::clone(&self.data),
         }
     }

@@ -3,7 +3,7 @@
 //! Promises: the same identifier under any name of its authority is the same subject; an
 //! identifier without an authority belongs to its sender's domain and to no other, so that two
 //! hospitals that both number from 1 are not mixed up.
-//! Knows nothing of: merges and aliases.
+//! Knows nothing of: which subjects were merged.
 
 use std::collections::HashMap;
 
@@ -31,18 +31,47 @@ impl Identity {
     /// else the first.
     #[must_use]
     pub fn subject(&self, data: View<'_>, domain: &str) -> Option<Subject> {
-        let identifiers = data.at("patient.identifiers")?;
-        let candidates: Vec<Candidate<'_>> =
-            identifiers.children().filter_map(|found| self.candidate(found)).collect();
-        let preferred = self.prefer.iter().find_map(|name| {
+        let candidates = self.candidates(data, "patient.identifiers");
+        let chosen = self.preferred(&candidates).or_else(|| usual(&candidates))?;
+        Some(chosen.subject(domain))
+    }
+
+    /// The subject that a patient was before: of the prior identifiers that are not his or hers any
+    /// more the one of the authority that is preferred; else of the one that issued the subject's
+    /// identifier; else as [`Self::subject`] says.
+    #[must_use]
+    pub fn prior(
+        &self,
+        data: View<'_>,
+        domain: &str,
+        subject: &Subject,
+        own: &[Subject],
+    ) -> Option<Subject> {
+        let mut candidates = self.candidates(data, "patient.priorIdentifiers");
+        candidates.retain(|candidate| !own.contains(&candidate.subject(domain)));
+        let of_same = || {
+            let authority = subject.authority.as_str();
+            candidates.iter().find(|it| it.authority.as_deref().unwrap_or(domain) == authority)
+        };
+        let chosen = self.preferred(&candidates).or_else(of_same).or_else(|| usual(&candidates))?;
+        Some(chosen.subject(domain))
+    }
+
+    /// Every subject that a list of identifiers names.
+    #[must_use]
+    pub fn subjects(&self, data: View<'_>, path: &str, domain: &str) -> Vec<Subject> {
+        self.candidates(data, path).iter().map(|candidate| candidate.subject(domain)).collect()
+    }
+
+    fn candidates<'v>(&self, data: View<'v>, path: &str) -> Vec<Candidate<'v>> {
+        let found = data.at(path).into_iter().flat_map(|identifiers| identifiers.children());
+        found.filter_map(|found| self.candidate(found)).collect()
+    }
+
+    fn preferred<'c, 'v>(&self, candidates: &'c [Candidate<'v>]) -> Option<&'c Candidate<'v>> {
+        self.prefer.iter().find_map(|name| {
             candidates.iter().find(|candidate| candidate.authority.as_deref() == Some(name))
-        });
-        let chosen = preferred
-            .or_else(|| candidates.iter().find(|candidate| candidate.kind == Some("MR")))
-            .or_else(|| candidates.iter().find(|candidate| candidate.kind != Some("SS")))
-            .or_else(|| candidates.first())?;
-        let authority = chosen.authority.clone().unwrap_or_else(|| domain.to_owned());
-        Some(Subject { authority, value: Phi::new(chosen.value.to_owned()) })
+        })
     }
 
     fn candidate<'v>(&self, identifier: View<'v>) -> Option<Candidate<'v>> {
@@ -68,6 +97,21 @@ struct Candidate<'v> {
     value: &'v str,
     kind: Option<&'v str>,
     authority: Option<String>,
+}
+
+impl Candidate<'_> {
+    fn subject(&self, domain: &str) -> Subject {
+        let authority = self.authority.clone().unwrap_or_else(|| domain.to_owned());
+        Subject { authority, value: Phi::new(self.value.to_owned()) }
+    }
+}
+
+/// The one that is taken where none is of an authority that is preferred.
+fn usual<'c, 'v>(candidates: &'c [Candidate<'v>]) -> Option<&'c Candidate<'v>> {
+    let first = |is: fn(&&Candidate<'v>) -> bool| candidates.iter().find(is);
+    first(|candidate| candidate.kind == Some("MR"))
+        .or_else(|| first(|candidate| candidate.kind != Some("SS")))
+        .or_else(|| candidates.first())
 }
 
 #[cfg(test)]

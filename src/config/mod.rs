@@ -7,6 +7,7 @@
 mod audit;
 mod feed;
 mod hash;
+mod identity;
 mod sections;
 
 use std::collections::{BTreeMap, HashSet};
@@ -110,7 +111,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let node = table.required("node").and_then(|item| sections::node(&item.table()?));
     let admin = sections::admin(table.table("admin").as_ref(), table);
     let feeds: Vec<Feed> = table.tables("feed").iter().filter_map(feed::read).collect();
-    let identity = table.table("identity").map(|table| sections::identity(&table));
+    let identity = table.table("identity").map(|table| identity::read(&table));
     let realms: Vec<Realm> = table.tables("realm").iter().filter_map(sections::realm).collect();
     let rabbitmq = table.table("rabbitmq").map(|table| sections::rabbitmq(&table));
     let journal = sections::journal(table.table("journal").as_ref(), node.as_ref(), &feeds);

@@ -1,9 +1,8 @@
-//! The other sections: node, admin, identity, realms, rabbitmq, journal, routes.
+//! The other sections: node, admin, realms, rabbitmq, journal, routes.
 //!
 //! Promises: what weakens a promise is a warning; what would break one is a mistake.
 //! Knows nothing of: the rooms that the sections are for, but for their `Config`s.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +11,10 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use super::feed::address;
 use super::{Admin, Feed, Node, Realm};
 use crate::admin::auth::{Role, User};
-use crate::admit::Identity;
 use crate::consent::Policy;
 use crate::contract::check::is_name;
 use crate::deliver::{BrokerConfig, FENCE_TIMEOUT};
-use crate::document::{Document, Table, hint};
+use crate::document::{Document, Table};
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
@@ -88,33 +86,6 @@ fn read_user(table: &Table<'_>) -> Option<User> {
         table.mistake(&token.place, text);
     }
     Some(User { name: name?.value, role: role?, token_hash: hash? })
-}
-
-pub(super) fn identity(table: &Table<'_>) -> Identity {
-    let mut aliases = HashMap::new();
-    let mut names = Vec::new();
-    if let Some(authorities) = table.table("authorities") {
-        for (name, item) in authorities.entries() {
-            for alias in item.texts() {
-                if let Some(other) = aliases.insert(alias.value.clone(), name.value.clone()) {
-                    let text = format!("`{}` is an alias of {other}, too", alias.value);
-                    table.mistake(&alias.place, text);
-                }
-            }
-            names.push(name.value);
-        }
-    }
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut prefer = Vec::new();
-    for name in table.texts("prefer") {
-        if !names.contains(&name.value) {
-            let hint = hint(&name.value, &known);
-            table.mistake(&name.place, format!("`{}` is no authority{hint}", name.value));
-        }
-        prefer.push(name.value);
-    }
-    table.finish();
-    Identity::new(aliases, prefer)
 }
 
 pub(super) fn consent(table: &Table<'_>) -> Policy {

@@ -200,6 +200,7 @@ mod tests {
             id: EventId(id.to_string()),
             kind: EventType::PatientAdmitted,
             subject: Subject { authority: "A".to_owned(), value: Phi::new(subject.to_string()) },
+            prior: None,
             data: Arc::new(Tree::new()),
         }
     }

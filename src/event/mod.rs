@@ -5,7 +5,8 @@
 //! check of contracts all read that declaration.
 //! Knows nothing of: HL7, FHIR, routes, consent.
 //!
-//! Reading order: [`tree`], [`schema`] (what may be in it), then the parts.
+//! Reading order: [`tree`], [`schema`] (what may be in it), then the parts; [`act`] (what a message
+//! does to subjects).
 
 pub mod tree;
 pub mod partial_date;
@@ -16,6 +17,7 @@ pub mod visit;
 pub mod observation;
 pub mod consent;
 pub mod json_schema;
+pub mod act;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::phi::Phi;
+pub use act::Act;
 pub use partial_date::PartialDate;
 pub use tree::{Key, Tree, Value, View};
 
@@ -159,6 +162,9 @@ pub struct Event {
     pub kind: EventType,
     /// Whom it is about.
     pub subject: Subject,
+    /// The other subject of a merge, a move, a changed identifier or a link: the one that was
+    /// retired, moved from, went by that identifier, or is linked with.
+    pub prior: Option<Subject>,
     /// The fields, by [`schema::DATA`].
     pub data: Arc<Tree>,
 }

@@ -34,5 +34,14 @@ pub static PATIENT: Part = Part {
         Field::text("birthPlace", Class::FreeText, "Place of birth (PID-23).").safe_harbor('B'),
         Field::flag("multipleBirth", Class::Clinical, "Twin, triplet … (PID-24)."),
         Field::number("birthOrder", Class::Clinical, "Which of them, from 1 (PID-25)."),
+        Field::part(
+            "priorIdentifiers",
+            &IDENTIFIER,
+            "Identifiers that were merged into these, moved from, or changed (MRG-1).",
+        )
+        .many(),
+        Field::part("priorNames", &NAME, "The names that went with them (MRG-7).").many(),
+        Field::part("priorAccount", &IDENTIFIER, "The account number before (MRG-3).")
+            .safe_harbor('J'),
     ],
 };

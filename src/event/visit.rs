@@ -15,6 +15,10 @@ pub static VISIT: Part = Part {
         Field::part("alternateNumber", &IDENTIFIER, "Alternate visit ID (PV1-50).")
             .safe_harbor('R'),
         Field::part("preadmitNumber", &IDENTIFIER, "Preadmission number (PV1-5).").safe_harbor('R'),
+        Field::part("priorNumber", &IDENTIFIER, "The visit number before (MRG-5).")
+            .safe_harbor('R'),
+        Field::part("priorAlternateNumber", &IDENTIFIER, "The alternate visit ID before (MRG-6).")
+            .safe_harbor('R'),
         Field::part("class", &CODED, "Kind of encounter (PV1-2, table 0004)."),
         Field::part("status", &CODED, "Where the encounter stands; from the trigger event."),
         Field::part("location", &LOCATION, "Where the patient is (PV1-3)."),

@@ -78,7 +78,8 @@ pub(super) fn compile(
     }
     let all: Vec<&Targeted<'_>> = targeted.iter().collect();
     let mut compiler = Compiler { tables, problems };
-    Mapping { event: file.event, per: file.per, fields: compiler.part(&schema::DATA, 0, &all) }
+    let fields = compiler.part(&schema::DATA, 0, &all);
+    Mapping { event: file.event, per: file.per, act: file.act, fields }
 }
 
 fn in_event(file: &File, fields: &[&'static Field]) -> bool {

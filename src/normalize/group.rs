@@ -66,6 +66,7 @@ pub fn groups(message: &Message<'_>, per: Per) -> Result<Vec<Group>, Refusal> {
         }
         Per::Obr => order_groups(message),
         Per::Con => consent_groups(message),
+        Per::Pid => person_groups(message),
     }
 }
 
@@ -86,6 +87,35 @@ pub(super) fn patient_groups(message: &Message<'_>) -> Vec<Group> {
         patients.push(Group { place: "pid1".to_owned(), ranges: vec![head], about: None });
     }
     patients
+}
+
+/// Each patient with what follows. Where several MRG follow one (ADT_A45), one group for each of
+/// them, with what stands before the first.
+fn person_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
+    let is_merge = |at: &usize| message.segment(*at).is_some_and(|it| it.packed_name() == MRG);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut merges = 0;
+    for patient in patient_groups(message) {
+        let own = patient.ranges.last().cloned().unwrap_or_default();
+        let starts: Vec<usize> = own.clone().filter(is_merge).collect();
+        let ends = starts.iter().skip(1).copied().chain(std::iter::once(own.end));
+        let first = starts.first().copied().unwrap_or(own.end);
+        if groups.len() + starts.len().max(1) > GROUPS_MAX {
+            return Err(Refusal::TooManyGroups);
+        }
+        for (nth, (start, end)) in starts.iter().copied().zip(ends).enumerate() {
+            merges += 1;
+            let place = if nth == 0 { patient.place.clone() } else { format!("mrg{merges}") };
+            let mut ranges = patient.ranges.clone();
+            ranges.pop();
+            ranges.extend([own.start..first, start..end]);
+            groups.push(Group { place, ranges, about: None });
+        }
+        if starts.is_empty() {
+            groups.push(patient);
+        }
+    }
+    Ok(groups)
 }
 
 /// Each CON with its patient: the last one before it, else the first.
@@ -159,6 +189,7 @@ fn order_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
 }
 
 const PID: u32 = pack(b"PID");
+const MRG: u32 = pack(b"MRG");
 const CON: u32 = pack(b"CON");
 const ORC: u32 = pack(b"ORC");
 const OBR: u32 = pack(b"OBR");
@@ -304,6 +335,26 @@ mod tests {
     }
 
     #[test]
+    fn each_patient_is_a_group_and_each_merge_of_one() {
+        assert_eq!(
+            grouped_per(Per::Pid, "EVN| PID| PD1| MRG| PV1| PID| MRG|"),
+            pairs(&[("pid1", "MSH EVN PID PD1 MRG PV1"), ("pid2", "MSH EVN PID MRG")])
+        );
+        assert_eq!(
+            grouped_per(Per::Pid, "PID| PD1| MRG| PV1| MRG| PV1| PID| MRG|"),
+            pairs(&[
+                ("pid1", "MSH PID PD1 MRG PV1"),
+                ("mrg2", "MSH PID PD1 MRG PV1"),
+                ("pid2", "MSH PID MRG"),
+            ])
+        );
+        assert_eq!(
+            grouped_per(Per::Pid, "PID| PV1| PID|"),
+            pairs(&[("pid1", "MSH PID PV1"), ("pid2", "MSH PID")])
+        );
+    }
+
+    #[test]
     fn a_report_of_nothing_is_refused() {
         let message =
             Message::parse(b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|1\rORC|RE", Charset::Utf8)
@@ -321,5 +372,11 @@ mod tests {
         let text = format!("MSH|^~\\&|||||||MDM^T02|1|P|2.5{}", "\rCON|".repeat(CONSENTS_MAX + 1));
         let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
         assert_eq!(groups(&message, Per::Con), Err(Refusal::TooManyGroups));
+        for segment in ["\rPID|", "\rMRG|"] {
+            let many = segment.repeat(GROUPS_MAX + 1);
+            let text = format!("MSH|^~\\&|||||||ADT^A40|1|P|2.5\rPID|{many}");
+            let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+            assert_eq!(groups(&message, Per::Pid), Err(Refusal::TooManyGroups));
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::document::{Document, Item, Place, Placed, Problems, Table as TomlTable, hint};
-use crate::event::EventType;
+use crate::event::{Act, EventType};
 use crate::parse::hl7::name;
 
 use super::case::{self, Case};
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub place: Place,
     pub event: Option<EventType>,
     pub per: Per,
+    pub act: Option<Act>,
     pub uses: Vec<Placed<String>>,
     pub select: Option<Select>,
     pub rules: Vec<Rule>,
@@ -155,8 +156,14 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         }
         kind
     });
-    let per =
-        table.choice("per", &[("message", Per::Message), ("OBR", Per::Obr), ("CON", Per::Con)]);
+    let per = table.choice(
+        "per",
+        &[("message", Per::Message), ("OBR", Per::Obr), ("CON", Per::Con), ("PID", Per::Pid)],
+    );
+    let act = table.choice("act", &Act::ALL.map(|act| (act.name(), act)));
+    if act.is_some() && per != Some(Per::Pid) {
+        table.mistake(&table.place_of("act"), "`act` goes with `per = \"PID\"`");
+    }
     let select = table.table("select").and_then(|select| {
         let found = if select.has("segment") {
             select.required_text("segment").map(Select::Segment)
@@ -189,6 +196,7 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         place: table.place(),
         event,
         per: per.unwrap_or(Per::Message),
+        act,
         uses: table.texts("use"),
         select,
         rules,

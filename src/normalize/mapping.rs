@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::event::{EventType, Key};
+use crate::event::{Act, EventType, Key};
 use crate::parse::hl7::{FieldSpot, Message, Path};
 
 use super::case::Case;
@@ -81,6 +81,8 @@ pub struct Mapping {
     pub event: Option<EventType>,
     /// One event for each such group.
     pub per: Per,
+    /// What such a message does to subjects.
+    pub act: Option<Act>,
     /// The operations, as the fields of `data`.
     pub(super) fields: Vec<(Key, Node)>,
 }
@@ -94,6 +96,8 @@ pub enum Per {
     Obr,
     /// A CON, with the patient before it.
     Con,
+    /// A PID with what follows it; an MRG of it, where it has several.
+    Pid,
 }
 
 /// One operation.

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::event::partial_date::Assumed;
 use crate::event::tree::{Mark, Tree};
-use crate::event::{EventType, Key, PartialDate, Value};
+use crate::event::{Act, EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
 use super::group::{Group, groups};
@@ -45,6 +45,8 @@ pub struct Draft {
     pub place: String,
     /// Its fields.
     pub data: Tree,
+    /// What the message does to its subject and another.
+    pub act: Option<Act>,
     /// Fields of what it is about, such as `consent.decidedAt`, that are not what the sender said:
     /// a value cannot be, or there are several where one is meant.
     pub doubtful: Vec<String>,
@@ -167,7 +169,8 @@ pub(super) fn apply(
     for (mapping, kind) in chosen {
         for group in groups(message, mapping.per)? {
             let event = drafts.len();
-            drafts.push(run.group(&[&mapping.fields], *kind, group, event)?);
+            let draft = run.group(&[&mapping.fields], *kind, group, event)?;
+            drafts.push(Draft { act: mapping.act, ..draft });
         }
     }
     let unmapped = run.unmapped();
@@ -271,7 +274,7 @@ impl<'m, 'c> Run<'m, 'c> {
             return Err(Refusal::TooLarge);
         }
         let doubtful = std::mem::take(&mut self.doubtful);
-        Ok(Draft { kind, place: group.place, data: self.finish(event), doubtful })
+        Ok(Draft { kind, place: group.place, data: self.finish(event), act: None, doubtful })
     }
 
     fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {

@@ -372,6 +372,7 @@ mod tests {
             id: EventId("ab-1.patient.admitted.pid1".to_owned()),
             kind: EventType::PatientAdmitted,
             subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+            prior: None,
             data: Arc::new(serde_json::from_str(DATA).unwrap()),
         };
         let keys = |byte| Key::from_bytes(&[byte; 32]).unwrap();
@@ -442,6 +443,7 @@ mod tests {
             id: id.clone(),
             kind: EventType::PatientAdmitted,
             subject: Subject { authority: String::new(), value: Phi::default() },
+            prior: None,
             data: Arc::new(Tree::new()),
         };
         let supplies = Supplies {

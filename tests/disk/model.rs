@@ -97,6 +97,7 @@ fn admission(control_id: u8, content: u8) -> Admission {
         place: format!("pid{content}"),
         authority: "EPIC".to_owned(),
         value: SubjectValue(Phi::new(format!("ZZ{control_id}"))),
+        prior: None,
         data: Arc::new(Tree::new()),
     };
     Admission {
@@ -118,6 +119,7 @@ fn admission(control_id: u8, content: u8) -> Admission {
         raised: None,
         consents: Vec::new(),
         on_conflict: Vec::new(),
+        acts: Vec::new(),
     }
 }
 
