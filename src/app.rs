@@ -27,7 +27,7 @@ use crate::admin::{self, AdminState};
 use crate::admit::assess::Rules;
 use crate::config::{Config, Feed};
 use crate::consent::Code;
-use crate::contract::Destination;
+use crate::contract::{Contract, Destination};
 use crate::deliver::file::FileSink;
 use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
@@ -171,7 +171,7 @@ impl App {
         evidence::start(&audit, &config).await?;
         let fence = Arc::new(Fence::default());
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
-        let routes = build_routes(&config, &state, &journal, &fence, &routes_stopping)?;
+        let routes = build_routes(&config, &state, (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
             vec![("journal".to_owned(), journal.pulse()), ("audit".to_owned(), audit.pulse())];
         for (contract, route) in config.contracts.iter().zip(&routes) {
@@ -364,7 +364,7 @@ fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
 fn build_routes(
     config: &Config,
     state: &StateDir,
-    journal: &Arc<Journal>,
+    (journal, audit): (&Arc<Journal>, &Arc<Audit>),
     fence: &Arc<Fence>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<Route>, AppError> {
@@ -412,14 +412,19 @@ fn build_routes(
                 return Err(AppError::Ended(format!("the broker of route {}", contract.name)));
             }
         };
+        let of_realm = |other: &&Contract| other.realm.value == contract.realm.value;
+        let realm = config.contracts.iter().filter(of_realm);
         let route = RouteConfig {
             contract: Arc::new(contract.clone()),
             keys,
+            realm: realm.map(|contract| contract.name.as_str().into()).collect(),
             node: config.node.name.clone(),
             jurisdiction: config.node.jurisdiction.clone(),
             window,
             policy: Arc::clone(&config.policy),
             journal: Arc::clone(journal),
+            audit: Arc::clone(audit),
+            configuration: config.hash.as_str().into(),
             fence: Arc::clone(fence),
             metrics,
             stopping: stopping.clone(),

@@ -47,6 +47,8 @@ struct State {
     narrowed: VecDeque<Subject>,
     /// How many were narrowed in all.
     narrowings: u64,
+    /// Subjects whose fence was passed, oldest first, each with how many were narrowed by then.
+    passed: VecDeque<(u64, Subject)>,
     /// How often each route was told to cut its connection.
     cuts: HashMap<Arc<str>, watch::Sender<u64>>,
 }
@@ -122,11 +124,21 @@ impl Fence {
     /// watchdog's matter, and nothing is acknowledged until then.
     // PROMISE-6
     pub async fn narrow(&self, subjects: Vec<Subject>, patience: Duration) {
-        self.inner.lock().narrow(&subjects);
+        let narrowing = self.inner.lock().narrow(&subjects);
         if timeout(patience, self.clear(&subjects)).await.is_err() {
             self.inner.lock().cut(&subjects);
             self.clear(&subjects).await;
         }
+        self.inner.lock().pass(subjects, narrowing);
+    }
+
+    /// Whether somebody was told that a subject's fence is passed by what was narrowed since a
+    /// moment: what enters by a question of before that would be late. It never is, unless the
+    /// code is wrong.
+    #[must_use]
+    pub fn is_late(&self, subject: &Subject, asked_at: Moment) -> bool {
+        let state = self.inner.lock();
+        state.passed.iter().rev().any(|(at, one)| *at > asked_at.0 && one == subject)
     }
 
     async fn clear(&self, subjects: &[Subject]) {
@@ -147,12 +159,23 @@ impl Inner {
 }
 
 impl State {
-    fn narrow(&mut self, subjects: &[Subject]) {
+    /// Marks subjects; how many were narrowed by then.
+    fn narrow(&mut self, subjects: &[Subject]) -> u64 {
         for subject in subjects {
             self.narrowings += 1;
             self.narrowed.push_back(subject.clone());
             if self.narrowed.len() > NARROWED_MAX {
                 self.narrowed.pop_front();
+            }
+        }
+        self.narrowings
+    }
+
+    fn pass(&mut self, subjects: Vec<Subject>, narrowing: u64) {
+        for subject in subjects {
+            self.passed.push_back((narrowing, subject));
+            if self.passed.len() > NARROWED_MAX {
+                self.passed.pop_front();
             }
         }
     }

@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 46] = [
+pub const TABLE: [Row; 47] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -100,7 +100,7 @@ pub const TABLE: [Row; 46] = [
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, suppressed, unselected.",
+        "Events by what the route did: released, suppressed, unselected, notified.",
     ),
     (
         Kind::Counter,
@@ -113,6 +113,12 @@ pub const TABLE: [Row; 46] = [
         "tidegate_revocation_propagation_duration_seconds",
         &["feed"],
         "From a consent coming in to nothing being on its way that it may forbid.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_revocation_late_publish_total",
+        &["route"],
+        "Payloads handed over behind an acknowledged revocation; must stay 0.",
     ),
     (
         Kind::Counter,
@@ -432,6 +438,8 @@ pub struct RouteMetrics {
     pub inflight: Gauge,
     /// Sent again.
     pub redeliveries: Counter,
+    /// Handed over behind an acknowledged revocation, which must not be.
+    pub late: Counter,
 }
 
 /// What a route that delivers to RabbitMQ counts of its connection.
@@ -473,7 +481,7 @@ impl RouteMetrics {
                     "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
             }),
             events: ByWord::new(
-                &["released", "suppressed", "unselected"],
+                &["released", "suppressed", "unselected", "notified"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(
@@ -495,6 +503,9 @@ impl RouteMetrics {
             confirm: metrics::histogram!("tidegate_confirm_duration_seconds", "route" => route.clone()),
             end_to_end: metrics::histogram!("tidegate_end_to_end_duration_seconds", "route" => route.clone()),
             inflight: low(metrics::gauge!("tidegate_publish_inflight", "route" => route.clone())),
+            late: zero(
+                metrics::counter!("tidegate_revocation_late_publish_total", "route" => route.clone()),
+            ),
             redeliveries: zero(metrics::counter!("tidegate_redeliveries_total", "route" => route)),
         }
     }

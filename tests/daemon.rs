@@ -31,6 +31,9 @@ mod consent_in;
 #[path = "daemon/consent_out.rs"]
 mod consent_out;
 
+#[path = "daemon/notices.rs"]
+mod notices;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

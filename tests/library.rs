@@ -27,7 +27,7 @@ use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
 use support::corpus::{Identifier, UNREADABLE, samples};
 use tidegate::document::Problems;
 use tidegate::event::EventType;
-use tidegate::event::json_schema::json_schema;
+use tidegate::event::json_schema::{json_schema, notice_schema};
 use tidegate::normalize;
 use tidegate::parse::hl7::{Charset, Composite, Content, Message, Path, Scope};
 
@@ -58,17 +58,19 @@ fn every_shipped_mapping_loads_and_each_of_its_cases_holds() {
 /// `TIDEGATE_WRITE_GENERATED=1 cargo test --test library schemas`.
 #[test]
 fn the_schemas_under_docs_are_what_the_code_declares() {
-    for kind in EventType::ALL {
-        let text = format!("{:#}\n", json_schema(kind));
-        let path = format!("docs/schemas/{kind}.json");
+    let of_types = EventType::ALL.map(|kind| (kind.name(), json_schema(kind)));
+    let all: Vec<_> = of_types.into_iter().chain([("notice", notice_schema())]).collect();
+    for (name, schema) in &all {
+        let text = format!("{schema:#}\n");
+        let path = format!("docs/schemas/{name}.json");
         if std::env::var_os(WRITE).is_some() {
             std::fs::write(&path, &text).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(committed, text, "{path}");
-        support::schema::of(kind.name());
+        support::schema::of(name);
     }
-    assert_eq!(std::fs::read_dir("docs/schemas").unwrap().count(), EventType::ALL.len());
+    assert_eq!(std::fs::read_dir("docs/schemas").unwrap().count(), all.len());
 }
 
 /// What a path leads to first, as text; nothing where nothing is said.

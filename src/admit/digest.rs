@@ -8,6 +8,7 @@ use std::fmt;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
+use crate::consent;
 use crate::event::Subject;
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::MSH;
@@ -79,6 +80,18 @@ impl DigestKey {
     pub fn subject(&self, subject: &Subject) -> Digest {
         let value = subject.value.expose();
         self.parts([b"subject", subject.authority.as_bytes(), value.as_bytes()])
+    }
+
+    /// What stands for the key of a consent record in the evidence.
+    #[must_use]
+    pub fn consent(&self, key: &consent::Key) -> Digest {
+        self.parts([b"consent", key.source.as_bytes(), key.id.as_bytes()])
+    }
+
+    /// What stands for a visit in the evidence.
+    #[must_use]
+    pub fn visit(&self, number: &str) -> Digest {
+        self.parts([b"visit", b"", number.as_bytes()])
     }
 
     /// Sameness of bytes, for what is no message.

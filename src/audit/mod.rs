@@ -6,16 +6,18 @@
 //!
 //! Reading order: [`record`] (what one link says), [`draft`] (one that has no number yet), [`by`]
 //! (what it is found by), [`chain`] (how links hang together), [`checkpoint`] (what is kept
-//! elsewhere).
+//! elsewhere), [`sentence`](mod@sentence) (a decision in words).
 
 pub mod record;
 pub mod draft;
 pub mod by;
 pub mod chain;
 pub mod checkpoint;
+pub mod sentence;
 
 pub use by::By;
 pub use chain::{Broken, Hash, Verifier};
 pub use checkpoint::{Checkpoint, Signer};
 pub use draft::Draft;
-pub use record::{Act, Consulted, Decision, Fate, Fields, Outcome, Record, Says};
+pub use record::{Act, Consulted, Decision, Fields, Outcome, Record, Says};
+pub use sentence::{Names, sentence};

@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::admit::DigestKey;
+use crate::consent::Reference;
 use crate::event::EventType;
+use crate::privacy::Fate;
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,18 +147,17 @@ pub struct Consulted {
     pub version: Option<String>,
 }
 
-/// What became of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// It left as it was; of a code, its system and code.
-    Kept,
-    /// The subject's token left instead.
-    Token,
-    /// A keyed hash left instead.
-    Hashed,
-    /// It did not leave: the tier forbids what it held.
-    Removed,
+impl Consulted {
+    /// How a consent record stands in the evidence.
+    #[must_use]
+    pub fn of(record: &Reference, digests: &DigestKey) -> Self {
+        let version = record.version.as_ref().map(|version| {
+            let plain = version.len() <= 20
+                && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            if plain { version.clone() } else { format!("~{:?}", digests.text(version)) }
+        });
+        Self { record: format!("{:?}", digests.consent(&record.key)), version }
+    }
 }
 
 /// Fields by path, each with its fate, in the order of the recipe.

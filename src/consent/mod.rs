@@ -10,7 +10,8 @@
 //! [`decision`] (what is kept), [`fold`] (which records count), [`ledger`] (whose they are),
 //! [`purpose`], [`question`] and [`scope`] (what a record speaks about), [`policy`]
 //! (consent.toml), [`intake`] (a consent event to a record), [`refusal`], [`ask`](mod@ask) and
-//! [`rules`] (the seven of them), [`next`] (when time alone changes an answer).
+//! [`rules`] (the seven of them), [`next`] (when time alone changes an answer), [`notice`](mod@notice)
+//! (what needs no permit).
 //! docs/consent.md explains the rules, with a table of cases.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -29,6 +30,7 @@ pub mod refusal;
 pub mod ask;
 mod rules;
 pub mod next;
+pub mod notice;
 
 pub use ask::{Permit, ask};
 pub use decision::{
@@ -37,6 +39,7 @@ pub use decision::{
 pub use ledger::{Alias, Epoch, Ledger};
 pub use moment::{Moment, Span};
 pub use next::when_next;
+pub use notice::{Notice, Prior};
 pub use policy::Policy;
 pub use purpose::PURPOSES;
 pub use question::{Missing, Naming, Question, Requirement};

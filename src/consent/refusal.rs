@@ -82,6 +82,29 @@ impl Code {
         }
     }
 
+    /// The code of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
+    /// The rule of docs/consent.md that it comes of.
+    #[must_use]
+    pub const fn rule(self) -> u8 {
+        match self {
+            Self::UnknownStatus
+            | Self::FutureDated
+            | Self::Expired
+            | Self::Inactive
+            | Self::NotYetEffective => 1,
+            Self::Closed | Self::Restricted | Self::Revoked | Self::Refused => 2,
+            Self::Preference => 4,
+            Self::Label => 5,
+            Self::Minor | Self::NotCompetent => 6,
+            Self::Missing => 7,
+        }
+    }
+
     /// What it means, in a sentence about a purpose.
     #[must_use]
     pub fn sentence(self, purpose: &str) -> String {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::consent::{Missing, Naming, PURPOSES, Requirement};
+use crate::consent::{Missing, Naming, PURPOSES, Prior, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
 use crate::event::EventType;
 use crate::event::schema::{self, Class};
@@ -102,6 +102,8 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let recipe = tier.and_then(|tier| recipe(table, tier));
     let deliver = table.required("deliver").and_then(|item| deliver(&item.table()?));
     let deliver_place = table.place_of("deliver");
+    let agreement = table.text("agreement").map(|agreement| agreement.value);
+    let on_revoked = table.choice("on_revoked", &Prior::NAMES).unwrap_or_default();
     let references = References {
         realm: realm.clone(),
         deliver: deliver.clone().map(|deliver| (deliver, deliver_place)),
@@ -113,6 +115,8 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
             version: version?,
             consumer: consumer?,
             owner: owner?,
+            agreement,
+            on_revoked,
             purpose: purpose?,
             realm: realm?,
             events,

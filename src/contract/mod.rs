@@ -9,7 +9,7 @@ pub mod select;
 
 use std::path::PathBuf;
 
-use crate::consent::Requirement;
+use crate::consent::{Prior, Requirement};
 use crate::document::{Place, Placed};
 use crate::event::EventType;
 use crate::event::schema::Class;
@@ -29,6 +29,10 @@ pub struct Contract {
     pub consumer: String,
     /// Who answers for it inside.
     pub owner: String,
+    /// Under which agreement, protocol or permission; recorded with every release.
+    pub agreement: Option<String>,
+    /// What a notice says of what was sent before.
+    pub on_revoked: Prior,
     /// Purpose of use (HL7 v3 PurposeOfUse).
     pub purpose: String,
     /// The realm whose tokens it gets.
@@ -91,6 +95,15 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// Where to, as the audit names it: `rabbitmq:tidegate.research`, `file:out/quality.ndjson`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::RabbitMq { exchange, .. } => format!("rabbitmq:{exchange}"),
+            Self::File { path, .. } => format!("file:{}", path.display()),
+        }
+    }
+
     /// The word in a contract and in metrics.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -1,24 +1,39 @@
-//! An event to a decision: ask, release.
+//! An event to a decision: ask, release; and what is kept of it as evidence.
 //!
-//! Promises: asked when the event is about to leave, and again at every retry; what is asked
-//! and what is released are the same event; no answer, no release.
-//! Knows nothing of: sinks, where a subject's consent is kept.
+//! Promises: asked when the event is about to leave, and again at every retry; what is asked,
+//! what is released and what is recorded are the same event; no answer, no release.
+//! Knows nothing of: sinks, where a subject's consent and the evidence are kept.
 
 use jiff::Timestamp;
 
-use crate::consent::{Ledger, Policy, Question, Refusal, ask};
+use super::queue::{Item, Task};
+use crate::admit::DigestKey;
+use crate::audit::{Consulted, Decision, Fields, Outcome};
+use crate::consent::notice::{link, notice, retract};
+use crate::consent::{Ledger, Notice, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
-use crate::privacy::{RealmKeys, Release, Supplies, Withheld, release};
-
-use super::queue::Item;
+use crate::event::EventId;
+use crate::privacy::recipe::{SUBJECT, SubjectForm};
+use crate::privacy::{Fate, RealmKeys, Recipe, Release, Supplies, Withheld, announce, release};
 
 /// What a route does with an event now.
 #[derive(Debug)]
-pub enum Decision {
+pub enum Answer {
     /// It leaves, in this form.
     Release(Box<Release>),
     /// It does not leave.
-    Suppress(Refusal),
+    Suppress(Box<Refusal>),
+    /// There is nothing to tell, and nothing to decide.
+    Nothing,
+}
+
+/// An answer, and what is kept of it.
+#[derive(Debug)]
+pub struct Decided {
+    /// The answer.
+    pub answer: Answer,
+    /// The evidence; none where nothing is decided.
+    pub evidence: Option<Box<Decision>>,
 }
 
 /// What a route decides by.
@@ -32,6 +47,10 @@ pub struct Grounds<'g> {
     pub policy: &'g Policy,
     /// The keys of its realm.
     pub keys: &'g RealmKeys,
+    /// The key of the digests that stand for subjects in the evidence.
+    pub digests: &'g DigestKey,
+    /// The hash of the configuration.
+    pub configuration: &'g str,
     /// `[node] name`.
     pub node: &'g str,
     /// `[node] jurisdiction`.
@@ -42,15 +61,16 @@ pub struct Grounds<'g> {
 ///
 /// # Errors
 /// [`Withheld`], which does not occur unless the code is wrong.
-// PROMISE-5
-pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decision, Withheld> {
-    let Grounds { contract, ledger, policy, keys, node, jurisdiction } = grounds;
-    let visit = item.event.data.root().at("visit.number.value");
+// PROMISE-5, PROMISE-8
+pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
+    let Grounds { contract, ledger, policy, keys, jurisdiction, .. } = grounds;
+    let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
     let question = Question {
         event: &item.event.id,
         route: &contract.name,
         purpose: &contract.purpose,
-        visit: visit.and_then(|number| number.as_text()),
+        // A notice is about all that was released, whichever visit it was of.
+        visit: visit.filter(|_| item.task == Task::Event),
         channel: contract.channel.as_deref(),
         grantee: &contract.consumer,
         jurisdictions: jurisdiction.as_slice(),
@@ -59,11 +79,7 @@ pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Deci
         classes: &contract.classes,
         requirement: &contract.requirement,
     };
-    let permit = match ask(&question, ledger, policy, now) {
-        Ok(permit) => permit,
-        Err(refusal) => return Ok(Decision::Suppress(refusal)),
-    };
-    let source = format!("tidegate/{node}/{}", item.feed);
+    let source = format!("tidegate/{}/{}", grounds.node, item.feed);
     let supplies = Supplies {
         keys,
         source: &source,
@@ -73,6 +89,131 @@ pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Deci
         contract: &contract.version,
         purpose: &contract.purpose,
     };
+    let told = match item.task {
+        Task::Event => None,
+        Task::Notice => {
+            let cause = (EventId(notice_id(item)), item.event.kind);
+            let (told, on_revoked) = ((ledger, *policy), contract.on_revoked);
+            Some(notice(cause, &item.event.subject, &question, told, on_revoked, now))
+        }
+        Task::Link => Some(item.event.prior.as_ref().map(|prior| {
+            let name = (EventId(notice_id(item)), item.event.kind);
+            link(name, &contract.name, &item.event.subject, prior)
+        })),
+        Task::Retract => {
+            Some(Some(retract(EventId(notice_id(item)), &contract.name, &item.event.subject)))
+        }
+    };
+    if let Some(notice) = told {
+        return tell(grounds, item, notice, &supplies, now);
+    }
+    let permit = match ask(&question, ledger, policy, now) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            let mut evidence = grounds.evidence(item, Outcome::Suppress, refusal.code().name());
+            evidence.consents = grounds.consulted(refusal.records());
+            evidence.visit = visit.map(|visit| grounds.visit(visit));
+            return Ok(Decided {
+                answer: Answer::Suppress(Box::new(refusal)),
+                evidence: Some(Box::new(evidence)),
+            });
+        }
+    };
+    let mut evidence = grounds.evidence(item, Outcome::Release, PERMITTED);
+    evidence.consents = grounds.consulted(permit.records());
+    evidence.visit = visit.map(|visit| grounds.visit(visit));
     let release = release(permit, &item.event, &contract.recipe, &supplies)?;
-    Ok(Decision::Release(Box::new(release)))
+    evidence.token = release.token().map(str::to_owned);
+    evidence.fields = fields(&contract.recipe, &release);
+    Ok(Decided { answer: Answer::Release(Box::new(release)), evidence: Some(Box::new(evidence)) })
+}
+
+/// A notice in its form; nothing where there is none, or the consumer knows no subject.
+fn tell(
+    grounds: &Grounds<'_>,
+    item: &Item,
+    notice: Option<Notice>,
+    supplies: &Supplies<'_>,
+    now: Timestamp,
+) -> Result<Decided, Withheld> {
+    let nothing = Decided { answer: Answer::Nothing, evidence: None };
+    let Some(notice) = notice else { return Ok(nothing) };
+    let Some(release) = announce(&notice, &grounds.contract.recipe, supplies, now)? else {
+        return Ok(nothing);
+    };
+    let mut evidence = grounds.evidence(item, Outcome::Notice, notice.reason());
+    evidence.kind = notice.kind();
+    evidence.token = release.token().map(str::to_owned);
+    Ok(Decided { answer: Answer::Release(Box::new(release)), evidence: Some(Box::new(evidence)) })
+}
+
+/// The reason of a release.
+pub const PERMITTED: &str = "permitted";
+
+/// The ID of a notice: of the event that caused it.
+fn notice_id(item: &Item) -> String {
+    format!("{}.notice", item.event.id)
+}
+
+/// The event as the evidence names it.
+#[must_use]
+pub fn evidence_id(item: &Item) -> String {
+    match item.task {
+        Task::Event => item.event.id.0.clone(),
+        Task::Notice | Task::Link | Task::Retract => notice_id(item),
+    }
+}
+
+impl Grounds<'_> {
+    /// What is kept of a decision, as far as it does not depend on the answer.
+    fn evidence(&self, item: &Item, outcome: Outcome, reason: &str) -> Decision {
+        let Contract { name, version, purpose, consumer, agreement, deliver, recipe, .. } =
+            self.contract;
+        Decision {
+            outcome,
+            reason: reason.to_owned(),
+            route: name.clone(),
+            contract: version.clone(),
+            configuration: self.configuration.to_owned(),
+            purpose: purpose.clone(),
+            consumer: consumer.clone(),
+            agreement: agreement.clone(),
+            destination: deliver.name(),
+            recipe: recipe.hash.clone(),
+            message: item.number,
+            event: evidence_id(item),
+            kind: item.event.kind,
+            subject: format!("{:?}", self.digests.subject(&item.event.subject)),
+            token: None,
+            visit: None,
+            consents: Vec::new(),
+            epoch: self.ledger.epoch.0,
+            fields: Fields::default(),
+            instead: None,
+            of: None,
+        }
+    }
+
+    fn consulted(&self, records: &[crate::consent::Reference]) -> Vec<Consulted> {
+        records.iter().map(|record| Consulted::of(record, self.digests)).collect()
+    }
+
+    fn visit(&self, number: &str) -> String {
+        format!("{:?}", self.digests.visit(number))
+    }
+}
+
+/// The fields of a release by path, with their fates.
+fn fields(recipe: &Recipe, release: &Release) -> Fields {
+    let subject = match recipe.subject {
+        SubjectForm::Hidden => None,
+        SubjectForm::Clear => Some(Fate::Kept),
+        SubjectForm::Token => Some(Fate::Token),
+    };
+    let subject = subject.map(|fate| (SUBJECT.to_owned(), fate));
+    let lines = release
+        .fates()
+        .iter()
+        .filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
+    Fields(subject.into_iter().chain(lines).collect())
 }

@@ -6,16 +6,18 @@
 //! Knows nothing of: wire formats of messages.
 //!
 //! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
-//! (an event to a release), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
-//! [`route`] (the loop).
+//! (an event to a release), [`evidence`] (what is recorded before it goes), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
+//! [`route`] (the loop), [`dry_run`] (what would go).
 
 pub mod queue;
 pub mod decide;
+pub mod evidence;
 pub mod backoff;
 pub mod sink;
 pub mod rabbitmq;
 pub mod file;
 pub mod route;
+pub mod dry_run;
 
 pub use rabbitmq::{BrokerConfig, FENCE_TIMEOUT};
 pub use route::{Route, RouteConfig};

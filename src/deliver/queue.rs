@@ -8,15 +8,55 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::audit::Decision;
 use crate::event::{Event, Subject};
 use crate::store::Position;
 
 /// Most events that a route holds in memory. More would only be read earlier than needed.
 pub const EVENTS_MAX: usize = 1_024;
 
+/// What is to be done with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It goes, if it may.
+    Event,
+    /// It changed its subject's consent: who was sent something of the subject may have to be told.
+    Notice,
+    /// It says that its subject and another are one: who knows both is to be told.
+    Link,
+    /// It was moved away from its subject: who was sent something of that one is to be told.
+    Retract,
+}
+
+/// What the audit holds of an item.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The number of the record.
+    pub number: u64,
+    /// What it says.
+    pub decision: Box<Decision>,
+    /// Whether its payload was handed over since.
+    pub handed: Handed,
+}
+
+/// Whether a payload was handed over, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// It was not, or the broker refused it.
+    No,
+    /// It was, or may have been before a restart; nothing was heard of it.
+    Yes,
+    /// It was, and the audit has it that nobody knows whether it arrived.
+    InDoubt,
+}
+
 /// An event that is to go.
 #[derive(Clone, Debug)]
 pub struct Item {
+    /// What is to be done with it.
+    pub task: Task,
+    /// The newest record of it.
+    pub recorded: Option<Recorded>,
     /// The journal entry it is of.
     pub number: u64,
     /// The event.
@@ -107,14 +147,14 @@ impl Queue {
         &mut self,
         number: u64,
         received_at: i64,
-        events: Vec<Event>,
-        mut make: impl FnMut(Event, u64) -> Item,
+        events: Vec<(Task, Event)>,
+        mut make: impl FnMut(Task, Event, u64) -> Item,
     ) {
         let sequence_before = self.read.sequence;
         let left = events.len();
-        for event in events {
+        for (task, event) in events {
             self.read.sequence += 1;
-            let item = make(event, self.read.sequence);
+            let item = make(task, event, self.read.sequence);
             let subject = item.event.subject.clone();
             let lane = self.subjects.entry(subject.clone()).or_default();
             if lane.items.is_empty() && !lane.on_the_way {
@@ -195,18 +235,21 @@ mod tests {
     use crate::event::{EventId, EventType, Tree};
     use crate::phi::Phi;
 
-    fn event(subject: u8, id: usize) -> Event {
-        Event {
+    fn event(subject: u8, id: usize) -> (Task, Event) {
+        let event = Event {
             id: EventId(id.to_string()),
             kind: EventType::PatientAdmitted,
             subject: Subject { authority: "A".to_owned(), value: Phi::new(subject.to_string()) },
             prior: None,
             data: Arc::new(Tree::new()),
-        }
+        };
+        (Task::Event, event)
     }
 
-    fn item(number: u64) -> impl FnMut(Event, u64) -> Item {
-        move |event, sequence| Item {
+    fn item(number: u64) -> impl FnMut(Task, Event, u64) -> Item {
+        move |task, event, sequence| Item {
+            task,
+            recorded: None,
             number,
             event,
             sequence,

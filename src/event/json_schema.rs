@@ -20,6 +20,54 @@ pub fn data_schema_uri(kind: EventType) -> String {
     format!("urn:tidegate:data:{kind}:{VERSION}")
 }
 
+/// What `dataschema` of a notice names.
+#[must_use]
+pub fn notice_schema_uri() -> String {
+    format!("urn:tidegate:data:notice:{VERSION}")
+}
+
+/// The types that a notice may have.
+pub const NOTICES: [EventType; 6] = [
+    EventType::ConsentDenied,
+    EventType::ConsentRevoked,
+    EventType::ConsentExpired,
+    EventType::ConsentRetracted,
+    EventType::PatientMerged,
+    EventType::PatientIdentifierChanged,
+];
+
+/// The schema of a notice as it is delivered.
+#[must_use]
+pub fn notice_schema() -> Json {
+    let data = json!({
+        "prior": { "enum": ["keep", "stop-using", "delete"],
+            "description": "What to do with what was sent of this patient before." },
+        "retired": { "type": "string", "minLength": 1,
+            "description": "The token, or what the contract names, that the subject stands for from now on." },
+    });
+    let mut properties = envelope(EventType::ConsentDenied, data);
+    if let Some(properties) = properties.as_object_mut() {
+        properties.remove("consentref");
+        properties.insert("type".to_owned(), json!({ "enum": NOTICES.map(EventType::name) }));
+        properties.insert("dataschema".to_owned(), json!({ "const": notice_schema_uri() }));
+        if let Some(data) = properties.get_mut("data").and_then(Json::as_object_mut) {
+            data.insert("required".to_owned(), json!(["prior"]));
+        }
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("urn:tidegate:event:notice:{VERSION}"),
+        "title": "notice",
+        "description": "CloudEvents 1.0, structured JSON: tells a consumer to stop, or to link. It holds nothing of any event.",
+        "type": "object",
+        "properties": properties,
+        "required": ["specversion", "type", "source", "id", "time", "subject", "datacontenttype",
+            "dataschema", "correlationid", "route", "contract", "purpose", "tier", "recipe",
+            "sequence", "data"],
+        "additionalProperties": false,
+    })
+}
+
 /// The schema of an event as it is delivered, envelope and data.
 #[must_use]
 pub fn json_schema(kind: EventType) -> Json {

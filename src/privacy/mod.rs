@@ -5,16 +5,21 @@
 //! Knows nothing of: how a contract is written, where the release goes.
 //!
 //! Reading order: [`tier`] (what may leave at most), [`recipe`] (what a route lets out),
-//! [`token`] (pseudonyms and digests), [`release`](mod@release) (an event through a recipe).
+//! [`token`] (pseudonyms and digests), `pick` (an event through a recipe), [`fate`] (what became of
+//! each field), `envelope`, [`release`](mod@release) (all of it together).
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod tier;
 pub mod recipe;
 pub mod token;
+pub mod fate;
+mod pick;
+mod envelope;
 pub mod release;
 
+pub use fate::{Fate, Fates};
 pub use recipe::{Recipe, Transform};
-pub use release::{Counts, Release, Supplies, Withheld, release};
+pub use release::{Counts, Release, Supplies, Withheld, announce, release};
 pub use tier::Tier;
 pub use token::RealmKeys;

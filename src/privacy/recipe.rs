@@ -52,17 +52,27 @@ pub enum SubjectForm {
     Token,
 }
 
-/// A node of the tree of picks.
+/// A node of the tree of picks. A leaf knows its place among the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pick {
     /// The value as it is.
-    Keep,
+    Keep { line: usize },
     /// A keyed hash of the text; the path is part of it.
-    Hash { path: String },
+    Hash { line: usize, path: String },
     /// An observation's value, as far as its type's class may leave.
-    Value,
+    Value { line: usize },
     /// Fields of the value, or of each element.
     Fields(Vec<(&'static str, Pick)>),
+}
+
+impl Pick {
+    /// The line of a leaf.
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::Keep { line } | Self::Hash { line, .. } | Self::Value { line } => Some(*line),
+            Self::Fields(_) => None,
+        }
+    }
 }
 
 /// One field that leaves, for `check` and for the record.
@@ -91,7 +101,7 @@ pub struct Recipe {
 }
 
 /// `subject`, which is not a field of the data.
-const SUBJECT: &str = "subject";
+pub const SUBJECT: &str = "subject";
 
 impl Recipe {
     /// Compiles `[fields]`. Mistakes go to `problems`.
@@ -288,7 +298,7 @@ impl Builder<'_> {
                     class: Class::ByValueType,
                 };
                 self.lines.push(line);
-                return Some(Pick::Value);
+                return Some(Pick::Value { line: self.lines.len() - 1 });
             }
             let fields = self.part(part, path, transform);
             return (!fields.is_empty()).then_some(Pick::Fields(fields));
@@ -297,10 +307,11 @@ impl Builder<'_> {
         if !self.tier.allows(field.class, transform) {
             return None;
         }
+        let line = self.lines.len();
         let pick = match transform {
             Transform::Drop | Transform::Token => return None,
-            Transform::Keep => Pick::Keep,
-            Transform::Hash => Pick::Hash { path: path.to_owned() },
+            Transform::Keep => Pick::Keep { line },
+            Transform::Hash => Pick::Hash { line, path: path.to_owned() },
         };
         self.lines.push(Line { path: path.to_owned(), transform, class: field.class });
         Some(pick)

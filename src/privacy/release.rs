@@ -1,19 +1,21 @@
 //! An event through a recipe.
 //!
-//! Promises: [`release`] is the one place that makes a [`Release`], from a permit for this very
-//! event and route; a value whose class the tier forbids is dropped and counted, never passed.
+//! Promises: [`release`] and [`announce`] alone make a [`Release`], the one from a permit for this
+//! very event and route, the other from a notice, which holds nothing of an event; a value whose
+//! class the tier forbids is dropped and counted, never passed.
 //! Knows nothing of: sinks. What a release holds is bytes and headers.
 
-use serde::Serialize;
+use jiff::Timestamp;
 
-use crate::consent::Permit;
-use crate::event::json_schema::data_schema_uri;
-use crate::event::partial_date::rfc3339;
-use crate::event::{Event, EventType, Subject, Tree, Value, View};
+use crate::consent::{Notice, Permit};
+use crate::event::json_schema::{data_schema_uri, notice_schema_uri};
+use crate::event::{Event, EventType, Subject, Tree};
 
-use super::recipe::{Pick, SubjectForm};
-use super::tier::class_of_value;
-use super::{RealmKeys, Recipe, Tier};
+use super::envelope::{Envelope, time_of};
+use super::fate::Fates;
+use super::pick::Picking;
+use super::recipe::SubjectForm;
+use super::{RealmKeys, Recipe};
 
 /// What a release needs that neither the event nor the recipe holds.
 #[derive(Debug)]
@@ -45,7 +47,8 @@ pub struct Counts {
     pub removed: u64,
 }
 
-/// An event in the form that its contract allows. Only [`release`] makes one:
+/// An event in the form that its contract allows, or a notice. Only [`release`] and [`announce`]
+/// make one:
 ///
 /// ```compile_fail
 /// use tidegate::privacy::Release;
@@ -59,6 +62,8 @@ pub struct Release {
     sequence: u64,
     body: Vec<u8>,
     counts: Counts,
+    fates: Fates,
+    token: Option<String>,
 }
 
 impl Release {
@@ -103,6 +108,18 @@ impl Release {
     pub const fn counts(&self) -> Counts {
         self.counts
     }
+
+    /// What became of each line of the recipe.
+    #[must_use]
+    pub const fn fates(&self) -> &Fates {
+        &self.fates
+    }
+
+    /// The token that stands for the subject, where one does.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
 }
 
 impl std::fmt::Debug for Release {
@@ -125,6 +142,8 @@ impl Release {
             sequence: 0,
             body: Vec::new(),
             counts: Counts::default(),
+            fates: Fates::of(0),
+            token: None,
         }
     }
 }
@@ -157,31 +176,112 @@ pub fn release(
     let mut picking = Picking {
         data: Tree::new(),
         counts: Counts::default(),
+        fates: Fates::of(recipe.lines.len()),
         keys: supplies.keys,
         tier: recipe.tier,
     };
     picking.fields(event.data.root(), &recipe.picks);
-    let shown = |id: &str| {
-        if recipe.tier.shows_ids() { id.to_owned() } else { supplies.keys.id(id) }
-    };
-    let (id, correlation_id) = (shown(&event.id.0), shown(supplies.correlation_id));
     let consents: Vec<String> = permit.records().iter().map(ToString::to_string).collect();
-    let consentref = (!consents.is_empty()).then(|| shown(&consents.join(", ")));
+    let consentref = (!consents.is_empty()).then(|| shown(recipe, supplies, &consents.join(", ")));
+    let time = if recipe.tier.shows_time() { time_of(event.data.root()) } else { None };
+    let Picking { data, counts, fates, .. } = picking;
+    let leaving = Leaving {
+        id: &event.id.0,
+        kind: event.kind,
+        subject: &event.subject,
+        dataschema: data_schema_uri(event.kind),
+        time,
+        consentref,
+        data,
+        counts,
+        fates,
+    };
+    wrap(leaving, recipe, supplies)
+}
+
+/// Puts a notice into its form: token, purpose, time, and what to do with what was sent before.
+/// Nothing where the route does not know the subject.
+///
+/// # Errors
+/// [`Withheld`], which does not occur unless the code is wrong.
+// PROMISE-7: nothing of any event is in it.
+pub fn announce(
+    notice: &Notice,
+    recipe: &Recipe,
+    supplies: &Supplies<'_>,
+    now: Timestamp,
+) -> Result<Option<Release>, Withheld> {
+    if !notice.is_for(supplies.route) {
+        return Err(Withheld::OtherPermit);
+    }
+    if recipe.subject == SubjectForm::Hidden {
+        return Ok(None);
+    }
+    let mut data = Tree::new();
+    data.text("prior", notice.prior().name());
+    if let Some(retired) = notice.retired() {
+        data.text("retired", &named(recipe, supplies, retired));
+    }
+    let leaving = Leaving {
+        id: &notice.id().0,
+        kind: notice.kind(),
+        subject: notice.subject(),
+        dataschema: notice_schema_uri(),
+        time: Timestamp::from_second(now.as_second()).ok().map(|now| now.to_string()),
+        consentref: None,
+        data,
+        counts: Counts::default(),
+        fates: Fates::of(0),
+    };
+    wrap(leaving, recipe, supplies).map(Some)
+}
+
+/// What leaves, before it is wrapped.
+struct Leaving<'l> {
+    id: &'l str,
+    kind: EventType,
+    subject: &'l Subject,
+    dataschema: String,
+    time: Option<String>,
+    consentref: Option<String>,
+    data: Tree,
+    counts: Counts,
+    fates: Fates,
+}
+
+/// An ID as the consumer may see it.
+fn shown(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> String {
+    if recipe.tier.shows_ids() { id.to_owned() } else { supplies.keys.id(id) }
+}
+
+/// A subject as the consumer knows it; empty where it does not.
+fn named(recipe: &Recipe, supplies: &Supplies<'_>, subject: &Subject) -> String {
+    match recipe.subject {
+        SubjectForm::Hidden => String::new(),
+        SubjectForm::Clear => format!("{}|{}", subject.authority, subject.value.expose()),
+        SubjectForm::Token => supplies.keys.token(subject),
+    }
+}
+
+fn wrap(
+    leaving: Leaving<'_>,
+    recipe: &Recipe,
+    supplies: &Supplies<'_>,
+) -> Result<Release, Withheld> {
+    let Leaving { id, kind, subject, dataschema, time, consentref, data, counts, fates } = leaving;
+    let id = shown(recipe, supplies, id);
+    let correlation_id = shown(recipe, supplies, supplies.correlation_id);
+    let name = (recipe.subject != SubjectForm::Hidden).then(|| named(recipe, supplies, subject));
+    let token = name.clone().filter(|_| recipe.subject == SubjectForm::Token);
     let envelope = Envelope {
         specversion: "1.0",
-        kind: event.kind,
+        kind,
         source: supplies.source,
         id: &id,
-        time: if recipe.tier.shows_time() { time_of(event.data.root()) } else { None },
-        subject: match recipe.subject {
-            SubjectForm::Hidden => None,
-            SubjectForm::Clear => {
-                Some(format!("{}|{}", event.subject.authority, event.subject.value.expose()))
-            }
-            SubjectForm::Token => Some(supplies.keys.token(&event.subject)),
-        },
+        time,
+        subject: name,
         datacontenttype: "application/json",
-        dataschema: data_schema_uri(event.kind),
+        dataschema,
         correlationid: &correlation_id,
         route: supplies.route,
         contract: supplies.contract,
@@ -190,138 +290,20 @@ pub fn release(
         consentref,
         recipe: &recipe.hash,
         sequence: supplies.sequence.to_string(),
-        data: picking.data.root(),
+        data: data.root(),
     };
     let body = serde_json::to_vec(&envelope).map_err(|_| Withheld::Unwritable)?;
     Ok(Release {
         id,
         correlation_id,
-        kind: event.kind,
-        subject: event.subject.clone(),
+        kind,
+        subject: subject.clone(),
         sequence: supplies.sequence,
         body,
-        counts: picking.counts,
+        counts,
+        fates,
+        token,
     })
-}
-
-/// CloudEvents 1.0 with our extension attributes, in the order of design and docs/events.md.
-#[derive(Serialize)]
-struct Envelope<'e> {
-    specversion: &'static str,
-    #[serde(rename = "type")]
-    kind: EventType,
-    source: &'e str,
-    id: &'e str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    datacontenttype: &'static str,
-    dataschema: String,
-    correlationid: &'e str,
-    route: &'e str,
-    contract: &'e str,
-    purpose: &'e str,
-    tier: &'static str,
-    /// The consent records that it leaves by; none where it leaves by there being no deny.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consentref: Option<String>,
-    recipe: &'e str,
-    sequence: String,
-    data: View<'e>,
-}
-
-/// When it happened: what the sender says of that, else of its recording, of the observation,
-/// of the sending. Only a time that RFC 3339 can hold.
-fn time_of(data: View<'_>) -> Option<String> {
-    ["message.occurredAt", "report.observedAt", "message.recordedAt", "message.sentAt"]
-        .into_iter()
-        .filter_map(|path| data.at(path)?.as_text())
-        .find_map(rfc3339)
-}
-
-struct Picking<'k> {
-    data: Tree,
-    counts: Counts,
-    keys: &'k RealmKeys,
-    tier: Tier,
-}
-
-impl Picking<'_> {
-    fn fields(&mut self, from: View<'_>, picks: &[(&'static str, Pick)]) {
-        for (key, pick) in picks {
-            if let Some(value) = from.get(key) {
-                self.field(key, value, pick);
-            }
-        }
-    }
-
-    fn field(&mut self, key: &'static str, value: View<'_>, pick: &Pick) {
-        match (pick, value.value()) {
-            (_, Value::Null) => self.data.null(key),
-            (Pick::Keep, _) => {
-                self.counts.kept += 1;
-                self.data.copy(key, value);
-            }
-            (Pick::Hash { path }, Value::Text(text)) => {
-                self.counts.tokenized += 1;
-                let hash = self.keys.hash(path, text);
-                self.data.text(key, &hash);
-            }
-            (Pick::Value, Value::Object) => self.value(key, value),
-            (_, Value::List) => {
-                let list = self.data.open_list(key);
-                for element in value.children() {
-                    self.field("", element, pick);
-                }
-                self.data.close(list);
-            }
-            (Pick::Fields(picks), Value::Object) => {
-                let object = self.data.open_object(key);
-                self.fields(value, picks);
-                self.data.close(object);
-            }
-            // A shape that the schema does not have; nothing of it leaves.
-            (Pick::Hash { .. } | Pick::Value | Pick::Fields(_), _) => self.counts.removed += 1,
-        }
-    }
-
-    /// An observation's value, where its class may leave. Below tier identified a code leaves
-    /// by system and code, and a sender's words do not.
-    fn value(&mut self, key: &'static str, value: View<'_>) {
-        let class = class_of_value(value);
-        if !self.tier.allows_kept(class) {
-            self.counts.removed += 1;
-            return;
-        }
-        self.counts.kept += 1;
-        let object = self.data.open_object(key);
-        for child in value.children() {
-            match (child.key(), child.value()) {
-                ("code", Value::Object) => self.code("code", child),
-                ("moreCodes", Value::List) => {
-                    let list = self.data.open_list("moreCodes");
-                    for code in child.children() {
-                        self.code("", code);
-                    }
-                    self.data.close(list);
-                }
-                ("attachment", _) if self.tier != Tier::Identified => self.counts.removed += 1,
-                (key, _) => self.data.copy(key, child),
-            }
-        }
-        self.data.close(object);
-    }
-
-    fn code(&mut self, key: &'static str, code: View<'_>) {
-        let object = self.data.open_object(key);
-        for kept in crate::event::code::CODE.kept {
-            if let Some(value) = code.get(kept) {
-                self.data.copy(kept, value);
-            }
-        }
-        self.data.close(object);
-    }
 }
 
 #[cfg(test)]
@@ -333,7 +315,7 @@ mod tests {
     use crate::document::{Place, Placed, Problems};
     use crate::event::EventId;
     use crate::phi::Phi;
-    use crate::privacy::Transform;
+    use crate::privacy::{Tier, Transform};
     use crate::secret::Key;
 
     const DATA: &str = r#"{"message":{"occurredAt":"2026-11-22T08:05-08:00"},

@@ -17,6 +17,7 @@ use super::reader::Reader;
 use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::Given;
 use crate::admit::{Digest, DigestKey};
+use crate::audit::Consulted;
 use crate::consent::{Epoch, Key, Ledger, Origin, Record, Says, Turn};
 use crate::event::Subject;
 
@@ -59,6 +60,22 @@ impl Filed {
             says: Says::Closure(Turn::Begins),
         };
         Self { epoch: Epoch(number), records: vec![closure] }
+    }
+
+    /// The same, with records that would come behind them.
+    #[must_use]
+    pub fn with(&self, more: Vec<Record>) -> Self {
+        let records = self.records.iter().cloned().chain(more).collect();
+        Self { epoch: self.epoch, records }
+    }
+
+    /// The key of the record that stands in the evidence, where it is here.
+    #[must_use]
+    pub fn named(&self, consulted: &Consulted, digests: &DigestKey) -> Option<String> {
+        let is_it =
+            |record: &&Record| format!("{:?}", digests.consent(&record.key)) == consulted.record;
+        let Key { source, id } = &self.records.iter().find(is_it)?.key;
+        Some(format!("{source}/{id}"))
     }
 
     /// The records, in the order they came in.

@@ -109,6 +109,14 @@ impl Setup {
         self
     }
 
+    /// Adds lines before the tables of a route that was added.
+    pub fn saying(self, name: &str, lines: &str) -> Self {
+        let path = self.dir.path().join(format!("routes/{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{lines}\n{text}")).unwrap();
+        self
+    }
+
     /// Adds `[consent]` with a consent.toml.
     pub fn policy(self, text: &str) -> Self {
         std::fs::write(self.dir.path().join("consent.toml"), text).unwrap();
@@ -140,6 +148,16 @@ impl Setup {
         let path = self.dir.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// The notices of a file route, out of what it let out.
+    pub fn notices(&self, route: &str) -> Vec<serde_json::Value> {
+        self.lines(route).into_iter().filter(is_notice).collect()
+    }
+
+    /// The events of a file route.
+    pub fn events(&self, route: &str) -> Vec<serde_json::Value> {
+        self.lines(route).into_iter().filter(|line| !is_notice(line)).collect()
     }
 
     /// The lines of a file route.
@@ -344,4 +362,9 @@ pub fn resident_kib(pid: u32) -> u64 {
     let status = status.unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Whether a payload is a notice.
+pub fn is_notice(line: &serde_json::Value) -> bool {
+    line["dataschema"] == tidegate::event::json_schema::notice_schema_uri()
 }

@@ -127,12 +127,13 @@ impl Audit {
         self.reader().of_event(event, route)
     }
 
-    /// The newest record about a subject on a route by which something left, or may have.
+    /// The newest record about a subject on a route by which something was to leave: what is in
+    /// doubt is in doubt by such a record.
     ///
     /// # Errors
     /// The evidence cannot be read.
     pub fn last_of(&self, subject: &str, route: &str) -> Result<Option<Record>, StoreError> {
-        let left = [Outcome::Release, Outcome::Notice, Outcome::InDoubt];
+        let left = [Outcome::Release, Outcome::Notice];
         self.reader().last_of(subject, route, &left)
     }
 

@@ -4,6 +4,7 @@
 //! written is an error, and never read as something else.
 //! Knows nothing of: who asks.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::{Connection, params};
@@ -51,7 +52,8 @@ impl AuditReader {
         Ok(records)
     }
 
-    /// The newest record about a subject on a route, of these outcomes.
+    /// The newest record about a subject on a route, of these outcomes, that no later one stands
+    /// instead of.
     ///
     /// # Errors
     /// The evidence cannot be read.
@@ -62,12 +64,13 @@ impl AuditReader {
         outcomes: &[Outcome],
     ) -> Result<Option<Record>, StoreError> {
         let mut found = None;
+        let mut replaced = BTreeSet::new();
         self.newest_first(By::Subject(subject), |record| {
-            let wanted = decision(&record).is_some_and(|decision| {
-                decision.subject == subject
-                    && decision.route == route
-                    && outcomes.contains(&decision.outcome)
-            });
+            let of_it = decision(&record)
+                .filter(|decision| decision.subject == subject && decision.route == route);
+            replaced.extend(of_it.and_then(|decision| decision.instead));
+            let wanted = of_it.is_some_and(|decision| outcomes.contains(&decision.outcome))
+                && !replaced.contains(&record.number);
             if wanted {
                 found = Some(record);
             }

@@ -1,0 +1,277 @@
+//! Evidence first: what was decided is in the audit before anything of it is handed over.
+//!
+//! Promises: an answer comes out of here when its record is durable, and not before; the same
+//! answer about the same event is recorded once, also over a restart; what was handed over and
+//! never confirmed is recorded as in doubt.
+//! Knows nothing of: how records are chained, what becomes of an answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::decide::{Answer, Decided, evidence_id};
+use super::queue::{Handed, Item, Recorded, Task};
+use crate::admit::DigestKey;
+use crate::audit::{Decision, Fields, Outcome, Says};
+use crate::event::{EventType, Subject};
+use crate::fence::Moment;
+use crate::store::StoreError;
+use crate::store::audit::{Audit, AuditBusy};
+
+/// An answer with its evidence on its way.
+struct Staged {
+    item: Item,
+    answer: Answer,
+    asked_at: Moment,
+    /// What is recorded of it, and where among the records that are on their way.
+    record: Option<(Box<Decision>, usize)>,
+}
+
+/// An answer whose evidence is durable.
+#[derive(Debug)]
+pub struct Proven {
+    /// The event.
+    pub item: Item,
+    /// The answer.
+    pub answer: Answer,
+    /// When the consent was looked up.
+    pub asked_at: Moment,
+}
+
+type Appending = Pin<Box<dyn Future<Output = Result<Vec<u64>, AuditBusy>> + Send>>;
+
+/// The evidence of one route that is not durable yet.
+pub struct Evidence {
+    audit: Arc<Audit>,
+    route: Arc<str>,
+    /// The routes of its realm, itself among them.
+    realm: Arc<[Arc<str>]>,
+    /// The newest journal entry that an earlier run may have decided about.
+    before: u64,
+    staged: Vec<Staged>,
+    appending: Option<Appending>,
+    /// Doubts that the audit has not taken yet.
+    owed: Vec<(Timestamp, Says)>,
+}
+
+impl std::fmt::Debug for Evidence {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Evidence({}, {} staged)", self.route, self.staged.len())
+    }
+}
+
+impl Evidence {
+    /// The evidence of a route; `before` is the newest journal entry when it begins.
+    #[must_use]
+    pub fn new(audit: Arc<Audit>, route: Arc<str>, realm: Arc<[Arc<str>]>, before: u64) -> Self {
+        Self { audit, route, realm, before, staged: Vec::new(), appending: None, owed: Vec::new() }
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.appending.is_none()
+    }
+
+    /// Whether doubts are owed to the audit.
+    #[must_use]
+    pub const fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// What an earlier run recorded of an event.
+    ///
+    /// # Errors
+    /// The audit cannot be read.
+    pub fn recall(&self, item: &mut Item) -> Result<(), StoreError> {
+        if item.number > self.before || item.recorded.is_some() {
+            return Ok(());
+        }
+        let id = evidence_id(item);
+        for record in self.audit.of_event(&id, &self.route)? {
+            let Says::Decision(decision) = record.says else { continue };
+            if decision.event != id {
+                continue;
+            }
+            if decision.outcome == Outcome::InDoubt {
+                if let Some(recorded) = &mut item.recorded {
+                    recorded.handed = Handed::InDoubt;
+                }
+                continue;
+            }
+            // Nobody knows how far it came.
+            item.recorded = Some(Recorded { number: record.number, decision, handed: Handed::Yes });
+        }
+        Ok(())
+    }
+
+    /// Whether the consumer is to be told of an event that wants a notice: it was sent something of
+    /// the subject, and has not been told since by another notice. Of two that are one it is told
+    /// where its realm was sent something of both, and itself of one of them.
+    ///
+    /// # Errors
+    /// The audit cannot be read.
+    pub fn is_to_be_told(&self, item: &Item, digests: &DigestKey) -> Result<bool, StoreError> {
+        let last = |subject: &Subject, route: &str| {
+            let subject = format!("{:?}", digests.subject(subject));
+            Ok::<_, StoreError>(match self.audit.last_of(&subject, route)?.map(|it| it.says) {
+                Some(Says::Decision(decision)) => Some(decision),
+                Some(Says::Act(_)) | None => None,
+            })
+        };
+        let subject = &item.event.subject;
+        match (item.task, &item.event.prior) {
+            (Task::Event, _) | (Task::Link, None) => Ok(false),
+            (Task::Notice, _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
+                last.outcome != Outcome::Notice || last.event == evidence_id(item)
+            })),
+            (Task::Retract, _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
+                last.kind != EventType::ConsentRetracted || last.event == evidence_id(item)
+            })),
+            (Task::Link, Some(prior)) => {
+                let mut known = [false; 2];
+                let mut own = false;
+                for route in self.realm.iter() {
+                    for (known, subject) in known.iter_mut().zip([subject, prior]) {
+                        let sent = last(subject, route)?.is_some();
+                        *known |= sent;
+                        own |= sent && *route == self.route;
+                    }
+                }
+                // A changed identifier has no other side: whoever knew the old one is told.
+                let renamed = item.event.kind == EventType::PatientIdentifierChanged;
+                let [new, old] = known;
+                Ok(own && old && (new || renamed))
+            }
+        }
+    }
+
+    /// Begins to record answers; they come out of [`Evidence::proven`].
+    // PROMISE-8
+    pub fn stage(&mut self, decided: Vec<(Item, Decided, Moment)>, now: Timestamp) {
+        let mut entries = std::mem::take(&mut self.owed);
+        for (item, Decided { answer, evidence }, asked_at) in decided {
+            let mut record = None;
+            if let Some(mut decision) = evidence
+                && !item.recorded.as_ref().is_some_and(|known| is_same(&known.decision, &decision))
+            {
+                if let Some(known) = item.recorded.as_ref().filter(|known| known.has_left()) {
+                    match known.handed {
+                        Handed::No => decision.instead = Some(known.number),
+                        Handed::Yes => entries.push((now, doubt(known, "restart"))),
+                        Handed::InDoubt => {}
+                    }
+                }
+                entries.push((now, Says::Decision(decision.clone())));
+                record = Some((decision, entries.len() - 1));
+            }
+            self.staged.push(Staged { item, answer, asked_at, record });
+        }
+        let audit = Arc::clone(&self.audit);
+        self.appending = Some(Box::pin(async move {
+            if entries.is_empty() { Ok(Vec::new()) } else { audit.append(entries).await }
+        }));
+    }
+
+    /// Waits until what was staged is durable; for ever, where nothing is. Cancelling loses
+    /// nothing.
+    ///
+    /// # Errors
+    /// The audit could not take it. [`Evidence::give_back`] has the events then.
+    // PROMISE-9: no evidence, no release.
+    pub async fn proven(&mut self) -> Result<Vec<Proven>, AuditBusy> {
+        let Some(appending) = &mut self.appending else { return std::future::pending().await };
+        let numbers = appending.await;
+        self.appending = None;
+        let numbers = numbers?;
+        let proven = std::mem::take(&mut self.staged).into_iter().map(|staged| {
+            let Staged { mut item, answer, asked_at, record } = staged;
+            if let Some((decision, at)) = record
+                && let Some(number) = numbers.get(at).copied()
+            {
+                item.recorded = Some(Recorded { number, decision, handed: Handed::No });
+            }
+            Proven { item, answer, asked_at }
+        });
+        Ok(proven.collect())
+    }
+
+    /// The events whose evidence could not be made durable.
+    pub fn give_back(&mut self) -> Vec<Item> {
+        self.appending = None;
+        std::mem::take(&mut self.staged).into_iter().map(|staged| staged.item).collect()
+    }
+
+    /// Payloads were handed over and will not be confirmed: they may have arrived, or surface
+    /// later.
+    pub fn in_doubt<'i>(
+        &mut self,
+        items: impl IntoIterator<Item = &'i mut Item>,
+        why: &str,
+        now: Timestamp,
+    ) {
+        for item in items {
+            let Some(recorded) = &mut item.recorded else { continue };
+            if recorded.handed == Handed::Yes {
+                self.owed.push((now, doubt(recorded, why)));
+                recorded.handed = Handed::InDoubt;
+            }
+        }
+    }
+
+    /// Records the doubts that are owed.
+    ///
+    /// # Errors
+    /// The audit cannot take them now; they are still owed.
+    pub async fn settle(&mut self) -> Result<(), AuditBusy> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        self.audit.append(self.owed.clone()).await?;
+        self.owed.clear();
+        Ok(())
+    }
+}
+
+/// Whether two answers are the same; what differs by the way does not count.
+fn is_same(known: &Decision, decision: &Decision) -> bool {
+    known.outcome == decision.outcome
+        && known.reason == decision.reason
+        && known.consents == decision.consents
+        && known.fields == decision.fields
+        && known.kind == decision.kind
+        && known.token == decision.token
+        && known.contract == decision.contract
+        && known.configuration == decision.configuration
+        && known.recipe == decision.recipe
+}
+
+/// The record of a payload that was handed over and not confirmed.
+fn doubt(known: &Recorded, why: &str) -> Says {
+    let mut decision = known.decision.clone();
+    decision.outcome = Outcome::InDoubt;
+    why.clone_into(&mut decision.reason);
+    decision.fields = Fields::default();
+    decision.consents = Vec::new();
+    decision.visit = None;
+    decision.instead = None;
+    decision.of = Some(known.number);
+    Says::Decision(decision)
+}
+
+impl Recorded {
+    /// Whether something was to leave by it.
+    fn has_left(&self) -> bool {
+        matches!(self.decision.outcome, Outcome::Release | Outcome::Notice)
+    }
+}
+
+impl Item {
+    /// Whether it tells a consumer something.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.task != Task::Event
+    }
+}

@@ -1,0 +1,246 @@
+//! What goes: decide, record, hand over; and what the sink says of it.
+//!
+//! Promises: nothing is handed over whose evidence is not durable, nor counted as done; what the
+//! fence sends back is decided anew.
+//! Knows nothing of: opening and closing.
+
+use jiff::Timestamp;
+
+use super::{Route, RouteError, State, as_f64};
+use crate::deliver::decide::{Answer, Decided, Grounds, decide};
+use crate::deliver::evidence::Proven;
+use crate::deliver::queue::{Handed, Item};
+use crate::deliver::sink::{Settled, SinkError, Ticket};
+use crate::fence::{Kept, Moment};
+use crate::privacy::Counts;
+use crate::store::audit::AuditBusy;
+use crate::{bug, clock};
+
+/// Most events that are decided and recorded together.
+const STAGED_MAX: usize = 256;
+
+impl Route {
+    /// Hands over what is recorded, as much as the window allows, and decides about what comes
+    /// behind it.
+    pub(super) fn go(&mut self) {
+        while self.state == State::Up && self.flights.len() < self.config.window {
+            let Some(proven) = self.proven.pop_front() else { break };
+            self.hand_over(proven);
+        }
+        if self.state == State::Up && self.evidence.is_idle() {
+            self.decide_next();
+        }
+    }
+
+    /// Decides about the next events, as many as the window takes, and has that recorded.
+    fn decide_next(&mut self) {
+        let now = clock::now();
+        let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
+        let mut leaving = self.proven.len();
+        while leaving < self.config.window && decided.len() < STAGED_MAX {
+            let Some(mut item) = self.queue.take_next() else { break };
+            let asked_at = self.config.fence.moment();
+            match self.decide(&mut item, now) {
+                Ok(answer) => {
+                    leaving += usize::from(matches!(answer.answer, Answer::Release(_)));
+                    decided.push((item, answer, asked_at));
+                }
+                Err(why) => {
+                    tracing::error!(route = %self.name, event = %item.event.id, why, "no decision");
+                    self.queue.again(item);
+                    self.pause(&why);
+                    break;
+                }
+            }
+        }
+        if !decided.is_empty() {
+            self.evidence.stage(decided, now);
+        }
+    }
+
+    /// Whether the event may leave now, and as what. A fault of ours is no decision, and a bug
+    /// that one event brings out costs its route and not the daemon.
+    fn decide(&self, item: &mut Item, now: Timestamp) -> Result<Decided, String> {
+        let super::RouteConfig { contract, keys, node, jurisdiction, policy, journal, .. } =
+            &self.config;
+        let subject = &item.event.subject;
+        let filed = match journal.remembered(subject) {
+            Some(filed) => filed,
+            None => tokio::task::block_in_place(|| journal.filed(subject))
+                .map_err(|error| error.to_string())?,
+        };
+        self.evidence.recall(item).map_err(|error| error.to_string())?;
+        if item.is_notice() {
+            let digests = journal.digests();
+            let told = tokio::task::block_in_place(|| self.evidence.is_to_be_told(item, digests));
+            if !told.map_err(|error| error.to_string())? {
+                return Ok(Decided { answer: Answer::Nothing, evidence: None });
+            }
+        }
+        let grounds = Grounds {
+            contract,
+            ledger: filed.ledger(),
+            policy,
+            keys,
+            digests: journal.digests(),
+            configuration: &self.config.configuration,
+            node,
+            jurisdiction: jurisdiction.as_deref(),
+        };
+        let decided = bug::contain(|| decide(&grounds, item, now));
+        match decided {
+            Some(decided) => decided.map_err(|withheld| withheld.to_string()),
+            None => {
+                Err("an event cannot be decided; the place of the bug is in the log".to_owned())
+            }
+        }
+    }
+
+    /// The evidence of what was decided is durable, or cannot be.
+    pub(super) fn recorded(
+        &mut self,
+        proven: Result<Vec<Proven>, AuditBusy>,
+    ) -> Result<(), RouteError> {
+        match proven {
+            Ok(proven) => {
+                for proven in proven {
+                    match &proven.answer {
+                        // Where nothing can go now, it is asked again when something can.
+                        Answer::Release(_) if self.state != State::Up => {
+                            self.queue.again(proven.item);
+                        }
+                        Answer::Release(_) => self.proven.push_back(proven),
+                        Answer::Suppress(refusal) => {
+                            self.suppressed(&proven.item, refusal.code().name());
+                        }
+                        Answer::Nothing => self.queue.done(&proven.item),
+                    }
+                }
+                Ok(())
+            }
+            Err(busy) => {
+                for item in self.evidence.give_back() {
+                    self.queue.again(item);
+                }
+                self.no_evidence(&busy)
+            }
+        }
+    }
+
+    /// The event does not leave; the cursor goes on.
+    fn suppressed(&mut self, item: &Item, reason: &'static str) {
+        self.config.metrics.events.count("suppressed");
+        self.config.metrics.denied.count(reason);
+        tracing::debug!(route = %self.name, event = %item.event.id, reason, "suppressed");
+        self.queue.done(item);
+    }
+
+    /// Hands a release over, if what it was permitted by still stands.
+    // PROMISE-9: what comes here has its evidence.
+    fn hand_over(&mut self, proven: Proven) {
+        let Proven { mut item, answer, asked_at } = proven;
+        let Answer::Release(release) = answer else { return self.queue.done(&item) };
+        let counts = release.counts();
+        let subject = release.subject().clone();
+        match self.config.fence.enter(&self.name, *release, asked_at) {
+            Ok(entered) => {
+                self.count(&item, counts);
+                item.attempts += 1;
+                item.sent_at = clock::monotonic();
+                if let Some(recorded) = &mut item.recorded {
+                    recorded.handed = Handed::Yes;
+                }
+                self.next_ticket += 1;
+                self.sink.send(entered, self.next_ticket);
+                if self.config.fence.is_late(&subject, asked_at) {
+                    self.config.metrics.late.increment(1);
+                    tracing::error!(route = %self.name, event = %item.event.id,
+                        "handed over behind an acknowledged revocation");
+                }
+                self.flights.insert(self.next_ticket, item);
+            }
+            Err(Kept::Narrowed) => self.queue.again(item),
+            Err(Kept::OnTheWay) => {
+                // Two subjects that were found to be one may meet here; the later waits.
+                tracing::debug!(route = %self.name, event = %item.event.id, "not handed over yet");
+                self.queue.again(item);
+                self.wait_shortly();
+            }
+        }
+    }
+
+    /// Counts what leaves, once for each event.
+    fn count(&self, item: &Item, counts: Counts) {
+        let metrics = &self.config.metrics;
+        if item.attempts > 0 {
+            metrics.redeliveries.increment(1);
+            return;
+        }
+        if item.is_notice() {
+            metrics.events.count("notified");
+            return;
+        }
+        metrics.events.count("released");
+        metrics.permitted.increment(1);
+        metrics.fields.add("kept", counts.kept);
+        metrics.fields.add("tokenized", counts.tokenized);
+        metrics.fields.add("removed", counts.removed);
+    }
+
+    /// Something became of what was handed over.
+    pub(super) async fn settled(
+        &mut self,
+        settled: Result<Vec<(Ticket, Settled)>, SinkError>,
+    ) -> Result<(), RouteError> {
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(error) => return self.down(&error).await,
+        };
+        let (mut refused, mut delivered) = (None, false);
+        for (ticket, settled) in settled {
+            let Some(mut item) = self.flights.remove(&ticket) else { continue };
+            let metrics = &self.config.metrics;
+            match settled {
+                Settled::Delivered | Settled::Already => {
+                    metrics.attempts.count("ack");
+                    delivered = true;
+                    metrics.confirm.record(clock::seconds_since(item.sent_at));
+                    metrics.end_to_end.record(seconds_between(item.received_at, clock::now_ms()));
+                    self.queue.done(&item);
+                    self.backoff.reset();
+                }
+                Settled::Nacked | Settled::Returned | Settled::Lost => {
+                    let (word, why) = match settled {
+                        Settled::Nacked => {
+                            ("nack", "RabbitMQ nacked a message: its queue is full or refuses")
+                        }
+                        Settled::Returned => {
+                            ("returned", "RabbitMQ returned a message: no queue is bound for it")
+                        }
+                        Settled::Delivered | Settled::Already | Settled::Lost => {
+                            ("closed", "no confirm")
+                        }
+                    };
+                    metrics.attempts.count(word);
+                    if settled == Settled::Lost {
+                        self.evidence.in_doubt([&mut item], "connection-lost", clock::now());
+                    } else if let Some(recorded) = &mut item.recorded {
+                        recorded.handed = Handed::No;
+                    }
+                    self.queue.again(item);
+                    refused = Some(why);
+                }
+            }
+        }
+        match refused {
+            Some(why) => self.pause(why),
+            None if delivered && !self.last_error.is_empty() => self.up(),
+            None => {}
+        }
+        self.settle_doubts().await
+    }
+}
+
+fn seconds_between(from_ms: i64, to_ms: i64) -> f64 {
+    as_f64(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0)) / 1000.0
+}
