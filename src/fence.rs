@@ -9,11 +9,11 @@
 //!
 //! A release is on its way from right before it is handed to the sink until the sink has
 //! confirmed it or its connection is cut. Whoever narrows marks the subject, so that a permit
-//! that was asked for before does not enter, and waits until the subject is on no way. Where
-//! that takes too long, the routes that have it on the way are told to cut their connections.
+//! that was asked for before does not enter, and waits until nothing that had entered by then is on
+//! its way. Where that takes too long, the routes that have it on the way are told to cut their connections.
 //! docs/adr/0010 says why by moments and not by a number for each subject.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    on_the_way: HashSet<(Arc<str>, Subject)>,
+    /// What is on its way, with how many were narrowed in all when it entered.
+    on_the_way: HashMap<(Arc<str>, Subject), u64>,
     /// Subjects that were narrowed, oldest first.
     narrowed: VecDeque<Subject>,
     /// How many were narrowed in all.
@@ -105,9 +106,12 @@ impl Fence {
         if state.narrowed_since(release.subject(), asked_at) {
             return Err(Kept::Narrowed);
         }
-        if !state.on_the_way.insert((Arc::clone(route), release.subject().clone())) {
+        let key = (Arc::clone(route), release.subject().clone());
+        if state.on_the_way.contains_key(&key) {
             return Err(Kept::OnTheWay);
         }
+        let narrowings = state.narrowings;
+        state.on_the_way.insert(key, narrowings);
         Ok(Entered { release, route: Arc::clone(route), inner: Arc::clone(&self.inner) })
     }
 
@@ -124,12 +128,12 @@ impl Fence {
     /// watchdog's matter, and nothing is acknowledged until then.
     // PROMISE-6
     pub async fn narrow(&self, subjects: Vec<Subject>, patience: Duration) {
-        let narrowing = self.inner.lock().narrow(&subjects);
-        if timeout(patience, self.clear(&subjects)).await.is_err() {
-            self.inner.lock().cut(&subjects);
-            self.clear(&subjects).await;
+        let moment = self.inner.lock().narrow(&subjects);
+        if timeout(patience, self.clear(&subjects, moment)).await.is_err() {
+            self.inner.lock().cut(&subjects, moment);
+            self.clear(&subjects, moment).await;
         }
-        self.inner.lock().pass(subjects, narrowing);
+        self.inner.lock().pass(subjects, moment);
     }
 
     /// Whether somebody was told that a subject's fence is passed by what was narrowed since a
@@ -141,10 +145,11 @@ impl Fence {
         state.passed.iter().rev().any(|(at, one)| *at > asked_at.0 && one == subject)
     }
 
-    async fn clear(&self, subjects: &[Subject]) {
+    /// What has entered since was permitted since: after a merge a subject's events go on.
+    async fn clear(&self, subjects: &[Subject], moment: Moment) {
         loop {
             let left = self.inner.left.notified();
-            if !self.inner.lock().has_any(subjects) {
+            if !self.inner.lock().has_any(subjects, moment) {
                 return;
             }
             left.await;
@@ -159,8 +164,8 @@ impl Inner {
 }
 
 impl State {
-    /// Marks subjects; how many were narrowed by then.
-    fn narrow(&mut self, subjects: &[Subject]) -> u64 {
+    /// Marks subjects; the moment behind that.
+    fn narrow(&mut self, subjects: &[Subject]) -> Moment {
         for subject in subjects {
             self.narrowings += 1;
             self.narrowed.push_back(subject.clone());
@@ -168,12 +173,12 @@ impl State {
                 self.narrowed.pop_front();
             }
         }
-        self.narrowings
+        Moment(self.narrowings)
     }
 
-    fn pass(&mut self, subjects: Vec<Subject>, narrowing: u64) {
+    fn pass(&mut self, subjects: Vec<Subject>, narrowing: Moment) {
         for subject in subjects {
-            self.passed.push_back((narrowing, subject));
+            self.passed.push_back((narrowing.0, subject));
             if self.passed.len() > NARROWED_MAX {
                 self.passed.pop_front();
             }
@@ -186,14 +191,17 @@ impl State {
             || self.narrowed.iter().rev().take(since).any(|one| one == subject)
     }
 
-    fn has_any(&self, subjects: &[Subject]) -> bool {
-        self.on_the_way.iter().any(|(_, subject)| subjects.contains(subject))
+    fn has_any(&self, subjects: &[Subject], before: Moment) -> bool {
+        let mut entered = self.on_the_way.iter();
+        entered.any(|((_, subject), at)| *at < before.0 && subjects.contains(subject))
     }
 
-    fn cut(&self, subjects: &[Subject]) {
+    fn cut(&self, subjects: &[Subject], before: Moment) {
         for (route, cuts) in &self.cuts {
-            let has =
-                |subject: &Subject| self.on_the_way.contains(&(Arc::clone(route), subject.clone()));
+            let has = |subject: &Subject| {
+                let entered = self.on_the_way.get(&(Arc::clone(route), subject.clone()));
+                entered.is_some_and(|at| *at < before.0)
+            };
             if subjects.iter().any(has) {
                 cuts.send_modify(|count| *count += 1);
             }
@@ -287,6 +295,25 @@ mod tests {
         waiting.await.unwrap();
         assert!(!others.has_changed().unwrap());
         drop(other);
+    }
+
+    /// PROMISE-6: after a merge the subject's events go on, and are not waited for.
+    #[tokio::test]
+    async fn who_narrows_does_not_wait_for_what_was_permitted_since() {
+        let fence = Arc::new(Fence::default());
+        let cuts = fence.cuts(&route("r"));
+        let own = fence.enter(&route("r"), release("1"), fence.moment()).unwrap();
+        let waiting = {
+            let fence = Arc::clone(&fence);
+            let both = vec![subject("1"), subject("2")];
+            tokio::spawn(async move { fence.narrow(both, Duration::from_secs(60)).await })
+        };
+        tokio::task::yield_now().await;
+        let since = fence.enter(&route("r"), release("2"), fence.moment()).unwrap();
+        drop(own);
+        waiting.await.unwrap();
+        assert!(!cuts.has_changed().unwrap());
+        drop(since);
     }
 
     /// PROMISE-6: threads that ask, dawdle, enter and leave, while another narrows; the consent is

@@ -34,6 +34,9 @@ mod consent_out;
 #[path = "daemon/notices.rs"]
 mod notices;
 
+#[path = "daemon/subjects.rs"]
+mod subjects;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

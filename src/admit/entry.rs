@@ -60,17 +60,20 @@ pub enum Category {
     Unsupported,
     /// Other content under the same control ID.
     CorrelationConflict,
+    /// Who is who cannot be told: a person under another's identifier, a merge in a circle.
+    IdentityConflict,
     /// It says something of consent that could not be applied, or speaks about no purpose.
     ConsentUnknown,
 }
 
 impl Category {
     /// Every category that this version opens.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Malformed,
         Self::Unmapped,
         Self::Unsupported,
         Self::CorrelationConflict,
+        Self::IdentityConflict,
         Self::ConsentUnknown,
     ];
 
@@ -82,6 +85,7 @@ impl Category {
             Self::Unmapped => "unmapped",
             Self::Unsupported => "unsupported",
             Self::CorrelationConflict => "correlation-conflict",
+            Self::IdentityConflict => "identity-conflict",
             Self::ConsentUnknown => "consent-unknown",
         }
     }

@@ -23,6 +23,8 @@ pub struct Alias {
     pub merged_at: Timestamp,
     /// When they were found to be two after all.
     pub unmerged_at: Option<Timestamp>,
+    /// Which of the aliases it was merged with, by position; the subject itself where it is none.
+    pub with: Option<usize>,
 }
 
 /// What is known of one subject, at one epoch.
@@ -49,12 +51,12 @@ impl<'l> Ledger<'l> {
     pub fn states(&self) -> Vec<Vec<&'l Record>> {
         let mut own: Vec<&Record> = self.own.iter().collect();
         let mut states = Vec::with_capacity(1 + self.aliases.len());
-        for alias in self.aliases {
+        for (at, alias) in self.aliases.iter().enumerate() {
             match alias.unmerged_at {
                 Some(unmerged_at) => own.extend(closed_between(alias, unmerged_at)),
                 None => {
-                    own.extend(decided_after(&alias.records, alias.merged_at));
-                    states.push(self.state_of(alias));
+                    own.extend(decided_after(&alias.records, self.joined(at, None)));
+                    states.push(self.state_of(at, alias));
                 }
             }
         }
@@ -68,16 +70,40 @@ impl<'l> Ledger<'l> {
     }
 
     /// An alias's records, and what the others decided since they are one.
-    fn state_of(&self, alias: &'l Alias) -> Vec<&'l Record> {
+    fn state_of(&self, at: usize, alias: &'l Alias) -> Vec<&'l Record> {
         let mut state: Vec<&Record> = alias.records.iter().collect();
-        state.extend(decided_after(self.own, alias.merged_at));
-        for other in self.aliases {
-            if !std::ptr::eq(other, alias) && other.unmerged_at.is_none() {
-                let since = alias.merged_at.max(other.merged_at);
-                state.extend(decided_after(&other.records, since));
+        state.extend(decided_after(self.own, self.joined(at, None)));
+        for (other_at, other) in self.aliases.iter().enumerate() {
+            if other_at != at && other.unmerged_at.is_none() {
+                state.extend(decided_after(&other.records, self.joined(at, Some(other_at))));
             }
         }
         state
+    }
+
+    /// Since when an alias is one with another, or with the subject: since the last merge on the way
+    /// from one to the other.
+    fn joined(&self, one: usize, other: Option<usize>) -> Timestamp {
+        let (from_one, from_other) = (self.way(Some(one)), self.way(other));
+        let own = |way: &[(usize, Timestamp)], past: &[(usize, Timestamp)]| {
+            let steps = way.iter().filter(|step| !past.contains(step));
+            steps.map(|(_, at)| *at).max().unwrap_or(Timestamp::MIN)
+        };
+        own(&from_one, &from_other).max(own(&from_other, &from_one))
+    }
+
+    /// The merges between an alias and the subject.
+    fn way(&self, from: Option<usize>) -> Vec<(usize, Timestamp)> {
+        let mut way: Vec<(usize, Timestamp)> = Vec::new();
+        let mut next = from;
+        while let Some(at) = next
+            && let Some(alias) = self.aliases.get(at)
+            && way.len() < self.aliases.len()
+        {
+            way.push((at, alias.merged_at));
+            next = alias.with;
+        }
+        way
     }
 }
 

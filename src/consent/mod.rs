@@ -7,7 +7,8 @@
 //! cannot be replayed for an auditor.
 //!
 //! Reading order: [`moment`] (a date as the span of time that it stands for), [`record`] and
-//! [`decision`] (what is kept), [`fold`] (which records count), [`ledger`] (whose they are),
+//! [`decision`] (what is kept), [`fold`] (which records count), [`persons`] (who is one
+//! with whom), [`ledger`] (whose they are),
 //! [`purpose`], [`question`] and [`scope`] (what a record speaks about), [`policy`]
 //! (consent.toml), [`intake`] (a consent event to a record), [`refusal`], [`ask`](mod@ask) and
 //! [`rules`] (the seven of them), [`next`] (when time alone changes an answer), [`notice`](mod@notice)
@@ -20,6 +21,7 @@ pub mod moment;
 pub mod record;
 pub mod decision;
 pub mod fold;
+pub mod persons;
 pub mod ledger;
 pub mod purpose;
 pub mod question;
@@ -40,6 +42,7 @@ pub use ledger::{Alias, Epoch, Ledger};
 pub use moment::{Moment, Span};
 pub use next::when_next;
 pub use notice::{Notice, Prior};
+pub use persons::{Parted, Persons, Said, Unclear};
 pub use policy::Policy;
 pub use purpose::PURPOSES;
 pub use question::{Missing, Naming, Question, Requirement};

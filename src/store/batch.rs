@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::StoreError;
 use super::ledger::{self, Brought};
 use super::seal::{Clear, Part, Sealer};
+use super::subjects;
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
@@ -93,25 +94,32 @@ pub(super) fn append(
             Some((key, *correlated, decided))
         }
     };
-    if let Some((_, correlated, decided)) = &decided {
+    if let Some((_, _, decided)) = &decided {
         match decided {
             Novelty::Duplicate { .. } => {
                 let admitted = Admitted { number: None, novelty: Some(*decided), raised: None };
                 return Ok((admitted, None));
             }
             Novelty::Conflict { .. } => {
-                admission.status = Status::Parked;
-                admission.raised = Some(Raised {
-                    category: Category::CorrelationConflict,
-                    key: correlated.content,
-                    text: "other content under a control ID that was used before".to_owned(),
-                    place: "MSH-10".to_owned(),
-                });
-                admission.consents = std::mem::take(&mut admission.on_conflict);
+                let text = "other content under a control ID that was used before";
+                park(&mut admission, Category::CorrelationConflict, text, "MSH-10");
             }
             Novelty::New { .. } | Novelty::Wrapped { .. } => {}
         }
     }
+    let number = *context.next_number;
+    let said = subjects::plan(
+        context.connection,
+        context.digests,
+        &admission.acts,
+        number,
+        admission.received_at,
+    )?;
+    let said = said.unwrap_or_else(|unclear| {
+        // Not guessed: it is as if it had not been said, until a human looks.
+        park(&mut admission, Category::IdentityConflict, unclear.text(), "PID-3");
+        subjects::Plan::default()
+    });
     let again = match &admission.raised {
         Some(raised) => count_again(context.connection, &admission, raised)?,
         None => false,
@@ -122,7 +130,6 @@ pub(super) fn append(
     if again && admission.status == Status::Refused {
         return Ok((Admitted { number: None, novelty, raised }, None));
     }
-    let number = *context.next_number;
     let epoch = novelty.map_or(0, Novelty::epoch);
     let bytes = write_message(context, &admission, &content_json, number, epoch)?;
     if let Some((key, correlated, _)) = &decided {
@@ -141,15 +148,19 @@ pub(super) fn append(
     }
     let correlation_id = decided
         .map(|(_, correlated, _)| CorrelationId { correlation: correlated.correlation, epoch });
+    let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
+    let Context { connection, sealer, digests, consented, .. } = context;
+    subjects::write(connection, sealer, brought, &said)?;
+    consented.extend(&said.touched);
     if let Some(id) = &correlation_id
         && !admission.consents.is_empty()
     {
         // PROMISE-5: what a message says of consent is durable with it, or the message is not.
-        let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
         let consents = std::mem::take(&mut admission.consents);
         let given: Vec<Given> = consents.into_iter().map(|given| given.of(id)).collect();
-        let Context { connection, sealer, digests, .. } = context;
-        context.consented.extend(ledger::write(connection, sealer, digests, brought, &given)?);
+        let of = ledger::write(connection, sealer, digests, brought, &given)?;
+        // What one decided may hold for all who are one person with it.
+        consented.extend(subjects::families(connection, &of)?);
     }
     if let Some(raised) = admission.raised.as_ref().filter(|_| !again) {
         open_exception(context.connection, &admission, raised, number)?;
@@ -164,6 +175,21 @@ pub(super) fn append(
         content: Arc::new(admission.content),
     };
     Ok((Admitted { number: Some(number), novelty, raised }, Some((Arc::new(entry), bytes))))
+}
+
+/// Takes a message whose events are not to leave. What it says of consent closes; what it does to
+/// subjects is not done.
+fn park(admission: &mut Admission, category: Category, text: &str, place: &str) {
+    let Some(correlated) = admission.correlated else { return };
+    admission.status = Status::Parked;
+    admission.raised = Some(Raised {
+        category,
+        key: correlated.content,
+        text: text.to_owned(),
+        place: place.to_owned(),
+    });
+    admission.consents = std::mem::take(&mut admission.on_conflict);
+    admission.acts = Vec::new();
 }
 
 fn known(connection: &Connection, key: &[u8; 16]) -> Result<Vec<Known>, StoreError> {

@@ -5,7 +5,7 @@
 //! before.
 //! Knows nothing of: how many daemons there are. Nothing above this door may assume one file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -263,6 +263,20 @@ impl Journal {
     /// nothing may leave.
     pub fn filed(&self, subject: &Subject) -> Result<Arc<Filed>, StoreError> {
         ledger::read(&self.shared.remembered, &self.ledger, &self.digests, subject)
+    }
+
+    /// Subjects, and all who are one person with any of them, or were for a while: what one of them
+    /// may not leave by any more, the others may not either.
+    ///
+    /// # Errors
+    /// The store cannot be read, so that nobody knows who they are.
+    pub fn with_others(&self, subjects: Vec<Subject>) -> Result<Vec<Subject>, StoreError> {
+        let mut all: HashSet<Subject> = HashSet::with_capacity(subjects.len());
+        for subject in subjects {
+            all.extend(self.filed(&subject)?.others().iter().cloned());
+            all.insert(subject);
+        }
+        Ok(all.into_iter().collect())
     }
 
     /// The number of the newest entry, and when that changes.

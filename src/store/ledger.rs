@@ -15,10 +15,11 @@ use rusqlite::{Connection, params};
 use super::StoreError;
 use super::reader::Reader;
 use super::seal::{Clear, Part, Sealer};
+use super::subjects;
 use crate::admit::entry::Given;
 use crate::admit::{Digest, DigestKey};
 use crate::audit::Consulted;
-use crate::consent::{Epoch, Key, Ledger, Origin, Record, Says, Turn};
+use crate::consent::{Alias, Epoch, Key, Ledger, Origin, Record, Says, Turn};
 use crate::event::Subject;
 
 /// Most subjects that are remembered, those without any record included: what a large hospital's
@@ -32,23 +33,47 @@ pub const RECORDS_MAX: usize = 4_096;
 /// What is authenticated with a record as its type.
 const KIND: &str = "consent";
 
-/// The records of one subject, as they were at one epoch.
+/// The records of one subject and of those that are one person with it, as they were at one epoch.
 #[derive(Debug, Default)]
 pub struct Filed {
     epoch: Epoch,
     records: Vec<Record>,
+    aliases: Vec<Alias>,
+    survivor: Option<Subject>,
+    others: Vec<Subject>,
 }
 
 impl Filed {
     /// The ledger to ask over.
     #[must_use]
     pub fn ledger(&self) -> Ledger<'_> {
-        Ledger::of(self.epoch, &self.records)
+        Ledger { epoch: self.epoch, own: &self.records, aliases: &self.aliases }
+    }
+
+    /// Whom the subject goes by since it was merged; nothing where it goes by itself.
+    #[must_use]
+    pub const fn survivor(&self) -> Option<&Subject> {
+        self.survivor.as_ref()
+    }
+
+    /// The others who are, or for a while were, one person with the subject: what narrows the consent
+    /// of one may narrow that of each.
+    #[must_use]
+    pub fn others(&self) -> &[Subject] {
+        &self.others
+    }
+
+    pub(super) fn of(epoch: u64, records: Vec<Record>, aliases: Vec<Alias>) -> Self {
+        Self { epoch: Epoch(epoch), records, aliases, ..Self::default() }
+    }
+
+    pub(super) fn known_as(self, survivor: Option<Subject>, others: Vec<Subject>) -> Self {
+        Self { survivor, others, ..self }
     }
 
     /// What stands for more records than are asked over.
     // PROMISE-5
-    fn too_much(number: u64) -> Self {
+    pub(super) fn too_much(number: u64) -> Self {
         let closure = Record {
             key: Key { source: String::new(), id: "more records than are asked over".to_owned() },
             version: None,
@@ -59,14 +84,15 @@ impl Filed {
             origin: Origin::default(),
             says: Says::Closure(Turn::Begins),
         };
-        Self { epoch: Epoch(number), records: vec![closure] }
+        Self::of(number, vec![closure], Vec::new())
     }
 
     /// The same, with records that would come behind them.
     #[must_use]
     pub fn with(&self, more: Vec<Record>) -> Self {
         let records = self.records.iter().cloned().chain(more).collect();
-        Self { epoch: self.epoch, records }
+        let Self { epoch, aliases, survivor, others, .. } = self;
+        Self::of(epoch.0, records, aliases.clone()).known_as(survivor.clone(), others.clone())
     }
 
     /// The key of the record that stands in the evidence, where it is here.
@@ -74,11 +100,12 @@ impl Filed {
     pub fn named(&self, consulted: &Consulted, digests: &DigestKey) -> Option<String> {
         let is_it =
             |record: &&Record| format!("{:?}", digests.consent(&record.key)) == consulted.record;
-        let Key { source, id } = &self.records.iter().find(is_it)?.key;
+        let others = self.aliases.iter().flat_map(|alias| &alias.records);
+        let Key { source, id } = &self.records.iter().chain(others).find(is_it)?.key;
         Some(format!("{source}/{id}"))
     }
 
-    /// The records, in the order they came in.
+    /// The subject's own records, in the order they came in.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -173,6 +200,11 @@ impl Brought<'_> {
         let Self { number, at, feed } = *self;
         Clear { number, at, feed, kind: KIND, status: "", epoch: nth }
     }
+
+    pub const fn of_act<'a>(&'a self, act: &'a str, side: &'a str, nth: u32) -> Clear<'a> {
+        let Self { number, at, feed } = *self;
+        Clear { number, at, feed, kind: act, status: side, epoch: nth }
+    }
 }
 
 /// Writes records into the open transaction; the subjects that they are of.
@@ -251,6 +283,52 @@ pub(super) fn read_from(
     reader: &mut Reader,
     subject: &Digest,
 ) -> Result<(Filed, usize), StoreError> {
+    if has_acts(&reader.connection, subject)? {
+        // Acts and records as they were at one moment.
+        reader.connection.execute_batch("BEGIN")?;
+        let read = subjects::read_group(reader, subject);
+        reader.connection.execute_batch("COMMIT")?;
+        return read;
+    }
+    let Some(found) = records_of(reader, subject, RECORDS_MAX)? else {
+        return Ok((Filed::too_much(newest(&reader.connection, subject)?), 0));
+    };
+    let epoch = found.last().map_or(0, |last| last.number);
+    let bytes = found.iter().map(|found| found.bytes).sum();
+    let records = found.into_iter().map(|found| found.record).collect();
+    Ok((Filed::of(epoch, records, Vec::new()), bytes))
+}
+
+/// Whether anything was said of a subject: of most nothing ever is, and that is seen by one look.
+fn has_acts(connection: &Connection, subject: &Digest) -> Result<bool, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM acts WHERE subject = ?)")?;
+    Ok(statement.query_row([&subject.0], |row| row.get(0))?)
+}
+
+fn newest(connection: &Connection, subject: &Digest) -> Result<u64, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT max(number) FROM consents WHERE subject = ?")?;
+    let found: Option<i64> = statement.query_row([&subject.0], |row| row.get(0))?;
+    Ok(found.map_or(0, i64::cast_unsigned))
+}
+
+/// A record as it is filed.
+pub(super) struct Found {
+    /// The number of its message.
+    pub number: u64,
+    pub record: Record,
+    /// As it is kept.
+    pub bytes: usize,
+}
+
+/// The records of one subject alone, in the order they came; nothing where there are more than so
+/// many.
+pub(super) fn records_of(
+    reader: &mut Reader,
+    subject: &Digest,
+    limit: usize,
+) -> Result<Option<Vec<Found>>, StoreError> {
     let mut rows = Vec::new();
     {
         let mut statement = reader.connection.prepare_cached(
@@ -259,8 +337,8 @@ pub(super) fn read_from(
         )?;
         let mut found = statement.query([&subject.0])?;
         while let Some(row) = found.next()? {
-            if rows.len() >= RECORDS_MAX {
-                return Ok((Filed::too_much(row.get::<_, i64>(0)?.cast_unsigned()), 0));
+            if rows.len() >= limit {
+                return Ok(None);
             }
             rows.push((
                 row.get::<_, i64>(0)?.cast_unsigned(),
@@ -271,8 +349,7 @@ pub(super) fn read_from(
             ));
         }
     }
-    let mut filed = Filed::default();
-    let mut bytes = 0;
+    let mut records = Vec::with_capacity(rows.len());
     for (number, nth, at, feed, sealed) in rows {
         let brought = Brought { number, at, feed: &feed };
         let opened = reader.open_sealed(&brought.clear(nth), Part::Consent, &sealed)?;
@@ -281,11 +358,10 @@ pub(super) fn read_from(
         if *under != subject.0 {
             return Err(corrupt());
         }
-        filed.records.push(serde_json::from_slice(json).map_err(|_| corrupt())?);
-        filed.epoch = Epoch(number);
-        bytes += sealed.len();
+        let record = serde_json::from_slice(json).map_err(|_| corrupt())?;
+        records.push(Found { number, record, bytes: sealed.len() });
     }
-    Ok((filed, bytes))
+    Ok(Some(records))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`ledger`] (whose consent), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
+//! read after, trim), [`ledger`] (whose consent), `family` and `subjects` (who is
+//! one person), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
 //! (entries back), [`query`] (what people look up), [`audit`] (the evidence).
 
 pub mod state;
@@ -14,6 +15,8 @@ pub mod seal;
 pub mod connection;
 pub mod ring;
 pub mod ledger;
+pub mod family;
+mod subjects;
 pub mod journal;
 mod identity;
 mod reader;

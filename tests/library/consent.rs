@@ -131,11 +131,13 @@ fn ledger_of(text: &str) -> (Vec<Record>, Vec<Alias>) {
         .map(|part| {
             let (when, part) = part.split_once(": ").unwrap_or((part.trim_end_matches(':'), ""));
             let when = words(when);
-            let unmerged = when.iter().find(|(word, _)| *word == "unmerged");
+            let said = |name: &str| when.iter().find(|(word, _)| *word == name);
+            let with = said("with").map(|(_, at)| at.parse::<usize>().unwrap() - 1);
             Alias {
                 records: records(part),
                 merged_at: instant(when[0].1),
-                unmerged_at: unmerged.map(|(_, at)| instant(at)),
+                unmerged_at: said("unmerged").map(|(_, at)| instant(at)),
+                with,
             }
         })
         .collect();

@@ -437,9 +437,7 @@ async fn next_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Outcom
                 let outcome = outcome_of(finding, answer, context.on_busy);
                 let subjects = std::mem::take(narrowed);
                 first.state = if is_taken && !subjects.is_empty() {
-                    let (fence, patience) = (Arc::clone(&context.fence), context.fence_timeout);
-                    let taken = async move { fence.narrow(subjects, patience).await };
-                    OwedState::Fenced(outcome, Box::pin(taken))
+                    fenced(subjects, outcome, context)
                 } else {
                     OwedState::Known(outcome)
                 };
@@ -449,6 +447,25 @@ async fn next_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Outcom
                 context.metrics.fenced.record(clock::seconds_since(first.received));
                 first.state = OwedState::Known(outcome.clone());
             }
+        }
+    }
+}
+
+/// What is in the store narrows these and all who are one person with them: what of any is on its
+/// way is waited for. Where nobody can say who they are there is no answer: the sender comes again,
+/// and waits then.
+// PROMISE-6
+fn fenced(subjects: Vec<Subject>, outcome: Outcome, context: &FeedContext) -> OwedState {
+    let all = tokio::task::block_in_place(|| context.journal.with_others(subjects));
+    match all {
+        Ok(subjects) => {
+            let (fence, patience) = (Arc::clone(&context.fence), context.fence_timeout);
+            let taken = async move { fence.narrow(subjects, patience).await };
+            OwedState::Fenced(outcome, Box::pin(taken))
+        }
+        Err(error) => {
+            tracing::error!(feed = %context.rules.feed, %error, "not answered: whom it narrows is not known");
+            OwedState::Known(Outcome::Busy(OnBusy::Close))
         }
     }
 }

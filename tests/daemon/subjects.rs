@@ -1,0 +1,239 @@
+//! Who is one person: merges, unmerges, changed identifiers, and what cannot be told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::heard;
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::peer::Peer;
+use crate::support::sender::Sender;
+use crate::support::{EVERY_EVENT, adt, consent, eventually};
+
+const A: &str = "ZZ100001";
+const B: &str = "ZZ100002";
+const C: &str = "ZZ100003";
+const POLICY: &str = "[codes]\n\"L/ZZ9\" = [\"TREAT\"]\n";
+
+/// One route, `out`, of everything that nobody denied, to a file.
+fn setup() -> Setup {
+    Setup::new().policy(POLICY).file_route("out", EVERY_EVENT).asking(
+        "out",
+        "TREAT",
+        "require = \"opt-out\"",
+    )
+}
+
+/// A message of a patient and another, by MRG or as a second PID.
+fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
+    let other = match trigger {
+        "A24" | "A37" => format!("PID|2||{other}^^^EPIC^MR"),
+        _ => format!("MRG|{other}^^^EPIC^MR"),
+    };
+    format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}|{control_id}|P|2.5.1\r\
+         EVN|{trigger}|20261122081500\rPID|1||{patient}^^^EPIC^MR\r{other}\r"
+    )
+    .into_bytes()
+}
+
+fn send(daemon: &Daemon, message: &[u8]) {
+    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
+    assert_eq!(heard(&ack).0, "AA");
+}
+
+/// A moment that has just come, as CON-13 has it.
+fn now() -> String {
+    std::thread::sleep(Duration::from_millis(20));
+    jiff::Timestamp::now().strftime("%Y%m%d%H%M%S.%3f+0000").to_string()
+}
+
+/// The control IDs that were let out; a notice has none.
+fn out(setup: &Setup) -> Vec<String> {
+    let of = |line: &Json| Some(line["data"]["message"]["controlId"].as_str()?.to_owned());
+    setup.lines("out").iter().filter_map(of).collect()
+}
+
+/// Sends an update of each patient; some leave, the others are suppressed.
+fn assert_leaves(setup: &Setup, daemon: &Daemon, round: &str, patients: &[(&str, bool)]) {
+    let suppressed =
+        || daemon.metric("tidegate_events_total{route=\"out\",outcome=\"suppressed\"}") as usize;
+    // What came before is decided, so that what is suppressed from here on is of this round.
+    send(daemon, &adt("A08", &format!("{round}FIRST"), "ZZ100099"));
+    let is_out = |patient: &str| out(setup).contains(&format!("{round}{patient}"));
+    eventually("the first is out", || is_out("FIRST"));
+    let before = suppressed();
+    for (patient, _) in patients {
+        send(daemon, &adt("A08", &format!("{round}{patient}"), patient));
+    }
+    let stay = patients.iter().filter(|(_, leaves)| !leaves).count();
+    let leave = || patients.iter().all(|(patient, leaves)| !leaves || is_out(patient));
+    eventually(&format!("{round}: {stay} are suppressed"), || suppressed() >= before + stay);
+    eventually(&format!("{round}: the others are out"), leave);
+    assert!(patients.iter().all(|(patient, leaves)| *leaves || !is_out(patient)), "{round}");
+}
+
+/// Status of the newest message, and place and count of each exception.
+fn parked(setup: &Setup) -> (Json, Vec<(Json, Json)>) {
+    let found = setup.json(&["exceptions", "ls", "--category", "identity-conflict"]);
+    let found = found.into_iter().map(|mut it| (it["place"].take(), it["count"].take())).collect();
+    (setup.json(&["journal", "ls"]).remove(0)["status"].take(), found)
+}
+
+/// PROMISE-5
+#[test]
+fn after_a_merge_the_more_restrictive_state_holds_for_both_until_one_decides_anew() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    send(&daemon, &consent("A", "20261101", "C1", A));
+    send(&daemon, &consent("X", "20261102", "C2", B));
+    assert_leaves(&setup, &daemon, "Q", &[(A, true), (B, false)]);
+    send(&daemon, &two("A40", "M1", A, B));
+    assert_leaves(&setup, &daemon, "R", &[(A, false), (B, false)]);
+    assert!(!out(&setup).contains(&"M1".to_owned()));
+    daemon.kill();
+    let mut daemon = setup.start();
+    assert_leaves(&setup, &daemon, "S", &[(A, false), (B, false)]);
+    // Two again: each as it was.
+    send(&daemon, &two("A37", "U1", B, A));
+    assert_leaves(&setup, &daemon, "T", &[(A, true), (B, false)]);
+    // One again, and one of them decides.
+    send(&daemon, &two("A34", "M2", A, B));
+    assert_leaves(&setup, &daemon, "U", &[(A, false), (B, false)]);
+    send(&daemon, &consent("A", "20261103", "C3", B));
+    assert_leaves(&setup, &daemon, "V", &[(A, true), (B, true)]);
+    send(&daemon, &consent("X", &now(), "C4", A));
+    assert_leaves(&setup, &daemon, "W", &[(A, false), (B, false)]);
+    send(&daemon, &consent("A", &now(), "C5", B));
+    assert_leaves(&setup, &daemon, "X", &[(A, true), (B, true)]);
+    assert!(daemon.stop().success());
+    daemon.assert_no_patient_data();
+}
+
+/// What left before the merge is not taken back; what waits is decided anew.
+///
+/// PROMISE-5, PROMISE-6
+#[test]
+fn fault_58_a_merge_takes_the_fence_on_both_and_what_is_queued_is_decided_anew() {
+    let peer = Peer::start();
+    let setup = Setup::new()
+        .policy(POLICY)
+        .rabbitmq(
+            &peer.url(),
+            "declare = false\nconfirm_timeout = \"10m\"\nfence_timeout = \"60s\"",
+        )
+        .route("peer", EVERY_EVENT, "kind = \"rabbitmq\"\nexchange = \"peer.events\"")
+        .asking("peer", "TREAT", "require = \"opt-out\"");
+    let mut daemon = setup.start();
+    send(&daemon, &consent("X", "20261102", "C1", C));
+    send(&daemon, &adt("A08", "A2", A));
+    send(&daemon, &adt("A08", "A3", B));
+    // Behind those that are on their way.
+    send(&daemon, &adt("A08", "A4", A));
+    let on_the_way = [peer.next(), peer.next()];
+    assert_eq!([on_the_way[0].number(), on_the_way[1].number()], [2, 3]);
+    let is_answered = AtomicBool::new(false);
+    let waits_for = |message: &[u8], first: &dyn Fn(), then: &dyn Fn()| {
+        is_answered.store(false, Ordering::SeqCst);
+        let messages = || setup.json(&["journal", "ls"]).len();
+        let before = messages();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                send(&daemon, message);
+                is_answered.store(true, Ordering::SeqCst);
+            });
+            eventually("it is journaled", || messages() > before);
+            std::thread::sleep(Duration::from_millis(100));
+            first();
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!is_answered.load(Ordering::SeqCst), "not before the fence");
+            then();
+        });
+        assert!(is_answered.load(Ordering::SeqCst));
+    };
+    let nothing = || {};
+    // B is retired into A: both are waited for.
+    let confirm = |at: usize| on_the_way[at].ack(on_the_way[at].tag, false);
+    waits_for(&two("A40", "M5", A, B), &|| confirm(0), &|| confirm(1));
+    // What was queued was asked about anew, and is not waited for.
+    let next = peer.next();
+    assert_eq!(next.number(), 4);
+    next.ack(next.tag, false);
+    let merged = peer.next();
+    assert_eq!(merged.event["type"], "patient.merged");
+    // Who merges with somebody who denied is denied: M5 is on its way, and is waited for.
+    waits_for(&two("A40", "M6", B, C), &nothing, &|| merged.ack(merged.tag, false));
+    send(&daemon, &adt("A08", "A7", A));
+    std::thread::scope(|scope| {
+        // Its own event may be on its way before the fence is taken.
+        scope.spawn(|| send(&daemon, &two("A37", "U8", B, C)));
+        let unlinked = peer.next();
+        assert_eq!(unlinked.number(), 8, "A7 was denied");
+        unlinked.ack(unlinked.tag, false);
+    });
+    send(&daemon, &adt("A08", "A9", B));
+    let last = peer.next();
+    assert_eq!(last.number(), 9);
+    // What narrows one narrows all that are one person with it: B is on its way, A decides.
+    waits_for(&consent("X", &now(), "C10", A), &nothing, &|| last.ack(last.tag, false));
+    assert!(peer.is_quiet());
+    assert!(daemon.stop().success());
+    daemon.assert_no_patient_data();
+}
+
+#[test]
+fn a_circle_is_parked_and_nobody_is_merged_by_it() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    send(&daemon, &consent("X", "20261102", "C1", C));
+    send(&daemon, &two("A40", "M1", A, B));
+    assert_eq!(parked(&setup), ("admitted".into(), vec![]));
+    for (control_id, patient, other) in [("M2", B, A), ("M3", A, A)] {
+        send(&daemon, &two("A40", control_id, patient, other));
+    }
+    let circle = ("PID-3".into(), 1.into());
+    assert_eq!(parked(&setup), ("admitted".into(), vec![circle]), "M3 says nothing");
+    // A chain is none, and goes round by another; what else such a message says is not done either.
+    send(&daemon, &two("A40", "M4", "ZZ100004", A));
+    let mut more = two("A40", "M5", B, "ZZ100004");
+    more.extend(format!("PID|2||{A}^^^EPIC^MR\rMRG|{C}^^^EPIC^MR\r").into_bytes());
+    send(&daemon, &more);
+    assert_eq!((parked(&setup).0, parked(&setup).1.len()), ("parked".into(), 2));
+    assert_leaves(&setup, &daemon, "Q", &[(A, true), (B, true), (C, false), ("ZZ100004", true)]);
+    // Who were merged by way of others are not parted on a guess.
+    send(&daemon, &two("A37", "U6", B, "ZZ100004"));
+    assert_eq!((parked(&setup).0, parked(&setup).1.len()), ("parked".into(), 3));
+    assert!(!out(&setup).iter().any(|id| ["M2", "M5", "U6"].contains(&id.as_str())));
+    eventually("they are counted", || {
+        let open = "tidegate_exceptions_open{category=\"identity-conflict\",feed=\"adt\"}";
+        daemon.metric(open) as usize == 3
+    });
+    assert!(daemon.stop().success());
+    daemon.assert_no_patient_data();
+}
+
+/// PROMISE-5
+#[test]
+fn a_changed_identifier_takes_its_consent_along_and_a_move_or_a_link_does_not() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    send(&daemon, &consent("X", "20261102", "C1", A));
+    send(&daemon, &two("A47", "K1", B, A));
+    assert_leaves(&setup, &daemon, "Q", &[(A, false), (B, false)]);
+    send(&daemon, &consent("A", "20261103", "C2", B));
+    assert_leaves(&setup, &daemon, "R", &[(A, true), (B, true)]);
+    send(&daemon, &consent("X", "20261104", "C3", B));
+    for (trigger, control_id) in [("A24", "L1"), ("A43", "V1"), ("A37", "U1")] {
+        send(&daemon, &two(trigger, control_id, C, B));
+    }
+    assert_leaves(&setup, &daemon, "S", &[(B, false), (C, true)]);
+    let types: Vec<Json> = setup.lines("out").iter().map(|line| line["type"].clone()).collect();
+    let moved = types.iter().filter(|kind| *kind == "patient.moved");
+    assert_eq!(moved.count(), 1);
+    daemon.kill();
+    let mut daemon = setup.start();
+    assert_leaves(&setup, &daemon, "T", &[(A, false), (B, false), (C, true)]);
+    assert!(daemon.stop().success());
+    daemon.assert_no_patient_data();
+}
