@@ -221,6 +221,7 @@ impl Kept {
             exception["category"] == "consent-unknown" && is_parked(&exception["message"])
         });
         let others = self.exceptions("unmapped") - 1 + self.exceptions("correlation-conflict");
+        assert_eq!(self.exceptions("identity-conflict"), 0, "nobody is somebody else");
         assert_eq!(self.with_status("parked"), others + closing.count());
     }
 

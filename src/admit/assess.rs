@@ -155,6 +155,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
         consents: Vec::new(),
         on_conflict: Vec::new(),
         acts: Vec::new(),
+        described: Vec::new(),
     };
     let bearer = Bearer::of(&message, &correlated, rules, now_ms);
     let applied = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
@@ -167,6 +168,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
                 consents: applied.consents,
                 on_conflict: applied.on_conflict,
                 acts: applied.acts,
+                described: applied.described,
                 ..admission
             };
             Assessed { finding: Finding::Mapped, kind, admission: Some(admission) }
@@ -326,6 +328,7 @@ fn refuse(
         consents: Vec::new(),
         on_conflict: Vec::new(),
         acts: Vec::new(),
+        described: Vec::new(),
     };
     Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
 }

@@ -20,6 +20,7 @@ use super::acts::Acts;
 use super::assess::Rules;
 use super::digest::Digest;
 use super::entry::{Acted, Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
+use super::profile::{Described, Descriptions};
 use super::restrictions::{has_consent, restrictions};
 
 /// A message that may bear consents.
@@ -40,6 +41,7 @@ pub(super) struct Applied {
     pub consents: Vec<Given>,
     pub on_conflict: Vec<Given>,
     pub acts: Vec<Acted>,
+    pub described: Vec<Described>,
 }
 
 /// What a message without events does to consent.
@@ -77,8 +79,9 @@ impl<'b> Bearer<'b> {
             consents: Vec::new(),
             on_conflict: Vec::new(),
             acts: Vec::new(),
+            described: Vec::new(),
         };
-        let mut acts = Acts::default();
+        let (mut acts, mut descriptions) = (Acts::default(), Descriptions::default());
         let restrictions = restrictions(self.message);
         let mut worst: Option<(Doubt, Raised)> = None;
         let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
@@ -87,6 +90,7 @@ impl<'b> Bearer<'b> {
         }
         for draft in normalized.drafts {
             let subject = self.subject(&draft).ok_or_else(unreadable)?;
+            descriptions.take(&self.rules.digests, &subject, draft.data.root());
             let stored = if is_consent(draft.kind) {
                 applied.on_conflict.push(self.closing(&draft, &subject));
                 let (stored, doubt) = self.consent(draft, subject, &mut applied.consents);
@@ -117,6 +121,7 @@ impl<'b> Bearer<'b> {
         }
         acts.pair(&mut applied.content.events)?;
         applied.acts = acts.acted;
+        applied.described = descriptions.described;
         applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
         applied.content.invalid = normalized.invalid;
         applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));

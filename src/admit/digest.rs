@@ -94,6 +94,15 @@ impl DigestKey {
         self.parts([b"visit", b"", number.as_bytes()])
     }
 
+    /// Sameness of what is said of one subject: the same word of another gives another digest.
+    #[must_use]
+    pub fn described(&self, subject: &Digest, what: &str, words: &str) -> [u8; 8] {
+        let Digest(full) = self.parts([what.as_bytes(), &subject.0, words.as_bytes()]);
+        let short = full.first_chunk::<8>().copied().unwrap_or_default();
+        // 0 is for what is not said.
+        if short == [0; 8] { [1; 8] } else { short }
+    }
+
     /// Sameness of bytes, for what is no message.
     #[must_use]
     pub fn bytes(&self, bytes: &[u8]) -> Digest {

@@ -13,6 +13,7 @@ use crate::consent::Record;
 use crate::event::{Act, Event, EventType, Subject, Tree};
 use crate::phi::Phi;
 
+use super::profile::Described;
 use super::{Correlation, CorrelationId, Digest, Windows};
 
 /// What became of a message.
@@ -140,6 +141,8 @@ pub struct Admission {
     pub on_conflict: Vec<Given>,
     /// What it does to subjects, should it be new.
     pub acts: Vec<Acted>,
+    /// How it describes its subjects.
+    pub described: Vec<Described>,
 }
 
 /// What a message does to two subjects.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
+use super::acts::{self, Plan};
 use super::ledger::{self, Brought};
+use super::profiles::{Changes, Profiles};
 use super::seal::{Clear, Part, Sealer};
-use super::subjects;
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
@@ -70,6 +71,8 @@ pub(super) struct Context<'c> {
     pub forgotten: u32,
     /// Subjects whose consent has new records.
     pub consented: &'c mut Vec<Digest>,
+    /// How subjects were described before.
+    pub profiles: &'c mut Profiles,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -107,8 +110,16 @@ pub(super) fn append(
             Novelty::New { .. } | Novelty::Wrapped { .. } => {}
         }
     }
+    let mut described = Changes::new();
+    if admission.status == Status::Admitted {
+        match context.profiles.weigh(context.connection, &admission.described)? {
+            Some(changes) => described = changes,
+            // Which of the two it is about is not guessed.
+            None => park(&mut admission, Category::IdentityConflict, SOMEBODY_ELSE, "PID-3"),
+        }
+    }
     let number = *context.next_number;
-    let said = subjects::plan(
+    let said = acts::plan(
         context.connection,
         context.digests,
         &admission.acts,
@@ -118,7 +129,7 @@ pub(super) fn append(
     let said = said.unwrap_or_else(|unclear| {
         // Not guessed: it is as if it had not been said, until a human looks.
         park(&mut admission, Category::IdentityConflict, unclear.text(), "PID-3");
-        subjects::Plan::default()
+        Plan::default()
     });
     let again = match &admission.raised {
         Some(raised) => count_again(context.connection, &admission, raised)?,
@@ -150,8 +161,11 @@ pub(super) fn append(
         .map(|(_, correlated, _)| CorrelationId { correlation: correlated.correlation, epoch });
     let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
     let Context { connection, sealer, digests, consented, .. } = context;
-    subjects::write(connection, sealer, brought, &said)?;
+    acts::write(connection, sealer, brought, &said)?;
     consented.extend(&said.touched);
+    if admission.status == Status::Admitted {
+        context.profiles.write(connection, &described)?;
+    }
     if let Some(id) = &correlation_id
         && !admission.consents.is_empty()
     {
@@ -160,7 +174,7 @@ pub(super) fn append(
         let given: Vec<Given> = consents.into_iter().map(|given| given.of(id)).collect();
         let of = ledger::write(connection, sealer, digests, brought, &given)?;
         // What one decided may hold for all who are one person with it.
-        consented.extend(subjects::families(connection, &of)?);
+        consented.extend(acts::families(connection, &of)?);
     }
     if let Some(raised) = admission.raised.as_ref().filter(|_| !again) {
         open_exception(context.connection, &admission, raised, number)?;
@@ -176,6 +190,10 @@ pub(super) fn append(
     };
     Ok((Admitted { number: Some(number), novelty, raised }, Some((Arc::new(entry), bytes))))
 }
+
+/// What is wrong with a message that describes another person than those before it.
+const SOMEBODY_ELSE: &str =
+    "name, birth date and sex are all others than before under the same identifier";
 
 /// Takes a message whose events are not to leave. What it says of consent closes; what it does to
 /// subjects is not done.

@@ -6,9 +6,9 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`ledger`] (whose consent), `family` and `subjects` (who is
-//! one person), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
-//! (entries back), [`query`] (what people look up), [`audit`] (the evidence).
+//! read after, trim), [`ledger`] (whose consent), `acts`, `family` and `subjects` (who is one person),
+//! `profiles` (how they were described), [`identity`] (whose store it is), [`writer`] (group commit),
+//! [`reader`] (entries back), [`query`] (what people look up), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -16,7 +16,9 @@ pub mod connection;
 pub mod ring;
 pub mod ledger;
 pub mod family;
+mod acts;
 mod subjects;
+mod profiles;
 pub mod journal;
 mod identity;
 mod reader;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use super::batch::{Admitted, Opened};
 use super::batch::{Appended, Context, Prepared, append};
 use super::journal::{JournalConfig, Position, Shared};
+use super::profiles::Profiles;
 use super::seal::{Master, Sealer};
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::{StoreError, connection};
@@ -93,6 +94,7 @@ pub(super) struct Writer {
     checkpoints: std::sync::mpsc::Sender<()>,
     /// Subjects whose consent has new records in the open transaction.
     consented: Vec<Digest>,
+    profiles: Profiles,
 }
 
 /// What the writer begins with.
@@ -132,6 +134,7 @@ impl Writer {
             checkpointing: false,
             checkpoints: start.checkpoints,
             consented: Vec::new(),
+            profiles: Profiles::default(),
         };
         writer.renew_key()?;
         Ok(writer)
@@ -217,6 +220,7 @@ impl Writer {
         if outcome.is_err() {
             self.next_number = first_number;
             self.trim = trim;
+            self.profiles.forget();
             if !self.connection.is_autocommit() {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -238,6 +242,7 @@ impl Writer {
             next_number: &mut self.next_number,
             forgotten: self.trim.forgotten(),
             consented: &mut self.consented,
+            profiles: &mut self.profiles,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);

@@ -237,3 +237,58 @@ fn a_changed_identifier_takes_its_consent_along_and_a_move_or_a_link_does_not() 
     assert!(daemon.stop().success());
     daemon.assert_no_patient_data();
 }
+
+/// An update in which a patient is called, born and of a sex as it says.
+fn called(control_id: &str, patient: &str, name: &str, birth: &str, sex: &str) -> String {
+    let message = String::from_utf8(adt("A08", control_id, patient)).unwrap();
+    message.replace("ZZQUILLON^ZZMARA||19800102|F", &format!("{name}||{birth}|{sex}"))
+}
+
+/// PROMISE-5
+#[test]
+fn somebody_else_under_the_same_identifier_is_parked_and_not_guessed() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    let other = |control_id| called(control_id, A, "ZZBRIAR^ZZTOM", "19650607", "M");
+    send(&daemon, &adt("A08", "D1", A));
+    send(&daemon, other("D2").as_bytes());
+    assert_eq!(parked(&setup), ("parked".into(), vec![("PID-3".into(), 1.into())]));
+    send(&daemon, other("D2").as_bytes());
+    assert_eq!(parked(&setup).1.len(), 1, "a duplicate");
+    daemon.kill();
+    let mut daemon = setup.start();
+    send(&daemon, other("D3").as_bytes());
+    assert_eq!(parked(&setup).1.len(), 2, "also after a crash");
+    // One or two of the three may change, and what changed counts from then on.
+    for (control_id, name, birth, sex) in [
+        ("D4", "zzquillon ^ZZMARA", "19700101", "M"),
+        ("D5", "ZZBRIAR^ZZMARA", "19700101", "F"),
+        ("D6", "ZZBRIAR^ZZTOM", "19650607", "F"),
+        ("D7", "ZZLUND^ZZKAI", "", "M"),
+    ] {
+        send(&daemon, called(control_id, A, name, birth, sex).as_bytes());
+        assert_eq!(parked(&setup).0, "admitted", "{control_id}");
+    }
+    send(&daemon, &adt("A08", "D8", A));
+    assert_eq!(parked(&setup).0, "parked", "nothing of it is what D7 left");
+    // Who is merged is looked at, too; and nobody is merged by it.
+    let merge = format!("{}MRG|{B}^^^EPIC^MR\r", called("D9", A, "ZZX^ZZY", "19990909", "F"));
+    send(&daemon, merge.replace("A08", "A40").as_bytes());
+    assert_eq!(parked(&setup), ("parked".into(), vec![("PID-3".into(), 1.into()); 4]));
+    send(&daemon, &consent("X", "20261102", "C1", B));
+    let last = called("D10", A, "ZZLUND^ZZKAI", "19650607", "M");
+    send(&daemon, last.as_bytes());
+    eventually("the last is out", || out(&setup).contains(&"D10".to_owned()));
+    assert_eq!(out(&setup), ["D1", "D4", "D5", "D6", "D7", "D10"]);
+    // What such a message says of consent closes: whose it is nobody knows.
+    let con = "CON|1|ZZ9^Form^L||ZZF1|||||||A||20261103";
+    let signed = called("D11", A, "ZZX^ZZY", "19990909", "F");
+    send(&daemon, format!("{signed}{con}\r").as_bytes());
+    assert_eq!(parked(&setup).1.len(), 5);
+    send(&daemon, called("D12", A, "ZZLUND^ZZKAI", "19650607", "M").as_bytes());
+    send(&daemon, &adt("A08", "D13", C));
+    eventually("the other's is out", || out(&setup).contains(&"D13".to_owned()));
+    assert!(!out(&setup).contains(&"D12".to_owned()));
+    assert!(daemon.stop().success());
+    daemon.assert_no_patient_data();
+}

@@ -120,6 +120,7 @@ fn admission(control_id: u8, content: u8) -> Admission {
         consents: Vec::new(),
         on_conflict: Vec::new(),
         acts: Vec::new(),
+        described: Vec::new(),
     }
 }
 
