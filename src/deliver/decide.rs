@@ -91,7 +91,7 @@ pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Deci
     };
     let told = match item.task {
         Task::Event => None,
-        Task::Notice => {
+        Task::Notice(_) => {
             let cause = (EventId(notice_id(item)), item.event.kind);
             let (told, on_revoked) = ((ledger, *policy), contract.on_revoked);
             Some(notice(cause, &item.event.subject, &question, told, on_revoked, now))
@@ -150,9 +150,14 @@ fn tell(
 /// The reason of a release.
 pub const PERMITTED: &str = "permitted";
 
-/// The ID of a notice: of the event that caused it.
+/// The ID of a notice: of the event that caused it, and of whom it is about where those are several.
 fn notice_id(item: &Item) -> String {
-    format!("{}.notice", item.event.id)
+    match item.task {
+        Task::Event | Task::Notice(0) => format!("{}.notice", item.event.id),
+        Task::Notice(nth) => format!("{}.notice{nth}", item.event.id),
+        Task::Link => format!("{}.link", item.event.id),
+        Task::Retract => format!("{}.retract", item.event.id),
+    }
 }
 
 /// The event as the evidence names it.
@@ -160,7 +165,7 @@ fn notice_id(item: &Item) -> String {
 pub fn evidence_id(item: &Item) -> String {
     match item.task {
         Task::Event => item.event.id.0.clone(),
-        Task::Notice | Task::Link | Task::Retract => notice_id(item),
+        Task::Notice(_) | Task::Link | Task::Retract => notice_id(item),
     }
 }
 

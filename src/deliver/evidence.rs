@@ -124,7 +124,7 @@ impl Evidence {
         let subject = &item.event.subject;
         match (item.task, &item.event.prior) {
             (Task::Event, _) | (Task::Link, None) => Ok(false),
-            (Task::Notice, _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
+            (Task::Notice(_), _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
                 last.outcome != Outcome::Notice || last.event == evidence_id(item)
             })),
             (Task::Retract, _) => Ok(last(subject, &self.route)?.is_some_and(|last| {

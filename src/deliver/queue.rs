@@ -21,7 +21,8 @@ pub enum Task {
     /// It goes, if it may.
     Event,
     /// It changed its subject's consent: who was sent something of the subject may have to be told.
-    Notice,
+    /// The first is the subject of the event, the others are one person with it.
+    Notice(u16),
     /// It says that its subject and another are one: who knows both is to be told.
     Link,
     /// It was moved away from its subject: who was sent something of that one is to be told.

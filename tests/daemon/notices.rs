@@ -85,3 +85,50 @@ fn who_was_sent_something_is_told_to_stop_once_and_nobody_else_is() {
     assert_eq!(setup.events("nameless").len(), 2);
     daemon.assert_no_patient_data();
 }
+
+/// PROMISE-6
+#[test]
+fn who_knows_two_that_are_one_hears_both_tokens_and_is_told_of_both_to_stop() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    for (nth, patient) in [FIRST, SECOND].into_iter().enumerate() {
+        send(&daemon, &consent("A", "20261101", &format!("C{nth}"), patient));
+        send(&daemon, &adt("A01", &format!("A{nth}"), patient));
+    }
+    eventually("both are out", || setup.events("trial").len() == 2);
+    let token = |at: usize| setup.events("trial")[at]["subject"].clone();
+    let merge = format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^A40^ADT_A39|M1|P|2.5.1\r\
+         EVN|A40|20261122081500\r\
+         PID|1||{FIRST}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         MRG|{SECOND}^^^EPIC^MR\r"
+    );
+    send(&daemon, merge.as_bytes());
+    eventually("it is linked", || setup.notices("trial").len() == 1);
+    let link = &setup.notices("trial")[0];
+    assert_eq!(told(link), ("patient.merged", "keep"));
+    assert_eq!((&link["subject"], &link["data"]["retired"]), (&token(0), &token(1)));
+    assert!(schema::of("notice").is_valid(link), "{link}");
+    // What still comes under the retired identifier goes by the survivor's token.
+    send(&daemon, &adt("A08", "A3", SECOND));
+    eventually("it is out", || setup.events("trial").len() == 3);
+    assert_eq!(token(2), token(0));
+    send(&daemon, &consent("X", "20261121", "C4", FIRST));
+    eventually("both are told", || setup.notices("trial").len() == 3);
+    assert!(daemon.stop().success());
+    let mut stopped: Vec<String> = setup.notices("trial")[1..]
+        .iter()
+        .map(|notice| {
+            assert_eq!(told(notice), ("consent.revoked", "stop-using"));
+            notice["subject"].to_string()
+        })
+        .collect();
+    stopped.sort();
+    let mut both = [token(0).to_string(), token(1).to_string()];
+    both.sort();
+    assert_eq!(stopped, both);
+    // It was sent something of both, and its purpose is another.
+    let linked = setup.notices("other");
+    assert_eq!(linked.iter().map(told).collect::<Vec<_>>(), [("patient.merged", "keep")]);
+    daemon.assert_no_patient_data();
+}

@@ -57,21 +57,21 @@ fn out(setup: &Setup) -> Vec<String> {
 
 /// Sends an update of each patient; some leave, the others are suppressed.
 fn assert_leaves(setup: &Setup, daemon: &Daemon, round: &str, patients: &[(&str, bool)]) {
-    let suppressed =
-        || daemon.metric("tidegate_events_total{route=\"out\",outcome=\"suppressed\"}") as usize;
-    // What came before is decided, so that what is suppressed from here on is of this round.
-    send(daemon, &adt("A08", &format!("{round}FIRST"), "ZZ100099"));
-    let is_out = |patient: &str| out(setup).contains(&format!("{round}{patient}"));
-    eventually("the first is out", || is_out("FIRST"));
-    let before = suppressed();
     for (patient, _) in patients {
         send(daemon, &adt("A08", &format!("{round}{patient}"), patient));
     }
-    let stay = patients.iter().filter(|(_, leaves)| !leaves).count();
-    let leave = || patients.iter().all(|(patient, leaves)| !leaves || is_out(patient));
-    eventually(&format!("{round}: {stay} are suppressed"), || suppressed() >= before + stay);
-    eventually(&format!("{round}: the others are out"), leave);
-    assert!(patients.iter().all(|(patient, leaves)| *leaves || !is_out(patient)), "{round}");
+    // Of another patient, and of the newest entry: when it is out, the route has read all of them,
+    // and when nothing is left to do, it has decided about all of them.
+    let last = format!("{round}LAST");
+    send(daemon, &adt("A08", &last, "ZZ100099"));
+    let lag = "tidegate_route_lag_events{route=\"out\"}";
+    eventually(&format!("{round}: all is decided"), || {
+        out(setup).contains(&last) && daemon.metric(lag) == 0.0
+    });
+    let out = out(setup);
+    for (patient, leaves) in patients {
+        assert_eq!(out.contains(&format!("{round}{patient}")), *leaves, "{round}: {patient}");
+    }
 }
 
 /// Status of the newest message, and place and count of each exception.
@@ -131,7 +131,7 @@ fn fault_58_a_merge_takes_the_fence_on_both_and_what_is_queued_is_decided_anew()
     send(&daemon, &adt("A08", "A3", B));
     // Behind those that are on their way.
     send(&daemon, &adt("A08", "A4", A));
-    let on_the_way = [peer.next(), peer.next()];
+    let on_the_way = [peer.next_event(), peer.next_event()];
     assert_eq!([on_the_way[0].number(), on_the_way[1].number()], [2, 3]);
     let is_answered = AtomicBool::new(false);
     let waits_for = |message: &[u8], first: &dyn Fn(), then: &dyn Fn()| {
@@ -157,26 +157,39 @@ fn fault_58_a_merge_takes_the_fence_on_both_and_what_is_queued_is_decided_anew()
     let confirm = |at: usize| on_the_way[at].ack(on_the_way[at].tag, false);
     waits_for(&two("A40", "M5", A, B), &|| confirm(0), &|| confirm(1));
     // What was queued was asked about anew, and is not waited for.
-    let next = peer.next();
+    let next = peer.next_event();
     assert_eq!(next.number(), 4);
     next.ack(next.tag, false);
-    let merged = peer.next();
+    let merged = peer.next_event();
     assert_eq!(merged.event["type"], "patient.merged");
     // Who merges with somebody who denied is denied: M5 is on its way, and is waited for.
     waits_for(&two("A40", "M6", B, C), &nothing, &|| merged.ack(merged.tag, false));
+    // Who was sent something of A and B is told to stop.
+    for _ in 0..2 {
+        let told = peer.next();
+        assert_eq!(told.event["type"], "consent.revoked");
+        told.ack(told.tag, false);
+    }
     send(&daemon, &adt("A08", "A7", A));
+    let lag = "tidegate_route_lag_events{route=\"peer\"}";
+    eventually("A7 is decided", || daemon.metric(lag) == 0.0);
     std::thread::scope(|scope| {
         // Its own event may be on its way before the fence is taken.
         scope.spawn(|| send(&daemon, &two("A37", "U8", B, C)));
-        let unlinked = peer.next();
+        let unlinked = peer.next_event();
         assert_eq!(unlinked.number(), 8, "A7 was denied");
         unlinked.ack(unlinked.tag, false);
     });
     send(&daemon, &adt("A08", "A9", B));
-    let last = peer.next();
+    let last = peer.next_event();
     assert_eq!(last.number(), 9);
     // What narrows one narrows all that are one person with it: B is on its way, A decides.
     waits_for(&consent("X", &now(), "C10", A), &nothing, &|| last.ack(last.tag, false));
+    // The survivor is told to stop; the retired one has been since the second merge.
+    let told = peer.next();
+    assert_eq!(told.event["type"], "consent.revoked");
+    assert_eq!(told.event["subject"], format!("EPIC|{A}"));
+    told.ack(told.tag, false);
     assert!(peer.is_quiet());
     assert!(daemon.stop().success());
     daemon.assert_no_patient_data();

@@ -53,6 +53,17 @@ impl Peer {
         format!("amqp://127.0.0.1:{}/%2f", self.port)
     }
 
+    /// The next one that is no notice; notices are confirmed.
+    pub fn next_event(&self) -> Publish {
+        loop {
+            let publish = self.next();
+            if !super::daemon::is_notice(&publish.event) {
+                return publish;
+            }
+            publish.ack(publish.tag, false);
+        }
+    }
+
     /// The next message that is published.
     pub fn next(&self) -> Publish {
         self.published.recv_timeout(WAIT).expect("a publish")

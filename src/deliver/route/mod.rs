@@ -5,12 +5,14 @@
 //! sent again with its first ID.
 //! Knows nothing of: feeds.
 //!
-//! Reading order: this (the loop), `going` (decide, record, hand over), `state` (whether the sink
+//! Reading order: this (the loop), `select` (what is to be done with an entry), `going` (decide, record, hand over), `state` (whether the sink
 //! can be used, and what it could not do).
 
 mod going;
+mod select;
 mod state;
 
+use self::select::{Selected, select};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +22,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::evidence::{Evidence, Proven};
-use super::queue::{Item, Queue, Task};
+use super::queue::{Item, Queue};
 use super::sink::{Sink, Ticket};
-use crate::admit::Entry;
-use crate::admit::consents::is_consent;
 use crate::clock;
 use crate::consent::Policy;
-use crate::contract::{Contract, wants};
-use crate::event::{Event, EventType};
+use crate::contract::Contract;
 use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
 use crate::privacy::RealmKeys;
@@ -232,7 +231,8 @@ impl Route {
             let (journal, contract) = (&self.config.journal, &self.config.contract);
             let after = self.queue.read_number();
             // Off the runtime once for all of them, since it costs a thread each time.
-            let entries = tokio::task::block_in_place(|| select(journal, contract, after));
+            let entries =
+                tokio::task::block_in_place(|| select(journal, contract, after, READ_ENTRIES));
             let entries = entries.map_err(|source| self.failed(source))?;
             if entries.is_empty() {
                 break;
@@ -294,51 +294,6 @@ impl Route {
 
     fn failed(&self, source: StoreError) -> RouteError {
         RouteError::Store { route: Arc::clone(&self.name), source }
-    }
-}
-
-/// An entry, what is to be done with its events, and how many the contract does not select.
-struct Selected {
-    entry: Arc<Entry>,
-    wanted: Vec<(Task, Event)>,
-    unwanted: u64,
-}
-
-/// The next entries. What the subjects of their selected events decided is remembered then.
-fn select(journal: &Journal, contract: &Contract, after: u64) -> Result<Vec<Selected>, StoreError> {
-    let mut selected = Vec::new();
-    for entry in journal.read_after(after, READ_ENTRIES)? {
-        let (mut wanted, mut unwanted) = (Vec::new(), 0);
-        for event in entry.events() {
-            // Before the event itself, which may say that the consumer may have more.
-            wanted.extend(told_of(&event));
-            if wants(contract, &event) {
-                wanted.push((Task::Event, event));
-            } else {
-                unwanted += 1;
-            }
-        }
-        for (_, event) in &wanted {
-            // Where it cannot be read, whoever decides about this event says so.
-            drop(journal.filed(&event.subject));
-        }
-        selected.push(Selected { entry, wanted, unwanted });
-    }
-    Ok(selected)
-}
-
-/// What a consumer may have to be told of an event, whether the contract selects it or not.
-fn told_of(event: &Event) -> Option<(Task, Event)> {
-    match (event.kind, &event.prior) {
-        (kind, _) if is_consent(kind) => Some((Task::Notice, event.clone())),
-        (EventType::PatientMerged | EventType::PatientIdentifierChanged, Some(_)) => {
-            Some((Task::Link, event.clone()))
-        }
-        (EventType::PatientMoved, Some(prior)) => {
-            let moved = Event { subject: prior.clone(), prior: None, ..event.clone() };
-            Some((Task::Retract, moved))
-        }
-        _ => None,
     }
 }
 
