@@ -34,6 +34,9 @@ mod consent_out;
 #[path = "daemon/notices.rs"]
 mod notices;
 
+#[path = "daemon/restrictions.rs"]
+mod restrictions;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

@@ -6,9 +6,8 @@
 //!
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
-//! [`entry`] (what is kept), `acts` (whom it merges), `restrictions` and
-//! [`consents`] (what it says of consent), [`assess`] (a
-//! frame to all of that).
+//! [`entry`] (what is kept), `acts` (whom it merges), `restrictions`, [`consents`] and `protect`
+//! (what it says of consent), [`assess`] (a frame to all of that).
 
 pub mod correlation;
 pub mod digest;
@@ -18,6 +17,7 @@ pub mod entry;
 mod acts;
 mod restrictions;
 pub mod consents;
+mod protect;
 pub mod assess;
 
 pub use correlation::{Correlation, CorrelationId};

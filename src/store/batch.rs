@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::ledger::{self, Brought};
+use super::ledger::{self, Brought, Filing};
 use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
@@ -69,6 +69,7 @@ pub(super) struct Context<'c> {
     pub forgotten: u32,
     /// Subjects whose consent has new records.
     pub consented: &'c mut Vec<Digest>,
+    pub filing: &'c mut Filing,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -148,8 +149,9 @@ pub(super) fn append(
         let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
         let consents = std::mem::take(&mut admission.consents);
         let given: Vec<Given> = consents.into_iter().map(|given| given.of(id)).collect();
-        let Context { connection, sealer, digests, .. } = context;
-        context.consented.extend(ledger::write(connection, sealer, digests, brought, &given)?);
+        let Context { connection, sealer, digests, filing, .. } = context;
+        let written = ledger::write(connection, sealer, digests, filing, brought, &given)?;
+        context.consented.extend(written);
     }
     if let Some(raised) = admission.raised.as_ref().filter(|_| !again) {
         open_exception(context.connection, &admission, raised, number)?;

@@ -1,7 +1,7 @@
 //! The consent ledger: what each subject decided, in the order it came in.
 //!
-//! Promises: a record is written in the transaction of its message, and neither changed nor
-//! deleted; what is read was filed under this subject and no other; what is remembered of a
+//! Promises: a record is written in the transaction of its message unless it says nothing new, and
+//! neither changed nor deleted; what is read was filed under this subject and no other; what is remembered of a
 //! subject is forgotten when a record of it is written, before anyone hears of that; what is
 //! remembered is bounded.
 //! Knows nothing of: what a record means.
@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::StoreError;
-use super::reader::Reader;
+use super::reader::{Keys, Reader};
 use super::seal::{Clear, Part, Sealer};
+use super::{StoreError, told};
 use crate::admit::entry::Given;
 use crate::admit::{Digest, DigestKey};
 use crate::audit::Consulted;
@@ -160,6 +160,11 @@ impl Half {
     }
 }
 
+/// What the writer files records by.
+pub(super) struct Filing {
+    pub keys: Keys,
+}
+
 /// The message that brings records.
 #[derive(Clone, Copy)]
 pub(super) struct Brought<'b> {
@@ -175,40 +180,47 @@ impl Brought<'_> {
     }
 }
 
-/// Writes records into the open transaction; the subjects that they are of.
+/// Writes records into the open transaction, but those that say nothing new; the subjects of those
+/// that were kept.
 pub(super) fn write(
     connection: &Connection,
     sealer: &mut Sealer,
     digests: &DigestKey,
+    filing: &mut Filing,
     brought: Brought<'_>,
     given: &[Given],
 ) -> Result<Vec<Digest>, StoreError> {
     let mut subjects = Vec::with_capacity(given.len());
     for (nth, Given { subject, record }) in (0_u32..).zip(given) {
-        let subject = digests.subject(subject);
+        let digest = digests.subject(subject);
         let closes = record.says == Says::Closure(Turn::Begins);
-        if record.says == Says::Closure(Turn::Ends) && !has_closure(connection, &subject)? {
+        if record.says == Says::Closure(Turn::Ends) && !has_closure(connection, &digest)? {
             continue;
         }
-        let mut bytes = subject.0.to_vec();
+        let key = told::key_digest(digests, record);
+        if told::is_told(connection, &mut filing.keys, &digest, &key, record)? {
+            continue;
+        }
+        let mut bytes = digest.0.to_vec();
         serde_json::to_writer(&mut bytes, record)
             .map_err(|_| StoreError::Corrupt { what: "a consent record".to_owned() })?;
         let sealed = sealer.seal(&brought.clear(nth), Part::Consent, &bytes)?;
         connection
             .prepare_cached(
-                "INSERT INTO consents (subject, number, nth, at, feed, closes, record)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO consents (subject, number, nth, at, feed, closes, key, record)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
-                subject.0,
+                digest.0,
                 brought.number.cast_signed(),
                 nth,
                 brought.at,
                 brought.feed,
                 closes,
+                key.0,
                 sealed
             ])?;
-        subjects.push(subject);
+        subjects.push(digest);
     }
     Ok(subjects)
 }
@@ -251,41 +263,94 @@ pub(super) fn read_from(
     reader: &mut Reader,
     subject: &Digest,
 ) -> Result<(Filed, usize), StoreError> {
-    let mut rows = Vec::new();
+    let (connection, keys) = reader.parts();
+    let (rows, bytes) = match rows_of(connection, keys, subject)? {
+        Rows::All(rows, bytes) => (rows, bytes),
+        Rows::TooMany(number) => return Ok((Filed::too_much(number), 0)),
+    };
+    let epoch = rows.last().map_or(Epoch::default(), |row| Epoch(row.number));
+    let records = rows.into_iter().map(|row| row.record).collect();
+    Ok((Filed { epoch, records }, bytes))
+}
+
+/// A record with its place in the ledger.
+pub(super) struct Row {
+    pub number: u64,
+    pub record: Record,
+}
+
+/// The records of a subject.
+pub(super) enum Rows {
+    /// In the order they came in, and the bytes of them.
+    All(Vec<Row>, usize),
+    /// More than are asked over; the number of the first beyond.
+    TooMany(u64),
+}
+
+/// All of a subject's records.
+pub(super) fn rows_of(
+    connection: &Connection,
+    keys: &mut Keys,
+    subject: &Digest,
+) -> Result<Rows, StoreError> {
+    let mut sealed = Vec::new();
     {
-        let mut statement = reader.connection.prepare_cached(
+        let mut statement = connection.prepare_cached(
             "SELECT number, nth, at, feed, record FROM consents
              WHERE subject = ? ORDER BY number, nth",
         )?;
         let mut found = statement.query([&subject.0])?;
         while let Some(row) = found.next()? {
-            if rows.len() >= RECORDS_MAX {
-                return Ok((Filed::too_much(row.get::<_, i64>(0)?.cast_unsigned()), 0));
+            let row = Sealed::read(row)?;
+            if sealed.len() >= RECORDS_MAX {
+                return Ok(Rows::TooMany(row.number));
             }
-            rows.push((
-                row.get::<_, i64>(0)?.cast_unsigned(),
-                row.get::<_, u32>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, String>(3)?,
-                row.get::<_, Vec<u8>>(4)?,
-            ));
+            sealed.push(row);
         }
     }
-    let mut filed = Filed::default();
-    let mut bytes = 0;
-    for (number, nth, at, feed, sealed) in rows {
+    let bytes = sealed.iter().map(|row| row.record.len()).sum();
+    let rows = sealed.into_iter().map(|row| row.open(connection, keys, subject));
+    Ok(Rows::All(rows.collect::<Result<_, _>>()?, bytes))
+}
+
+/// A record as it is kept.
+pub(super) struct Sealed {
+    number: u64,
+    nth: u32,
+    at: i64,
+    feed: String,
+    record: Vec<u8>,
+}
+
+impl Sealed {
+    /// Reads number, nth, at, feed and record, in this order.
+    pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get::<_, i64>(0)?.cast_unsigned(),
+            nth: row.get(1)?,
+            at: row.get(2)?,
+            feed: row.get(3)?,
+            record: row.get(4)?,
+        })
+    }
+
+    /// Opens it, if it is of the subject.
+    pub fn open(
+        self,
+        connection: &Connection,
+        keys: &mut Keys,
+        subject: &Digest,
+    ) -> Result<Row, StoreError> {
+        let Self { number, nth, at, feed, record } = self;
         let brought = Brought { number, at, feed: &feed };
-        let opened = reader.open_sealed(&brought.clear(nth), Part::Consent, &sealed)?;
+        let opened = keys.open(connection, &brought.clear(nth), Part::Consent, &record)?;
         let corrupt = || StoreError::Corrupt { what: format!("a consent of message {number}") };
         let (under, json) = opened.split_first_chunk::<16>().ok_or_else(corrupt)?;
         if *under != subject.0 {
             return Err(corrupt());
         }
-        filed.records.push(serde_json::from_slice(json).map_err(|_| corrupt())?);
-        filed.epoch = Epoch(number);
-        bytes += sealed.len();
+        Ok(Row { number, record: serde_json::from_slice(json).map_err(|_| corrupt())? })
     }
-    Ok((filed, bytes))
 }
 
 #[cfg(test)]
@@ -300,6 +365,7 @@ mod tests {
         connection: Connection,
         sealer: Sealer,
         digests: DigestKey,
+        filing: Filing,
         reader: Mutex<Reader>,
         remembered: Remembered,
         next: u64,
@@ -318,17 +384,19 @@ mod tests {
                 "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
             connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
             let digests = DigestKey::new(&key(3));
+            let keys = Keys::new(master.clone(), digests.clone());
+            let filing = Filing { keys };
             let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
             let sealer = Sealer::new(7, &key(2)).unwrap();
             let remembered = Remembered::default();
-            Self { connection, sealer, digests, reader, remembered, next: 1, _dir: dir }
+            Self { connection, sealer, digests, filing, reader, remembered, next: 1, _dir: dir }
         }
 
         fn write(&mut self, given: &[Given]) {
             let brought = Brought { number: self.next, at: 5, feed: "adt" };
             self.next += 1;
-            let subjects =
-                write(&self.connection, &mut self.sealer, &self.digests, brought, given).unwrap();
+            let Self { connection, sealer, digests, filing, .. } = self;
+            let subjects = write(connection, sealer, digests, filing, brought, given).unwrap();
             self.remembered.forget(&subjects);
         }
 

@@ -6,8 +6,9 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`ledger`] (whose consent), [`identity`] (whose store it is), [`writer`] (group commit), [`reader`]
-//! (entries back), [`query`] (what people look up), [`audit`] (the evidence).
+//! read after, trim), [`ledger`] (whose consent), `told` (what it need not keep), [`identity`] (whose
+//! store it is), [`writer`] (group commit), [`reader`] (entries back), [`query`] (what people look
+//! up), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -18,6 +19,7 @@ pub mod journal;
 mod identity;
 mod reader;
 mod batch;
+mod told;
 mod trim;
 pub mod writer;
 pub mod query;

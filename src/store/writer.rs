@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use super::batch::{Admitted, Opened};
 use super::batch::{Appended, Context, Prepared, append};
 use super::journal::{JournalConfig, Position, Shared};
+use super::ledger::Filing;
+use super::reader::Keys;
 use super::seal::{Master, Sealer};
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::{StoreError, connection};
@@ -93,6 +95,7 @@ pub(super) struct Writer {
     checkpoints: std::sync::mpsc::Sender<()>,
     /// Subjects whose consent has new records in the open transaction.
     consented: Vec<Digest>,
+    filing: Filing,
 }
 
 /// What the writer begins with.
@@ -113,6 +116,7 @@ impl Writer {
     pub fn new(start: Start) -> Result<Self, StoreError> {
         let encrypt = start.config.encrypt;
         let trim = Trim::resume(&start.connection)?;
+        let keys = Keys::new(start.master.clone(), start.digests.clone());
         let mut writer = Self {
             connection: start.connection,
             master: start.master,
@@ -132,6 +136,7 @@ impl Writer {
             checkpointing: false,
             checkpoints: start.checkpoints,
             consented: Vec::new(),
+            filing: Filing { keys },
         };
         writer.renew_key()?;
         Ok(writer)
@@ -238,6 +243,7 @@ impl Writer {
             next_number: &mut self.next_number,
             forgotten: self.trim.forgotten(),
             consented: &mut self.consented,
+            filing: &mut self.filing,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);

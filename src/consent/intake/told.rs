@@ -43,15 +43,60 @@ pub fn tell(data: &Tree, record: &Record) -> Tree {
     told
 }
 
+/// The event of a restriction: the message, the patient and the visit as the message has them, and
+/// what began.
+#[must_use]
+pub fn tell_restriction(data: &Tree, record: &Record, labels: &[String]) -> Tree {
+    let mut told = Tree::new();
+    for part in ["message", "patient", "visit"] {
+        if let Some(given) = data.root().get(part) {
+            told.copy(part, given);
+        }
+    }
+    let open = told.open_object(consent::CONSENT.name);
+    tell_key(&mut told, record);
+    told.text("decision", "deny");
+    let status = told.open_object("status");
+    told.text("code", Status::Active.name());
+    told.close(status);
+    tell_list(&mut told, "labels", labels);
+    tell_dates(&mut told, record);
+    told.close(open);
+    told
+}
+
+fn tell_key(told: &mut Tree, record: &Record) {
+    told.text_with("key", |out| {
+        out.push_str(&record.key.source);
+        out.push('/');
+        out.push_str(&record.key.id);
+    });
+}
+
+fn tell_list(told: &mut Tree, name: &'static str, texts: &[String]) {
+    let open = told.open_list(name);
+    texts.iter().for_each(|text| told.text("", text));
+    told.close(open);
+}
+
+fn tell_dates(told: &mut Tree, record: &Record) {
+    let dates = [
+        ("decidedAt", &record.decided_at),
+        ("effectiveFrom", &record.effective_from),
+        ("effectiveTo", &record.effective_to),
+    ];
+    for (name, date) in dates {
+        if let Some(date) = date {
+            told.text(name, &date.given().to_string());
+        }
+    }
+}
+
 fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decided: &Consent) {
     for field in consent::CONSENT.fields {
         let given = given.and_then(|given| given.get(field.name));
         match field.name {
-            "key" => told.text_with("key", |out| {
-                out.push_str(&record.key.source);
-                out.push('/');
-                out.push_str(&record.key.id);
-            }),
+            "key" => tell_key(told, record),
             "decision" => tell_decision(told, decided),
             "status" => {
                 let open: Open = told.open_object("status");
@@ -63,9 +108,7 @@ fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decid
             }
             "purposes" => {
                 if let Purposes::These(purposes) = &decided.purposes {
-                    let open = told.open_list("purposes");
-                    purposes.iter().for_each(|purpose| told.text("", purpose));
-                    told.close(open);
+                    tell_list(told, "purposes", purposes);
                 }
             }
             _ => {
