@@ -37,6 +37,9 @@ mod notices;
 #[path = "daemon/restrictions.rs"]
 mod restrictions;
 
+#[path = "daemon/expiry.rs"]
+mod expiry;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

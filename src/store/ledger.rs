@@ -14,11 +14,11 @@ use rusqlite::{Connection, params};
 
 use super::reader::{Keys, Reader};
 use super::seal::{Clear, Part, Sealer};
-use super::{StoreError, told};
+use super::{StoreError, due, told};
 use crate::admit::entry::Given;
 use crate::admit::{Digest, DigestKey};
 use crate::audit::Consulted;
-use crate::consent::{Epoch, Key, Ledger, Origin, Record, Says, Turn};
+use crate::consent::{Epoch, Key, Ledger, Origin, Policy, Record, Says, Turn};
 use crate::event::Subject;
 
 /// Most subjects that are remembered, those without any record included: what a large hospital's
@@ -163,6 +163,7 @@ impl Half {
 /// What the writer files records by.
 pub(super) struct Filing {
     pub keys: Keys,
+    pub policy: Arc<Policy>,
 }
 
 /// The message that brings records.
@@ -220,6 +221,7 @@ pub(super) fn write(
                 key.0,
                 sealed
             ])?;
+        due::note(connection, sealer, &filing.policy, (&digest, subject), record)?;
         subjects.push(digest);
     }
     Ok(subjects)
@@ -276,6 +278,7 @@ pub(super) fn read_from(
 /// A record with its place in the ledger.
 pub(super) struct Row {
     pub number: u64,
+    pub nth: u32,
     pub record: Record,
 }
 
@@ -349,7 +352,7 @@ impl Sealed {
         if *under != subject.0 {
             return Err(corrupt());
         }
-        Ok(Row { number, record: serde_json::from_slice(json).map_err(|_| corrupt())? })
+        Ok(Row { number, nth, record: serde_json::from_slice(json).map_err(|_| corrupt())? })
     }
 }
 
@@ -385,7 +388,7 @@ mod tests {
             connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
             let digests = DigestKey::new(&key(3));
             let keys = Keys::new(master.clone(), digests.clone());
-            let filing = Filing { keys };
+            let filing = Filing { keys, policy: Arc::default() };
             let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
             let sealer = Sealer::new(7, &key(2)).unwrap();
             let remembered = Remembered::default();

@@ -26,6 +26,8 @@ pub enum Part {
     Raw,
     /// A record of the consent ledger.
     Consent,
+    /// Whose consent time will change.
+    Subject,
 }
 
 impl Part {
@@ -34,6 +36,7 @@ impl Part {
             Self::Content => b'c',
             Self::Raw => b'r',
             Self::Consent => b'p',
+            Self::Subject => b's',
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Promises: what the sender said is not changed; a field that was made from it stands beside it.
 //! Knows nothing of: routes.
 
+use jiff::Timestamp;
+
 use crate::consent::decision::{Consent, Decision, Purposes, Status};
 use crate::consent::record::Record;
 use crate::event::schema::DATA;
@@ -61,6 +63,43 @@ pub fn tell_restriction(data: &Tree, record: &Record, labels: &[String]) -> Tree
     told.close(status);
     tell_list(&mut told, "labels", labels);
     tell_dates(&mut told, record);
+    told.close(open);
+    told
+}
+
+/// The event of a permit that has ended by itself.
+#[must_use]
+pub fn tell_end(record: &Record, at: Timestamp) -> Tree {
+    let mut told = Tree::new();
+    let Some(decided) = record.consent() else { return told };
+    let open = told.open_object(consent::CONSENT.name);
+    tell_key(&mut told, record);
+    if let Some(version) = &record.version {
+        told.text("version", version);
+    }
+    tell_decision(&mut told, decided);
+    let status = told.open_object("status");
+    told.text("code", decided.status.name());
+    told.close(status);
+    told.text("kind", decided.kind.name());
+    if let Purposes::These(purposes) = &decided.purposes {
+        tell_list(&mut told, "purposes", purposes);
+    }
+    tell_list(&mut told, "channels", &decided.channels);
+    for (name, text) in [("grantee", &decided.grantee), ("jurisdiction", &decided.jurisdiction)] {
+        if let Some(text) = text {
+            told.text(name, text);
+        }
+    }
+    tell_list(&mut told, "labels", &decided.labels);
+    // Who comes of age has ended it before its own date, if it has one.
+    let by_date = record.effective_to.filter(|to| to.span().latest < at);
+    let mut record = record.clone();
+    record.effective_to = by_date;
+    tell_dates(&mut told, &record);
+    if by_date.is_none() {
+        told.text("effectiveTo", &at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    }
     told.close(open);
     told
 }

@@ -10,3 +10,21 @@ CREATE TABLE restated (
     version INTEGER NOT NULL,
     PRIMARY KEY (subject, key)
 ) WITHOUT ROWID;
+
+-- When time alone may next change what is answered about a subject, in milliseconds since 1970.
+-- The subject is sealed: of its digest no event can be made.
+CREATE TABLE due (
+    subject BLOB PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    sealed  BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX due_by_time ON due (at);
+
+-- Ends of records that were told, each once, whatever the clock does.
+CREATE TABLE expired (
+    subject BLOB NOT NULL,
+    number  INTEGER NOT NULL,
+    nth     INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (subject, number, nth, at)
+) WITHOUT ROWID;
