@@ -196,6 +196,8 @@ impl App {
             access,
             state_dir: config.node.state_dir.clone(),
             master,
+            policy: Arc::clone(&config.policy),
+            jurisdiction: config.node.jurisdiction.clone(),
             lookup: Mutex::new(None),
         });
         Ok(Self {

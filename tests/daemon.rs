@@ -37,6 +37,9 @@ mod notices;
 #[path = "daemon/restrictions.rs"]
 mod restrictions;
 
+#[path = "daemon/consent_commands.rs"]
+mod consent_commands;
+
 #[path = "daemon/expiry.rs"]
 mod expiry;
 

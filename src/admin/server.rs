@@ -19,9 +19,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::api;
 use super::auth::{Access, Denied, Role};
+use super::{api, state};
 use crate::admit::CorrelationId;
+use crate::clock;
+use crate::consent::{PURPOSES, Policy};
 use crate::metrics::Pulse;
 use crate::secret::Key;
 use crate::store::query::{Filter, Lookup};
@@ -50,6 +52,10 @@ pub struct AdminState {
     pub state_dir: PathBuf,
     /// What opens it.
     pub master: Key,
+    /// What consents mean here.
+    pub policy: Arc<Policy>,
+    /// `[node] jurisdiction`.
+    pub jurisdiction: Option<String>,
     /// Opened when first asked.
     pub lookup: Mutex<Option<Lookup>>,
 }
@@ -70,6 +76,7 @@ pub async fn serve(
         .route("/api/journal", get(messages))
         .route("/api/journal/{number}", get(message))
         .route("/api/journal/{number}/consent", get(consents))
+        .route("/api/journal/{number}/consent/state", get(state_of))
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
         .with_state(state);
@@ -170,6 +177,39 @@ async fn consents(
 ) -> Response {
     look_up(state, headers, Role::Operator, move |lookup| {
         Ok(lookup.consents(number)?.map(|found| api::consents(&found)))
+    })
+    .await
+}
+
+/// What the state of a consent is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedState {
+    purpose: Option<String>,
+    consumer: Option<String>,
+    at: Option<String>,
+}
+
+async fn state_of(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Path(number): Path<u64>,
+    Query(wanted): Query<WantedState>,
+) -> Response {
+    let WantedState { purpose, consumer, at } = wanted;
+    let jurisdiction = state.jurisdiction.clone();
+    if purpose.as_deref().is_some_and(|purpose| !PURPOSES.contains(&purpose)) {
+        return problem(StatusCode::BAD_REQUEST, "purpose is no HL7 v3 PurposeOfUse");
+    }
+    let at = match at.map(|at| at.parse()) {
+        None => clock::now(),
+        Some(Ok(at)) => at,
+        Some(Err(_)) => return problem(StatusCode::BAD_REQUEST, "at is no time"),
+    };
+    let wanted = state::Wanted { purpose, consumer, jurisdiction, at };
+    let policy = Arc::clone(&state.policy);
+    look_up(state, headers, Role::Operator, move |lookup| {
+        Ok(lookup.consents(number)?.map(|found| state::states(&found, &policy, &wanted)))
     })
     .await
 }

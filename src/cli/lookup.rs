@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use crate::app::{ADMIN, LISTENING};
-use crate::config;
+use crate::config::{self, Config};
 use crate::document::Problems;
 use crate::secret::{self, Key};
 use crate::store::query::Lookup;
@@ -57,6 +57,19 @@ impl Whence {
         query: &[(&str, String)],
         stopped: impl FnOnce(&mut Lookup) -> Result<Option<Json>, crate::store::StoreError>,
     ) -> Result<Json, LookupError> {
+        self.ask_with(path, query, |_, lookup| stopped(lookup))
+    }
+
+    /// The same, where the store is asked by what the configuration says.
+    ///
+    /// # Errors
+    /// Neither could answer.
+    pub fn ask_with(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        stopped: impl FnOnce(&Config, &mut Lookup) -> Result<Option<Json>, crate::store::StoreError>,
+    ) -> Result<Json, LookupError> {
         if let Some(admin) = &self.admin {
             return self.ask_api(admin.trim_end_matches('/'), path, query);
         }
@@ -78,7 +91,7 @@ impl Whence {
         };
         let failed = |error: crate::store::StoreError| LookupError::Failed(error.to_string());
         let mut lookup = Lookup::open(state_dir, &master).map_err(failed)?;
-        stopped(&mut lookup).map_err(failed)?.ok_or(LookupError::None)
+        stopped(&config, &mut lookup).map_err(failed)?.ok_or(LookupError::None)
     }
 
     fn ask_api(
