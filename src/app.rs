@@ -197,6 +197,9 @@ impl App {
             state_dir: config.node.state_dir.clone(),
             master,
             policy: Arc::clone(&config.policy),
+            identity: Arc::clone(&config.identity),
+            fence,
+            fence_timeout,
             jurisdiction: config.node.jurisdiction.clone(),
             lookup: Mutex::new(None),
         });

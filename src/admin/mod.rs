@@ -7,6 +7,7 @@
 pub mod api;
 pub mod state;
 pub mod auth;
+pub mod import;
 pub mod server;
 
 pub use server::{AdminState, serve};

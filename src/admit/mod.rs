@@ -7,7 +7,7 @@
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
 //! [`entry`] (what is kept), `acts` (whom it merges), `restrictions`, [`consents`] and `protect`
-//! (what it says of consent), [`assess`] (a frame to all of that).
+//! (what it says of consent), [`assess`] (a frame to all of that), [`import`] (a file to the same).
 
 pub mod correlation;
 pub mod digest;
@@ -18,6 +18,7 @@ mod acts;
 mod restrictions;
 pub mod consents;
 mod protect;
+pub mod import;
 pub mod assess;
 
 pub use correlation::{Correlation, CorrelationId};

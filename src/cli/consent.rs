@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
+use super::import::Import;
 use super::journal::{number_of, report, text};
 use super::lookup::{LookupError, Whence};
 use super::table::table;
@@ -25,6 +26,10 @@ pub enum Consent {
     /// Once as a route is answered that asks for a consent (opt-in), once as one that asks for no
     /// refusal (opt-out), about an event without labels, in no visit.
     Show(Show),
+    /// Take a file of decisions into the ledger, all of it or nothing.
+    ///
+    /// Into a running daemon by its API, else into the store of a stopped one.
+    Import(Import),
 }
 
 /// Whose state, and which.
@@ -67,6 +72,7 @@ impl Consent {
         match self {
             Self::History(command) => report(command.run()),
             Self::Show(command) => report(command.run()),
+            Self::Import(command) => report(command.run()),
         }
     }
 }

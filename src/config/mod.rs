@@ -158,7 +158,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
 }
 
 /// What the journal calls entries that come in by no feed: the timer's, and what was imported.
-const OWN_FEEDS: [&str; 2] = [crate::store::due::FEED, "import"];
+const OWN_FEEDS: [&str; 2] = [crate::store::due::FEED, crate::admit::import::FEED];
 
 /// What contracts and feeds refer to.
 struct Known<'k> {

@@ -67,9 +67,21 @@ pub fn tell_restriction(data: &Tree, record: &Record, labels: &[String]) -> Tree
     told
 }
 
+/// The event of a record that came in without one.
+#[must_use]
+pub fn tell_record(record: &Record) -> Tree {
+    tell_alone(record, None)
+}
+
 /// The event of a permit that has ended by itself.
 #[must_use]
 pub fn tell_end(record: &Record, at: Timestamp) -> Tree {
+    // Who comes of age has ended it before its own date, if it has one.
+    let by_date = record.effective_to.is_some_and(|to| to.span().latest < at);
+    tell_alone(record, Some(at).filter(|_| !by_date))
+}
+
+fn tell_alone(record: &Record, until: Option<Timestamp>) -> Tree {
     let mut told = Tree::new();
     let Some(decided) = record.consent() else { return told };
     let open = told.open_object(consent::CONSENT.name);
@@ -92,13 +104,18 @@ pub fn tell_end(record: &Record, at: Timestamp) -> Tree {
         }
     }
     tell_list(&mut told, "labels", &decided.labels);
-    // Who comes of age has ended it before its own date, if it has one.
-    let by_date = record.effective_to.filter(|to| to.span().latest < at);
-    let mut record = record.clone();
-    record.effective_to = by_date;
-    tell_dates(&mut told, &record);
-    if by_date.is_none() {
-        told.text("effectiveTo", &at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    match until {
+        None => tell_dates(&mut told, record),
+        Some(until) => {
+            tell_dates(&mut told, &Record { effective_to: None, ..record.clone() });
+            told.text("effectiveTo", &until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        }
+    }
+    let origin = &record.origin;
+    for (name, text) in [("form", &origin.form), ("document", &origin.document)] {
+        if let Some(text) = text {
+            told.text(name, text);
+        }
     }
     told.close(open);
     told
