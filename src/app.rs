@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ use crate::deliver::file::FileSink;
 use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
 use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
+use crate::event::Subject;
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::budget::Budget;
 use crate::feed::mllp::listener::ListenError;
@@ -162,7 +163,7 @@ impl App {
         let feeds: Vec<Arc<str>> = config.feeds.iter().map(|feed| Arc::clone(&feed.name)).collect();
         let routes: Vec<Arc<str>> =
             config.contracts.iter().map(|contract| contract.name.as_str().into()).collect();
-        let (journal, threads) =
+        let (journal, mut threads) =
             Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)?;
         let journal = Arc::new(journal);
         journal.look_at_disk()?;
@@ -170,6 +171,11 @@ impl App {
         let audit = Arc::new(audit);
         evidence::start(&audit, &config).await?;
         let fence = Arc::new(Fence::default());
+        let fence_timeout =
+            config.rabbitmq.as_ref().map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
+        if let Some(ended) = threads.ended() {
+            tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
+        }
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
         let routes = build_routes(&config, &state, (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
@@ -190,6 +196,11 @@ impl App {
             access,
             state_dir: config.node.state_dir.clone(),
             master,
+            policy: Arc::clone(&config.policy),
+            identity: Arc::clone(&config.identity),
+            fence,
+            fence_timeout,
+            jurisdiction: config.node.jurisdiction.clone(),
             lookup: Mutex::new(None),
         });
         Ok(Self {
@@ -432,6 +443,22 @@ fn build_routes(
         routes.push(Route::new(route, sink));
     }
     Ok(routes)
+}
+
+/// Takes the fence for those whose permits have ended by themselves. What was asked before the end,
+/// and is on its way, left while the permit held; what was asked before and has not entered asks
+/// anew.
+// PROMISE-6
+async fn fence_ended(
+    mut ended: mpsc::Receiver<Vec<Subject>>,
+    fence: Arc<Fence>,
+    patience: Duration,
+) {
+    while let Some(subjects) = ended.recv().await {
+        // Each for itself, so that one that waits for a broker keeps no other from being marked.
+        let fence = Arc::clone(&fence);
+        tokio::spawn(async move { fence.narrow(subjects, patience).await });
+    }
 }
 
 /// Looks at the disk, the exceptions and what is old, keeps the histograms small, and tells the

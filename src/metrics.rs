@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 47] = [
+pub const TABLE: [Row; 49] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -107,6 +107,18 @@ pub const TABLE: [Row; 47] = [
         "tidegate_consent_decisions_total",
         &["purpose", "decision", "reason"],
         "Answers to whether an event may leave: permit, or deny with its reason.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_consent_ends_total",
+        &[],
+        "Permits that ended by themselves, each once.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_consent_timer_held",
+        &[],
+        "1 while the wall clock has leapt ahead a short while ago, so that no permit ends.",
     ),
     (
         Kind::Seconds,
@@ -526,6 +538,10 @@ pub struct StoreMetrics {
     pub floor: Gauge,
     /// Records that could not be opened.
     pub corrupt: Gauge,
+    /// Permits that ended by themselves.
+    pub ends: Counter,
+    /// Whether none does for now.
+    pub timer_held: Gauge,
 }
 
 impl StoreMetrics {
@@ -539,6 +555,8 @@ impl StoreMetrics {
             free: low(metrics::gauge!("tidegate_store_free_bytes", "store" => store)),
             floor: low(metrics::gauge!("tidegate_store_free_floor_bytes", "store" => store)),
             corrupt: low(metrics::gauge!("tidegate_store_corrupt_records", "store" => store)),
+            ends: zero(metrics::counter!("tidegate_consent_ends_total")),
+            timer_held: low(metrics::gauge!("tidegate_consent_timer_held")),
         }
     }
 }

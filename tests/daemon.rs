@@ -37,6 +37,15 @@ mod notices;
 #[path = "daemon/subjects.rs"]
 mod subjects;
 
+#[path = "daemon/restrictions.rs"]
+mod restrictions;
+
+#[path = "daemon/consent_commands.rs"]
+mod consent_commands;
+
+#[path = "daemon/expiry.rs"]
+mod expiry;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

@@ -21,6 +21,9 @@ mod consent_cases;
 #[path = "library/consent_intake.rs"]
 mod consent_intake;
 
+#[path = "library/restrictions.rs"]
+mod restrictions;
+
 use std::os::unix::process::ExitStatusExt;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};

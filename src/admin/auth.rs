@@ -17,7 +17,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 pub enum Role {
     /// Lists, without patient data.
     Viewer,
-    /// Messages as they came, too.
+    /// Messages as they came, too; and what changes something.
     Operator,
 }
 

@@ -5,7 +5,9 @@
 //! Knows nothing of: feeds and routes, but for their state.
 
 pub mod api;
+pub mod state;
 pub mod auth;
+pub mod import;
 pub mod server;
 
 pub use server::{AdminState, serve};

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
@@ -19,9 +19,13 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::api;
 use super::auth::{Access, Denied, Role};
-use crate::admit::CorrelationId;
+use super::{api, import, state};
+use crate::admit::import::FILE_BYTES_MAX;
+use crate::admit::{CorrelationId, Identity};
+use crate::clock;
+use crate::consent::{PURPOSES, Policy};
+use crate::fence::Fence;
 use crate::metrics::Pulse;
 use crate::secret::Key;
 use crate::store::query::{Filter, Lookup};
@@ -50,6 +54,16 @@ pub struct AdminState {
     pub state_dir: PathBuf,
     /// What opens it.
     pub master: Key,
+    /// What consents mean here.
+    pub policy: Arc<Policy>,
+    /// The names of authorities.
+    pub identity: Arc<Identity>,
+    /// What an import that narrows waits for.
+    pub fence: Arc<Fence>,
+    /// For how long, before connections are cut.
+    pub fence_timeout: Duration,
+    /// `[node] jurisdiction`.
+    pub jurisdiction: Option<String>,
     /// Opened when first asked.
     pub lookup: Mutex<Option<Lookup>>,
 }
@@ -70,6 +84,11 @@ pub async fn serve(
         .route("/api/journal", get(messages))
         .route("/api/journal/{number}", get(message))
         .route("/api/journal/{number}/consent", get(consents))
+        .route("/api/journal/{number}/consent/state", get(state_of))
+        .route(
+            "/api/consent/import",
+            post(import::serve).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
         .with_state(state);
@@ -174,6 +193,39 @@ async fn consents(
     .await
 }
 
+/// What the state of a consent is asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedState {
+    purpose: Option<String>,
+    consumer: Option<String>,
+    at: Option<String>,
+}
+
+async fn state_of(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Path(number): Path<u64>,
+    Query(wanted): Query<WantedState>,
+) -> Response {
+    let WantedState { purpose, consumer, at } = wanted;
+    let jurisdiction = state.jurisdiction.clone();
+    if purpose.as_deref().is_some_and(|purpose| !PURPOSES.contains(&purpose)) {
+        return problem(StatusCode::BAD_REQUEST, "purpose is no HL7 v3 PurposeOfUse");
+    }
+    let at = match at.map(|at| at.parse()) {
+        None => clock::now(),
+        Some(Ok(at)) => at,
+        Some(Err(_)) => return problem(StatusCode::BAD_REQUEST, "at is no time"),
+    };
+    let wanted = state::Wanted { purpose, consumer, jurisdiction, at };
+    let policy = Arc::clone(&state.policy);
+    look_up(state, headers, Role::Operator, move |lookup| {
+        Ok(lookup.consents(number)?.map(|found| state::states(&found, &policy, &wanted)))
+    })
+    .await
+}
+
 async fn exceptions(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
@@ -210,11 +262,7 @@ async fn look_up(
 ) -> Response {
     let user = match state.access.allow(&headers, role) {
         Ok(user) => user,
-        Err(Denied::NotThere) => {
-            return problem(StatusCode::NOT_FOUND, "the API is not open: [admin] has no users");
-        }
-        Err(Denied::Unknown) => return problem(StatusCode::UNAUTHORIZED, "a token is wanted"),
-        Err(Denied::NotAllowed) => return problem(StatusCode::FORBIDDEN, "not allowed"),
+        Err(denied) => return refused(denied),
     };
     tracing::debug!(user, ?role, "the API was asked");
     let found = tokio::task::spawn_blocking(move || {
@@ -239,6 +287,17 @@ async fn look_up(
     }
 }
 
-fn problem(status: StatusCode, text: &str) -> Response {
+/// Why somebody may not ask.
+pub(super) fn refused(denied: Denied) -> Response {
+    match denied {
+        Denied::NotThere => {
+            problem(StatusCode::NOT_FOUND, "the API is not open: [admin] has no users")
+        }
+        Denied::Unknown => problem(StatusCode::UNAUTHORIZED, "a token is wanted"),
+        Denied::NotAllowed => problem(StatusCode::FORBIDDEN, "not allowed"),
+    }
+}
+
+pub(super) fn problem(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
 }

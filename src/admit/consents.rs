@@ -21,16 +21,16 @@ use super::assess::Rules;
 use super::digest::Digest;
 use super::entry::{Acted, Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
 use super::profile::{Described, Descriptions};
-use super::restrictions::{has_consent, restrictions};
+use super::restrictions::{carriers, has_consent, restrictions};
 
 /// A message that may bear consents.
 pub(super) struct Bearer<'b> {
-    message: &'b Message<'b>,
-    content: Digest,
+    pub(super) message: &'b Message<'b>,
+    pub(super) content: Digest,
     correlation: Correlation,
     /// What names it, without the epoch, which the store knows. Few messages need it.
     name: OnceCell<String>,
-    rules: &'b Rules,
+    pub(super) rules: &'b Rules,
     recorded_at: Timestamp,
 }
 
@@ -82,7 +82,8 @@ impl<'b> Bearer<'b> {
             described: Vec::new(),
         };
         let (mut acts, mut descriptions) = (Acts::default(), Descriptions::default());
-        let restrictions = restrictions(self.message);
+        let said = restrictions(self.message);
+        let restrictions = carriers(&said);
         let mut worst: Option<(Doubt, Raised)> = None;
         let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
         if !applies && has_consent(self.message) {
@@ -125,6 +126,7 @@ impl<'b> Bearer<'b> {
         applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
         applied.content.invalid = normalized.invalid;
         applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));
+        self.protect(&said, &mut applied)?;
         Ok(applied)
     }
 
@@ -178,7 +180,7 @@ impl<'b> Bearer<'b> {
     /// What the message closes, where it gave no event.
     // PROMISE-5
     pub fn close(&self) -> Closing {
-        let restrictions = restrictions(self.message);
+        let restrictions = carriers(&restrictions(self.message));
         let has_consent = has_consent(self.message);
         if restrictions.is_empty() && !has_consent {
             return Closing::Nothing;
@@ -226,7 +228,7 @@ impl<'b> Bearer<'b> {
     }
 
     /// The key of a restriction: its field.
-    fn key_of(&self, carrier: &str) -> Key {
+    pub(super) fn key_of(&self, carrier: &str) -> Key {
         Key { source: self.rules.feed.to_string(), id: carrier.to_owned() }
     }
 
@@ -240,11 +242,11 @@ impl<'b> Bearer<'b> {
         self.name.get_or_init(|| format!("{:?}", self.correlation))
     }
 
-    fn subject(&self, draft: &Draft) -> Option<Subject> {
+    pub(super) fn subject(&self, draft: &Draft) -> Option<Subject> {
         self.rules.identity.subject(draft.data.root(), &self.rules.domain)
     }
 
-    fn carrier<'c>(&'c self, place: &'c str) -> Carrier<'c> {
+    pub(super) fn carrier<'c>(&'c self, place: &'c str) -> Carrier<'c> {
         Carrier {
             feed: &self.rules.feed,
             site: self.rules.site.as_deref(),
@@ -273,7 +275,7 @@ impl<'b> Bearer<'b> {
     }
 }
 
-fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {
+pub(super) fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {
     let Subject { authority, value } = subject;
     let (value, data) = (SubjectValue(value), Arc::new(data));
     Stored { kind, place, authority, value, prior: None, data }
@@ -324,7 +326,7 @@ fn place_of(field: &str, place: &str) -> String {
 }
 
 /// Whom a message is about cannot be read.
-fn unreadable() -> Refusal {
+pub(super) fn unreadable() -> Refusal {
     Refusal::Missing { spot: Spot { segment: "PID".to_owned(), field: 3 } }
 }
 

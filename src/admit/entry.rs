@@ -163,7 +163,10 @@ impl Admission {
     #[must_use]
     pub fn narrowed(&self) -> Vec<Subject> {
         let mut subjects: Vec<Subject> = Vec::new();
-        let given = self.consents.iter().chain(&self.on_conflict).map(|given| &given.subject);
+        // Who only says again that nothing is protected, as many do in each message, waits for
+        // nobody.
+        let given = self.consents.iter().chain(&self.on_conflict);
+        let given = given.filter(|given| given.record.says.may_narrow()).map(|it| &it.subject);
         let acted = self.acts.iter().filter(|acted| acted.act.narrows());
         for subject in given.chain(acted.flat_map(|acted| [&acted.from, &acted.into])) {
             if !subjects.contains(subject) {

@@ -6,9 +6,9 @@
 //!
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
-//! [`entry`] (what is kept), [`profile`] (how it describes that one), `acts` (whom it merges), `restrictions` and
-//! [`consents`] (what it says of consent), [`assess`] (a
-//! frame to all of that).
+//! [`entry`] (what is kept), [`profile`] (how it describes that one), `acts` (whom it merges),
+//! `restrictions`, [`consents`] and `protect` (what it says of consent), [`assess`] (a frame to all of
+//! that), [`import`] (a file to the same).
 
 pub mod correlation;
 pub mod digest;
@@ -19,6 +19,8 @@ pub mod profile;
 mod acts;
 mod restrictions;
 pub mod consents;
+mod protect;
+pub mod import;
 pub mod assess;
 
 pub use correlation::{Correlation, CorrelationId};

@@ -3,11 +3,15 @@
 use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
+use super::import::Import;
 use super::journal::{number_of, report, text};
 use super::lookup::{LookupError, Whence};
 use super::table::table;
 use super::{Outcome, say};
 use crate::admin::api;
+use crate::admin::state::{self, Wanted};
+use crate::clock;
+use crate::consent::PURPOSES;
 
 /// Look at what patients decided.
 #[derive(Debug, Subcommand)]
@@ -17,6 +21,36 @@ pub enum Consent {
     /// A patient is named by a message and not by a number, which would be seen in the list of
     /// processes.
     History(History),
+    /// Show what the consent of the patients that a message is about comes to, purpose by purpose.
+    ///
+    /// Once as a route is answered that asks for a consent (opt-in), once as one that asks for no
+    /// refusal (opt-out), about an event without labels, in no visit.
+    Show(Show),
+    /// Take a file of decisions into the ledger, all of it or nothing.
+    ///
+    /// Into a running daemon by its API, else into the store of a stopped one.
+    Import(Import),
+}
+
+/// Whose state, and which.
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    whence: Whence,
+    /// The message's number, its correlation ID, or the ID of one of its events.
+    message: String,
+    /// For this purpose alone, such as CLINTRCH, with all that is to be said of it.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(PURPOSES), hide_possible_values = true)]
+    purpose: Option<String>,
+    /// For this consumer, as contracts call it; without it, one that no record names.
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// At this time, such as 2026-11-22T08:00:00Z, by what had arrived then.
+    #[arg(long, value_name = "TIME")]
+    at: Option<jiff::Timestamp>,
+    /// One JSON object a patient.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Whose records.
@@ -37,6 +71,8 @@ impl Consent {
     pub fn run(self) -> Outcome {
         match self {
             Self::History(command) => report(command.run()),
+            Self::Show(command) => report(command.run()),
+            Self::Import(command) => report(command.run()),
         }
     }
 }
@@ -57,6 +93,85 @@ impl History {
         }
         Ok(())
     }
+}
+
+impl Show {
+    fn run(self) -> Result<(), LookupError> {
+        let Self { whence, message, purpose, consumer, at, json } = self;
+        let number = number_of(&whence, &message)?;
+        let mut query = Vec::new();
+        query.extend(purpose.clone().map(|it| ("purpose", it)));
+        query.extend(consumer.clone().map(|it| ("consumer", it)));
+        query.extend(at.map(|it| ("at", it.to_string())));
+        let path = format!("/api/journal/{number}/consent/state");
+        let found = whence.ask_with(&path, &query, |config, lookup| {
+            let jurisdiction = config.node.jurisdiction.clone();
+            let at = at.unwrap_or_else(clock::now);
+            let wanted = Wanted { purpose: purpose.clone(), consumer, jurisdiction, at };
+            let found = lookup.consents(number)?;
+            Ok(found.map(|found| state::states(&found, &config.policy, &wanted)))
+        })?;
+        for (nth, state) in found.as_array().into_iter().flatten().enumerate() {
+            if json {
+                say(&state.to_string());
+                continue;
+            }
+            if nth > 0 {
+                say("");
+            }
+            print_state(state, purpose.is_some());
+        }
+        Ok(())
+    }
+}
+
+/// A row for each purpose that something is said of; the others in one line.
+fn print_state(state: &Json, whole: bool) {
+    let answer = |row: &Json, require: &str| text(&row[require], "answer");
+    let records = |row: &Json, require: &str| -> Vec<String> {
+        let records = row[require].get("records").and_then(Json::as_array);
+        records.into_iter().flatten().map(reference).collect()
+    };
+    let (mut rows, mut silent) = (Vec::new(), Vec::new());
+    for row in state["purposes"].as_array().into_iter().flatten() {
+        let behind = [records(row, "optIn"), records(row, "optOut")].concat();
+        let is_silent = answer(row, "optIn") == "missing" && behind.is_empty();
+        if is_silent && answer(row, "optOut") == "permit" && !whole {
+            silent.push(text(row, "purpose"));
+            continue;
+        }
+        let mut sentences = vec![text(&row["optIn"], "sentence")];
+        if answer(row, "optIn") != answer(row, "optOut") && whole {
+            sentences.push(text(&row["optOut"], "sentence"));
+        }
+        let mut behind = behind;
+        behind.sort();
+        behind.dedup();
+        rows.push(vec![
+            text(row, "purpose"),
+            answer(row, "optIn"),
+            answer(row, "optOut"),
+            behind.join(", "),
+            sentences.join(" "),
+        ]);
+    }
+    say(&format!("at {}", text(state, "at")));
+    if !rows.is_empty() {
+        let heading = ["purpose", "opt-in", "opt-out", "records", "why"];
+        table(&heading, &rows).iter().for_each(|line| say(line));
+    }
+    if !silent.is_empty() {
+        say(&format!(
+            "no record speaks about (opt-in: missing, opt-out: permit): {}",
+            silent.join(" ")
+        ));
+    }
+}
+
+fn reference(record: &Json) -> String {
+    let version = text(record, "version");
+    let key = text(record, "key");
+    if version.is_empty() { key } else { format!("{key} version {version}") }
 }
 
 fn print(records: &[&Json]) {

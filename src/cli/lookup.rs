@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use serde_json::Value as Json;
 
 use crate::app::{ADMIN, LISTENING};
-use crate::config;
+use crate::config::{self, Config};
 use crate::document::Problems;
 use crate::secret::{self, Key};
 use crate::store::query::Lookup;
@@ -17,6 +18,8 @@ use crate::store::state::key_path;
 
 /// How long an answer of the API is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same of one that changes something: the largest file, and the fence of each in it.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// Where to look.
 #[derive(Debug, Args)]
@@ -57,17 +60,23 @@ impl Whence {
         query: &[(&str, String)],
         stopped: impl FnOnce(&mut Lookup) -> Result<Option<Json>, crate::store::StoreError>,
     ) -> Result<Json, LookupError> {
+        self.ask_with(path, query, |_, lookup| stopped(lookup))
+    }
+
+    /// The same, where the store is asked by what the configuration says.
+    ///
+    /// # Errors
+    /// Neither could answer.
+    pub fn ask_with(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        stopped: impl FnOnce(&Config, &mut Lookup) -> Result<Option<Json>, crate::store::StoreError>,
+    ) -> Result<Json, LookupError> {
         if let Some(admin) = &self.admin {
             return self.ask_api(admin.trim_end_matches('/'), path, query);
         }
-        let Some(file) = &self.config else {
-            return Err(LookupError::Wrong(vec!["--config or --admin is wanted".to_owned()]));
-        };
-        let problems = Problems::default();
-        let Some(config) = config::load(file, &problems) else {
-            let lines = problems.mistakes().iter().map(ToString::to_string).collect();
-            return Err(LookupError::Wrong(lines));
-        };
+        let config = self.config()?;
         if let Some(address) = running(&config.node.state_dir) {
             return self.ask_api(&format!("http://{address}"), path, query);
         }
@@ -78,7 +87,43 @@ impl Whence {
         };
         let failed = |error: crate::store::StoreError| LookupError::Failed(error.to_string());
         let mut lookup = Lookup::open(state_dir, &master).map_err(failed)?;
-        stopped(&mut lookup).map_err(failed)?.ok_or(LookupError::None)
+        stopped(&config, &mut lookup).map_err(failed)?.ok_or(LookupError::None)
+    }
+
+    /// Hands bytes to the API where a daemon runs, else to `stopped`. An answer that something is
+    /// wrong with them is an answer.
+    ///
+    /// # Errors
+    /// Neither could take them.
+    pub fn post(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: Bytes,
+        stopped: impl FnOnce(&Config) -> Result<Json, LookupError>,
+    ) -> Result<Json, LookupError> {
+        let base = if let Some(admin) = &self.admin {
+            admin.trim_end_matches('/').to_owned()
+        } else {
+            let config = self.config()?;
+            match running(&config.node.state_dir) {
+                Some(address) => format!("http://{address}"),
+                None => return stopped(&config),
+            }
+        };
+        self.exchange(&base, |client| {
+            client.post(format!("{base}{path}")).query(query).timeout(CHANGE_TIMEOUT).body(body)
+        })
+    }
+
+    fn config(&self) -> Result<Config, LookupError> {
+        let Some(file) = &self.config else {
+            return Err(LookupError::Wrong(vec!["--config or --admin is wanted".to_owned()]));
+        };
+        let problems = Problems::default();
+        config::load(file, &problems).ok_or_else(|| {
+            LookupError::Wrong(problems.mistakes().iter().map(ToString::to_string).collect())
+        })
     }
 
     fn ask_api(
@@ -86,6 +131,14 @@ impl Whence {
         base: &str,
         path: &str,
         query: &[(&str, String)],
+    ) -> Result<Json, LookupError> {
+        self.exchange(base, |client| client.get(format!("{base}{path}")).query(query))
+    }
+
+    fn exchange(
+        &self,
+        base: &str,
+        request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
     ) -> Result<Json, LookupError> {
         let failed =
             |error: reqwest::Error| LookupError::Failed(format!("{base}: {}", error.without_url()));
@@ -99,14 +152,14 @@ impl Whence {
                 .no_proxy()
                 .build()
                 .map_err(failed)?;
-            let mut request = client.get(format!("{base}{path}")).query(query);
+            let mut request = request(&client);
             if let Some(token) = &self.token {
                 request = request.bearer_auth(token);
             }
             let answer = request.send().await.map_err(failed)?;
             let status = answer.status();
             let body: Json = answer.json().await.map_err(failed)?;
-            if status.is_success() {
+            if status.is_success() || status == reqwest::StatusCode::UNPROCESSABLE_ENTITY {
                 return Ok(body);
             }
             let text = body.get("error").and_then(Json::as_str).unwrap_or("no reason given");

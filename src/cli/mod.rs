@@ -8,6 +8,7 @@ pub mod check;
 pub mod completions;
 pub mod consent;
 pub mod exceptions;
+pub mod import;
 pub mod journal;
 pub mod log;
 pub mod lookup;

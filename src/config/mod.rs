@@ -128,7 +128,9 @@ fn read(table: &Table<'_>) -> Option<Config> {
         }
         contracts.references.iter_mut().for_each(|references| references.deliver = None);
     }
-    let (journal, master_key) = journal;
+    let (mut journal, master_key) = journal;
+    let policy = Arc::new(policy.unwrap_or_default());
+    journal.policy = Arc::clone(&policy);
     if !table.has("feed") {
         table.mistake(&table.place(), "there is no [[feed]]; without one nothing comes in");
     }
@@ -148,12 +150,15 @@ fn read(table: &Table<'_>) -> Option<Config> {
         audit,
         master_key,
         mappings: Arc::new(mappings),
-        policy: Arc::new(policy.unwrap_or_default()),
+        policy,
         contracts: contracts.right,
         hash: String::new(),
         files: BTreeMap::new(),
     })
 }
+
+/// What the journal calls entries that come in by no feed: the timer's, and what was imported.
+const OWN_FEEDS: [&str; 2] = [crate::store::due::FEED, crate::admit::import::FEED];
 
 /// What contracts and feeds refer to.
 struct Known<'k> {
@@ -172,6 +177,11 @@ fn check_together(
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
     for feed in known.feeds {
+        if OWN_FEEDS.contains(&feed.name.as_ref()) {
+            let text =
+                format!("`{}` is a feed of the journal's own; another name is wanted", feed.name);
+            table.mistake(&feed.place, text);
+        }
         if !names.insert(feed.name.as_ref()) {
             let text = format!("`{}` is the name of another feed, too", feed.name);
             table.mistake(&feed.place, text);

@@ -4,6 +4,7 @@
 //! Knows nothing of: the rooms that the sections are for, but for their `Config`s.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -199,6 +200,7 @@ pub(super) fn journal(
         watermark: 90,
         encrypt: true,
         environment,
+        policy: Arc::default(),
     };
     let Some(table) = table else { return (config, None) };
     let hour = Duration::from_secs(3600);

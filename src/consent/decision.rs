@@ -89,6 +89,27 @@ pub enum Kind {
     Preference,
 }
 
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::LegalBasis, Self::Permission, Self::Preference];
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The word in events and in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LegalBasis => "legal-basis",
+            Self::Permission => "permission",
+            Self::Preference => "preference",
+        }
+    }
+}
+
 /// The purposes that a record speaks about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,8 +11,8 @@
 //! with whom), [`ledger`] (whose they are),
 //! [`purpose`], [`question`] and [`scope`] (what a record speaks about), [`policy`]
 //! (consent.toml), [`intake`] (a consent event to a record), [`refusal`], [`ask`](mod@ask) and
-//! [`rules`] (the seven of them), [`next`] (when time alone changes an answer), [`notice`](mod@notice)
-//! (what needs no permit).
+//! [`rules`] (the seven of them), [`next`] (when time alone changes an answer), [`restate`] (what
+//! the ledger need not keep), [`notice`](mod@notice) (what needs no permit).
 //! docs/consent.md explains the rules, with a table of cases.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -33,6 +33,7 @@ pub mod ask;
 mod rules;
 pub mod next;
 pub mod notice;
+pub mod restate;
 
 pub use ask::{Permit, ask};
 pub use decision::{

@@ -1,13 +1,15 @@
-//! When time alone may change an answer.
+//! When time alone may change an answer, and what has ended by it.
 //!
 //! Promises: between now and that instant no answer over these records changes, however it is
 //! asked. After it one may, or not: who is woken asks anew.
-//! Knows nothing of: timers.
+//! Knows nothing of: timers, and what was told before.
 
 use jiff::{Timestamp, ToSpan};
 
 use super::decision::Standin;
+use super::fold::fold;
 use super::ledger::Ledger;
+use super::moment::Moment;
 use super::policy::Policy;
 use super::record::Record;
 use super::rules::majority_of;
@@ -24,16 +26,60 @@ fn instants_of(record: &Record, policy: &Policy) -> Vec<Timestamp> {
     let mut instants = Vec::new();
     let begins = [record.decided_at, record.effective_from];
     instants.extend(begins.into_iter().flatten().map(|moment| moment.span().earliest));
-    // The last microsecond of it still holds.
-    let ends = record.effective_to.map(|moment| moment.span().latest);
-    instants.extend(ends.and_then(|latest| latest.checked_add(1.microsecond()).ok()));
-    let signer = record.consent().map(|consent| &consent.signer);
-    if let Some(signer) = signer.filter(|signer| signer.standin == Some(Standin::Minor))
-        && let Some(born) = &signer.born
-    {
-        instants.extend(policy.majorities().filter_map(|years| majority_of(born, years)));
-    }
+    instants.extend(end_of(record));
+    instants.extend(majorities_of(record, policy));
     instants
+}
+
+/// From when on a record is past its dates: the last microsecond of them still holds.
+fn end_of(record: &Record) -> Option<Timestamp> {
+    record.effective_to?.span().latest.checked_add(1.microsecond()).ok()
+}
+
+fn majorities_of(record: &Record, policy: &Policy) -> impl Iterator<Item = Timestamp> {
+    let born = minor_born(record);
+    policy.majorities().filter_map(move |years| majority_of(&born?, years))
+}
+
+fn minor_born(record: &Record) -> Option<Moment> {
+    let signer = &record.consent()?.signer;
+    signer.born.filter(|_| signer.standin == Some(Standin::Minor))
+}
+
+/// A permit that has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Its place among the records that were handed in.
+    pub record: usize,
+    /// From when on it does not hold.
+    pub at: Timestamp,
+}
+
+/// The ends up to `now` of the permits that count, oldest first: of their dates, and of a minor's
+/// majority by each age there is. What had ended when it arrived never held here, and ends nothing.
+#[must_use]
+pub fn ended(records: &[Record], policy: &Policy, now: Timestamp) -> Vec<End> {
+    let mut ends = Vec::new();
+    for record in fold(records).into_iter().filter(|record| record.opens()) {
+        let Some(place) = records.iter().position(|it| std::ptr::eq(it, record)) else { continue };
+        let last = end_of(record);
+        let come_of_age = majorities_of(record, policy);
+        let mut own: Vec<Timestamp> = come_of_age.chain(last).collect();
+        own.retain(|at| {
+            *at > record.recorded_at && *at <= now && last.is_none_or(|last| *at <= last)
+        });
+        own.sort();
+        own.dedup();
+        ends.extend(own.into_iter().map(|at| End { record: place, at }));
+    }
+    ends.sort_by_key(|end| end.at);
+    ends
+}
+
+/// Whether a record may end by an age of majority.
+#[must_use]
+pub fn is_of_a_minor(record: &Record) -> bool {
+    minor_born(record).is_some()
 }
 
 #[cfg(test)]
@@ -77,5 +123,30 @@ mod tests {
                 "2028-03-04T00:00:00Z"
             ]
         );
+    }
+
+    #[test]
+    fn an_end_is_of_a_permit_that_counts_and_held_when_it_came() {
+        let problems = Problems::default();
+        let text = "[[jurisdiction]]\ncode = \"US\"\nmajority = 16\n";
+        let policy = Policy::of(&Document::from_text("p", Path::new("."), text), &problems);
+        let permit: Record = serde_json::from_str(RECORD).unwrap();
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let ends = |records: &[Record], now: &str| -> Vec<String> {
+            ended(records, &policy, at(now)).iter().map(|end| end.at.to_string()).collect()
+        };
+        let own = std::slice::from_ref(&permit);
+        assert_eq!(ends(own, "2026-03-03T23:59:59Z"), [""; 0]);
+        assert_eq!(ends(own, "2026-03-04T00:00:00Z"), ["2026-03-04T00:00:00Z"]);
+        let both = ["2026-03-04T00:00:00Z", "2026-07-01T00:00:00Z"];
+        assert_eq!(ends(own, "2026-07-01T00:00:00Z"), both);
+        // Replaced by one that ended before it came.
+        let late = Record { recorded_at: at("2026-12-01T00:00:00Z"), ..permit.clone() };
+        assert_eq!(ends(&[permit.clone(), late], "2027-01-01T00:00:00Z"), [""; 0]);
+        let mut revoked = Record { recorded_at: at("2026-02-01T00:00:00Z"), ..permit.clone() };
+        if let crate::consent::Says::Consent(consent) = &mut revoked.says {
+            consent.status = crate::consent::Status::Revoked;
+        }
+        assert_eq!(ends(&[permit, revoked], "2027-01-01T00:00:00Z"), [""; 0]);
     }
 }

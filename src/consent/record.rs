@@ -111,6 +111,20 @@ pub enum Says {
     Closure(Turn),
 }
 
+impl Says {
+    /// Whether it may take something back that was permitted: all but what ends a protection or a
+    /// closure.
+    #[must_use]
+    pub const fn may_narrow(&self) -> bool {
+        match self {
+            Self::Consent(_) => true,
+            Self::Restriction(Restriction { turn, .. }) | Self::Closure(turn) => {
+                matches!(turn, Turn::Begins)
+            }
+        }
+    }
+}
+
 /// One version of one record.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

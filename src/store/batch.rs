@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::acts::{self, Plan};
-use super::ledger::{self, Brought};
+use super::ledger::{self, Brought, Filing};
 use super::profiles::{Changes, Profiles};
 use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
@@ -73,6 +73,7 @@ pub(super) struct Context<'c> {
     pub consented: &'c mut Vec<Digest>,
     /// How subjects were described before.
     pub profiles: &'c mut Profiles,
+    pub filing: &'c mut Filing,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -160,7 +161,7 @@ pub(super) fn append(
     let correlation_id = decided
         .map(|(_, correlated, _)| CorrelationId { correlation: correlated.correlation, epoch });
     let brought = Brought { number, at: admission.received_at, feed: &admission.feed };
-    let Context { connection, sealer, digests, consented, .. } = context;
+    let Context { connection, sealer, consented, .. } = context;
     acts::write(connection, sealer, brought, &said)?;
     consented.extend(&said.touched);
     if admission.status == Status::Admitted {
@@ -172,7 +173,8 @@ pub(super) fn append(
         // PROMISE-5: what a message says of consent is durable with it, or the message is not.
         let consents = std::mem::take(&mut admission.consents);
         let given: Vec<Given> = consents.into_iter().map(|given| given.of(id)).collect();
-        let of = ledger::write(connection, sealer, digests, brought, &given)?;
+        let Context { connection, sealer, digests, filing, consented, .. } = context;
+        let of = ledger::write(connection, sealer, digests, filing, brought, &given)?;
         // What one decided may hold for all who are one person with it.
         consented.extend(acts::families(connection, &of)?);
     }

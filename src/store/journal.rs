@@ -24,6 +24,7 @@ use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn
 use super::{StateDir, StoreError, connection};
 use crate::admit::entry::{Admission, Category};
 use crate::admit::{DigestKey, Entry};
+use crate::consent::Policy;
 use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
 use crate::secret::Key;
@@ -44,6 +45,8 @@ pub struct JournalConfig {
     pub encrypt: bool,
     /// `[node] environment`, which store and keys must be of.
     pub environment: String,
+    /// When consents end by themselves.
+    pub policy: Arc<Policy>,
 }
 
 /// How far a route has come.
@@ -128,6 +131,7 @@ pub struct JournalThreads {
     checkpointer: JoinHandle<Result<(), StoreError>>,
     commands: mpsc::Sender<Command>,
     failed: watch::Receiver<bool>,
+    ended: Option<mpsc::Receiver<Vec<Subject>>>,
 }
 
 impl Journal {
@@ -180,6 +184,7 @@ impl Journal {
         });
         let watermark = config.watermark;
         let (checkpoints, asked) = std::sync::mpsc::channel();
+        let (ended, whose) = mpsc::channel(ENDED_MAX);
         let writer = Writer::new(Start {
             connection,
             master: master.clone(),
@@ -190,10 +195,12 @@ impl Journal {
             shared: Arc::clone(&shared),
             head: head_sender,
             checkpoints,
+            ended,
         })?;
         let reader = Mutex::new(Reader::open(&path, master.clone(), digests.clone())?);
         let ledger = Mutex::new(Reader::open(&path, master, digests.clone())?);
-        let threads = start_threads(writer, receiver, asked, &commands, &path)?;
+        let mut threads = start_threads(writer, receiver, asked, &commands, &path)?;
+        threads.ended = Some(whose);
         let journal =
             Self { commands, shared, head, reader, ledger, digests, path, watermark, cursors };
         Ok((journal, threads))
@@ -405,6 +412,12 @@ impl JournalThreads {
         self.failed.clone()
     }
 
+    /// Subjects whose permits have ended by themselves, when that is durable: for the fence, which
+    /// stands beside the store. There is one receiver, for who asks first.
+    pub const fn ended(&mut self) -> Option<mpsc::Receiver<Vec<Subject>>> {
+        self.ended.take()
+    }
+
     /// Writes what waits, and ends the threads.
     ///
     /// # Errors
@@ -425,6 +438,8 @@ impl JournalThreads {
 const ROOM_AGAIN_BYTES: u64 = 64 << 20;
 /// Most messages set apart that are remembered. With more, the store is beyond counting.
 const CORRUPT_MAX: usize = 100_000;
+/// How many looks at what ended wait for the fence. With more, nothing ends for a while.
+const ENDED_MAX: usize = 16;
 /// The name of the key that wraps all others.
 pub const MASTER_KEY: &str = "master";
 fn start_threads(
@@ -456,7 +471,7 @@ fn start_threads(
             outcome
         })
         .map_err(spawn_error)?;
-    Ok(JournalThreads { writer, checkpointer, commands: commands.clone(), failed })
+    Ok(JournalThreads { writer, checkpointer, commands: commands.clone(), failed, ended: None })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes and times of gauges")]

@@ -1,7 +1,7 @@
 //! The consent ledger: what each subject decided, in the order it came in.
 //!
-//! Promises: a record is written in the transaction of its message, and neither changed nor
-//! deleted; what is read was filed under this subject and no other; what is remembered of a
+//! Promises: a record is written in the transaction of its message unless it says nothing new, and
+//! neither changed nor deleted; what is read was filed under this subject and no other; what is remembered of a
 //! subject is forgotten when a record of it is written, before anyone hears of that; what is
 //! remembered is bounded.
 //! Knows nothing of: what a record means.
@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::StoreError;
-use super::reader::Reader;
+use super::reader::{Keys, Reader};
 use super::seal::{Clear, Part, Sealer};
-use super::subjects;
+use super::{StoreError, due, subjects, told};
 use crate::admit::entry::Given;
 use crate::admit::{Digest, DigestKey};
 use crate::audit::Consulted;
-use crate::consent::{Alias, Epoch, Key, Ledger, Origin, Record, Says, Turn};
+use crate::consent::{Alias, Epoch, Key, Ledger, Origin, Policy, Record, Says, Turn};
 use crate::event::Subject;
 
 /// Most subjects that are remembered, those without any record included: what a large hospital's
@@ -187,6 +186,12 @@ impl Half {
     }
 }
 
+/// What the writer files records by.
+pub(super) struct Filing {
+    pub keys: Keys,
+    pub policy: Arc<Policy>,
+}
+
 /// The message that brings records.
 #[derive(Clone, Copy)]
 pub(super) struct Brought<'b> {
@@ -207,40 +212,48 @@ impl Brought<'_> {
     }
 }
 
-/// Writes records into the open transaction; the subjects that they are of.
+/// Writes records into the open transaction, but those that say nothing new; the subjects of those
+/// that were kept.
 pub(super) fn write(
     connection: &Connection,
     sealer: &mut Sealer,
     digests: &DigestKey,
+    filing: &mut Filing,
     brought: Brought<'_>,
     given: &[Given],
 ) -> Result<Vec<Digest>, StoreError> {
     let mut subjects = Vec::with_capacity(given.len());
     for (nth, Given { subject, record }) in (0_u32..).zip(given) {
-        let subject = digests.subject(subject);
+        let digest = digests.subject(subject);
         let closes = record.says == Says::Closure(Turn::Begins);
-        if record.says == Says::Closure(Turn::Ends) && !has_closure(connection, &subject)? {
+        if record.says == Says::Closure(Turn::Ends) && !has_closure(connection, &digest)? {
             continue;
         }
-        let mut bytes = subject.0.to_vec();
+        let key = told::key_digest(digests, record);
+        if told::is_told(connection, &mut filing.keys, &digest, &key, record)? {
+            continue;
+        }
+        let mut bytes = digest.0.to_vec();
         serde_json::to_writer(&mut bytes, record)
             .map_err(|_| StoreError::Corrupt { what: "a consent record".to_owned() })?;
         let sealed = sealer.seal(&brought.clear(nth), Part::Consent, &bytes)?;
         connection
             .prepare_cached(
-                "INSERT INTO consents (subject, number, nth, at, feed, closes, record)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO consents (subject, number, nth, at, feed, closes, key, record)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
-                subject.0,
+                digest.0,
                 brought.number.cast_signed(),
                 nth,
                 brought.at,
                 brought.feed,
                 closes,
+                key.0,
                 sealed
             ])?;
-        subjects.push(subject);
+        due::note(connection, sealer, &filing.policy, (&digest, subject), record)?;
+        subjects.push(digest);
     }
     Ok(subjects)
 }
@@ -313,55 +326,104 @@ fn newest(connection: &Connection, subject: &Digest) -> Result<u64, StoreError> 
     Ok(found.map_or(0, i64::cast_unsigned))
 }
 
-/// A record as it is filed.
-pub(super) struct Found {
-    /// The number of its message.
-    pub number: u64,
-    pub record: Record,
-    /// As it is kept.
-    pub bytes: usize,
-}
-
 /// The records of one subject alone, in the order they came; nothing where there are more than so
 /// many.
 pub(super) fn records_of(
     reader: &mut Reader,
     subject: &Digest,
     limit: usize,
-) -> Result<Option<Vec<Found>>, StoreError> {
-    let mut rows = Vec::new();
+) -> Result<Option<Vec<Row>>, StoreError> {
+    let (connection, keys) = reader.parts();
+    match rows_of(connection, keys, subject, limit)? {
+        Rows::All(rows) => Ok(Some(rows)),
+        Rows::TooMany => Ok(None),
+    }
+}
+
+/// A record with its place in the ledger.
+pub(super) struct Row {
+    /// The number of its message.
+    pub number: u64,
+    pub nth: u32,
+    pub record: Record,
+    /// As it is kept.
+    pub bytes: usize,
+}
+
+/// The records of a subject.
+pub(super) enum Rows {
+    /// In the order they came in.
+    All(Vec<Row>),
+    /// More than were asked for.
+    TooMany,
+}
+
+/// A subject's own records.
+pub(super) fn rows_of(
+    connection: &Connection,
+    keys: &mut Keys,
+    subject: &Digest,
+    limit: usize,
+) -> Result<Rows, StoreError> {
+    let mut sealed = Vec::new();
     {
-        let mut statement = reader.connection.prepare_cached(
+        let mut statement = connection.prepare_cached(
             "SELECT number, nth, at, feed, record FROM consents
              WHERE subject = ? ORDER BY number, nth",
         )?;
         let mut found = statement.query([&subject.0])?;
         while let Some(row) = found.next()? {
-            if rows.len() >= limit {
-                return Ok(None);
+            let row = Sealed::read(row)?;
+            if sealed.len() >= limit {
+                return Ok(Rows::TooMany);
             }
-            rows.push((
-                row.get::<_, i64>(0)?.cast_unsigned(),
-                row.get::<_, u32>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, String>(3)?,
-                row.get::<_, Vec<u8>>(4)?,
-            ));
+            sealed.push(row);
         }
     }
-    let mut records = Vec::with_capacity(rows.len());
-    for (number, nth, at, feed, sealed) in rows {
+    let rows = sealed.into_iter().map(|row| row.open(connection, keys, subject));
+    Ok(Rows::All(rows.collect::<Result<_, _>>()?))
+}
+
+/// A record as it is kept.
+pub(super) struct Sealed {
+    number: u64,
+    nth: u32,
+    at: i64,
+    feed: String,
+    record: Vec<u8>,
+}
+
+impl Sealed {
+    /// Reads number, nth, at, feed and record, in this order.
+    pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get::<_, i64>(0)?.cast_unsigned(),
+            nth: row.get(1)?,
+            at: row.get(2)?,
+            feed: row.get(3)?,
+            record: row.get(4)?,
+        })
+    }
+
+    /// Opens it, if it is of the subject.
+    pub fn open(
+        self,
+        connection: &Connection,
+        keys: &mut Keys,
+        subject: &Digest,
+    ) -> Result<Row, StoreError> {
+        let Self { number, nth, at, feed, record } = self;
         let brought = Brought { number, at, feed: &feed };
-        let opened = reader.open_sealed(&brought.clear(nth), Part::Consent, &sealed)?;
+        let opened = keys.open(connection, &brought.clear(nth), Part::Consent, &record)?;
         let corrupt = || StoreError::Corrupt { what: format!("a consent of message {number}") };
         let (under, json) = opened.split_first_chunk::<16>().ok_or_else(corrupt)?;
         if *under != subject.0 {
             return Err(corrupt());
         }
+        let bytes = record.len();
         let record = serde_json::from_slice(json).map_err(|_| corrupt())?;
-        records.push(Found { number, record, bytes: sealed.len() });
+        Ok(Row { number, nth, record, bytes })
     }
-    Ok(Some(records))
 }
 
 #[cfg(test)]
@@ -376,6 +438,7 @@ mod tests {
         connection: Connection,
         sealer: Sealer,
         digests: DigestKey,
+        filing: Filing,
         reader: Mutex<Reader>,
         remembered: Remembered,
         next: u64,
@@ -394,17 +457,19 @@ mod tests {
                 "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
             connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
             let digests = DigestKey::new(&key(3));
+            let keys = Keys::new(master.clone(), digests.clone());
+            let filing = Filing { keys, policy: Arc::default() };
             let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
             let sealer = Sealer::new(7, &key(2)).unwrap();
             let remembered = Remembered::default();
-            Self { connection, sealer, digests, reader, remembered, next: 1, _dir: dir }
+            Self { connection, sealer, digests, filing, reader, remembered, next: 1, _dir: dir }
         }
 
         fn write(&mut self, given: &[Given]) {
             let brought = Brought { number: self.next, at: 5, feed: "adt" };
             self.next += 1;
-            let subjects =
-                write(&self.connection, &mut self.sealer, &self.digests, brought, given).unwrap();
+            let Self { connection, sealer, digests, filing, .. } = self;
+            let subjects = write(connection, sealer, digests, filing, brought, given).unwrap();
             self.remembered.forget(&subjects);
         }
 

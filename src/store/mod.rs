@@ -6,9 +6,10 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`ledger`] (whose consent), `acts`, `family` and `subjects` (who is one person),
-//! `profiles` (how they were described), [`identity`] (whose store it is), [`writer`] (group commit),
-//! [`reader`] (entries back), [`query`] (what people look up), [`audit`] (the evidence).
+//! read after, trim), [`ledger`] (whose consent), `told` (what it need not keep), [`due`] (what time
+//! changes of it), `steady` and `timer` (by which clock), `acts`, `family` and `subjects` (who is one
+//! person), `profiles` (how they were described), [`identity`] (whose store it is), [`writer`] (group
+//! commit), [`reader`] (entries back), [`query`] (what people look up), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -23,6 +24,10 @@ pub mod journal;
 mod identity;
 mod reader;
 mod batch;
+mod told;
+pub mod due;
+mod steady;
+mod timer;
 mod trim;
 pub mod writer;
 pub mod query;

@@ -20,6 +20,11 @@ const READ_BYTES_MAX: usize = 8 << 20;
 /// A connection that reads, and the keys it has needed so far.
 pub(super) struct Reader {
     pub connection: Connection,
+    keys: Keys,
+}
+
+/// What opens what is sealed: the master key, and the data keys that were needed so far.
+pub(super) struct Keys {
     master: Master,
     opener: Opener,
 }
@@ -34,7 +39,7 @@ impl Reader {
     /// Opens the store of a folder for reading.
     pub fn open(path: &Path, master: Master, digests: DigestKey) -> Result<Self, StoreError> {
         let connection = connection::open_for_reading(path, connection::Schema::Journal)?;
-        Ok(Self { connection, master, opener: Opener::new(digests) })
+        Ok(Self { connection, keys: Keys::new(master, digests) })
     }
 
     /// A row that cannot be opened is told to `corrupt`, and comes as an entry without events:
@@ -95,9 +100,32 @@ impl Reader {
         })
     }
 
-    /// Opens what is sealed, with its data key from the store.
+    /// Opens what is sealed.
     pub fn open_sealed(
         &mut self,
+        clear: &Clear<'_>,
+        part: Part,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        self.keys.open(&self.connection, clear, part, sealed)
+    }
+
+    /// The connection, and what opens what is read by it.
+    pub const fn parts(&mut self) -> (&Connection, &mut Keys) {
+        (&self.connection, &mut self.keys)
+    }
+}
+
+impl Keys {
+    /// Without data keys yet.
+    pub fn new(master: Master, digests: DigestKey) -> Self {
+        Self { master, opener: Opener::new(digests) }
+    }
+
+    /// Opens what is sealed, with its data key from the store.
+    pub fn open(
+        &mut self,
+        connection: &Connection,
         clear: &Clear<'_>,
         part: Part,
         sealed: &[u8],
@@ -105,8 +133,7 @@ impl Reader {
         if let Some(id) = Opener::key_of(sealed)
             && !self.opener.has(id)
         {
-            let wrapped: Option<Vec<u8>> = self
-                .connection
+            let wrapped: Option<Vec<u8>> = connection
                 .query_row("SELECT wrapped FROM keys WHERE id = ?", [id], |row| row.get(0))
                 .optional()?;
             let gone = || StoreError::Sealed { what: format!("message {}", clear.number) };

@@ -28,6 +28,8 @@ pub enum Part {
     Consent,
     /// What was said of two subjects.
     Act,
+    /// Whose consent time will change.
+    Subject,
 }
 
 impl Part {
@@ -37,6 +39,7 @@ impl Part {
             Self::Raw => b'r',
             Self::Consent => b'p',
             Self::Act => b'a',
+            Self::Subject => b's',
         }
     }
 }

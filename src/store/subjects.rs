@@ -157,7 +157,7 @@ fn in_order(mut records: Numbered) -> Vec<Record> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use rusqlite::Connection;
 
@@ -170,12 +170,15 @@ mod tests {
     use crate::store::acts::{plan, write};
     use crate::store::connection;
     use crate::store::family::{ACTS_MAX, MEMBERS_MAX, time};
+    use crate::store::ledger::Filing;
+    use crate::store::reader::Keys;
     use crate::store::seal::{Master, Sealer};
 
     struct Store {
         connection: Connection,
         sealer: Sealer,
         digests: DigestKey,
+        filing: Filing,
         reader: Mutex<Reader>,
         next: u64,
         _dir: tempfile::TempDir,
@@ -217,9 +220,11 @@ mod tests {
                 "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
             connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
             let digests = DigestKey::new(&key(3));
+            let keys = Keys::new(master.clone(), digests.clone());
+            let filing = Filing { keys, policy: Arc::default() };
             let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
             let sealer = Sealer::new(7, &key(2)).unwrap();
-            Self { connection, sealer, digests, reader, next: 1, _dir: dir }
+            Self { connection, sealer, digests, filing, reader, next: 1, _dir: dir }
         }
 
         /// A message that says something of subjects; how many rows it gave.
@@ -245,8 +250,8 @@ mod tests {
             let record = record(decision, &format!("k{number}"), number);
             let given = [crate::admit::entry::Given { subject: subject(value), record }];
             let brought = Brought { number, at: at(number), feed: "adt" };
-            ledger::write(&self.connection, &mut self.sealer, &self.digests, brought, &given)
-                .unwrap();
+            let Self { connection, sealer, digests, filing, .. } = self;
+            ledger::write(connection, sealer, digests, filing, brought, &given).unwrap();
         }
 
         fn read(&self, value: &str) -> Result<Filed, StoreError> {

@@ -11,18 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::batch::{Admitted, Opened};
 use super::batch::{Appended, Context, Prepared, append};
+use super::due::Fired;
 use super::journal::{JournalConfig, Position, Shared};
+use super::ledger::Filing;
 use super::profiles::Profiles;
+use super::reader::Keys;
 use super::seal::{Master, Sealer};
+use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
-use super::{StoreError, connection};
+use super::{StoreError, connection, due};
 use crate::admit::{Digest, DigestKey};
 use crate::clock;
+use crate::event::Subject;
 use crate::secret::Key;
 
 /// Most messages in one transaction. More would only lengthen the wait of the first.
@@ -95,6 +101,8 @@ pub(super) struct Writer {
     /// Subjects whose consent has new records in the open transaction.
     consented: Vec<Digest>,
     profiles: Profiles,
+    filing: Filing,
+    timer: Timer,
 }
 
 /// What the writer begins with.
@@ -108,6 +116,7 @@ pub(super) struct Start {
     pub shared: Arc<Shared>,
     pub head: watch::Sender<u64>,
     pub checkpoints: std::sync::mpsc::Sender<()>,
+    pub ended: mpsc::Sender<Vec<Subject>>,
 }
 
 impl Writer {
@@ -115,6 +124,9 @@ impl Writer {
     pub fn new(start: Start) -> Result<Self, StoreError> {
         let encrypt = start.config.encrypt;
         let trim = Trim::resume(&start.connection)?;
+        let policy = Arc::clone(&start.config.policy);
+        due::follow_policy(&start.connection, &policy)?;
+        let keys = Keys::new(start.master.clone(), start.digests.clone());
         let mut writer = Self {
             connection: start.connection,
             master: start.master,
@@ -135,6 +147,8 @@ impl Writer {
             checkpoints: start.checkpoints,
             consented: Vec::new(),
             profiles: Profiles::default(),
+            filing: Filing { keys, policy },
+            timer: Timer::new(start.ended),
         };
         writer.renew_key()?;
         Ok(writer)
@@ -164,7 +178,9 @@ impl Writer {
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.renew_key()?;
         self.moves.extend(batch.moves);
-        if !batch.appends.is_empty() || !self.moves.is_empty() || batch.tick || self.trim_more {
+        let expiring = self.timer.look(&self.shared.metrics);
+        let has_work = !batch.appends.is_empty() || !self.moves.is_empty();
+        if has_work || batch.tick || self.trim_more || expiring.is_some() {
             let mut prepared = Vec::with_capacity(batch.appends.len());
             let mut waiting = Vec::with_capacity(batch.appends.len());
             for append in batch.appends {
@@ -180,7 +196,7 @@ impl Writer {
             // As many as keep pace with what comes in; a moment with nothing to do does more.
             let rows =
                 if batch.tick { STEP_ROWS_MAX } else { (2 * count).clamp(16, STEP_ROWS_MAX) };
-            match self.transact(prepared, rows) {
+            match self.transact(prepared, rows, expiring) {
                 Ok(appended) => {
                     if count > 0 {
                         self.shared.metrics.group_commit.record(as_f64(count));
@@ -211,10 +227,11 @@ impl Writer {
         &mut self,
         prepared: Vec<Prepared>,
         trim_rows: usize,
+        expiring: Option<Timestamp>,
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
         self.consented.clear();
-        let outcome = self.in_transaction(prepared, trim_rows);
+        let outcome = self.in_transaction(prepared, trim_rows, expiring);
         // Also after an error: what is remembered too little is read again.
         self.shared.remembered.forget(&self.consented);
         if outcome.is_err() {
@@ -232,6 +249,7 @@ impl Writer {
         &mut self,
         prepared: Vec<Prepared>,
         trim_rows: usize,
+        expiring: Option<Timestamp>,
     ) -> Result<Vec<Appended>, StoreError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut appended = Vec::with_capacity(prepared.len());
@@ -243,10 +261,16 @@ impl Writer {
             forgotten: self.trim.forgotten(),
             consented: &mut self.consented,
             profiles: &mut self.profiles,
+            filing: &mut self.filing,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);
         }
+        let mut fired = match expiring {
+            Some(now) => due::fire(&mut context, now)?,
+            None => Fired::default(),
+        };
+        appended.append(&mut fired.appended);
         for (route, position) in &self.moves {
             write_cursor(&self.connection, route, *position)?;
         }
@@ -258,6 +282,7 @@ impl Writer {
             self.shared.metrics.fsync.record(clock::seconds_since(begun));
         }
         self.trim_more = step.more;
+        self.timer.fired(fired, &self.shared.metrics);
         Ok(appended)
     }
 

@@ -88,6 +88,26 @@ fn fault_99_everybody_may_ask_what_their_role_may_and_nothing_else() {
     assert!(daemon.stop().success());
 }
 
+/// Fault 99: who may only read changes nothing.
+#[test]
+fn fault_99_an_import_is_for_operators_and_for_no_page_of_another_site() {
+    let setup = with_users();
+    let mut daemon = setup.start();
+    let path = "/api/consent/import";
+    for (headers, wanted) in [
+        (String::new(), 401),
+        ("Authorization: Bearer wrong\r\n".to_owned(), 401),
+        (format!("Authorization: Bearer {VIEWER}\r\n"), 403),
+        (format!("Authorization: Bearer {OPERATOR}\r\nOrigin: https://evil.example\r\n"), 403),
+        (format!("Authorization: Bearer {OPERATOR}\r\n"), 422),
+    ] {
+        let headers = format!("Host: {}\r\nContent-Length: 0\r\n{headers}", daemon.admin());
+        assert_eq!(ask(daemon.admin(), "POST", path, &headers).0, wanted, "{headers}");
+        assert_eq!(ask(daemon.admin(), "GET", path, &headers).0, 405, "{headers}");
+    }
+    assert!(daemon.stop().success());
+}
+
 #[test]
 fn the_commands_take_the_token_from_the_environment() {
     let setup = with_users();

@@ -78,6 +78,7 @@ fn open(dir: &Path) -> Opened {
         watermark: 100,
         encrypt: true,
         environment: "test".to_owned(),
+        policy: std::sync::Arc::default(),
     };
     // Nothing is ever old here: the model does not trim.
     let config = JournalConfig {

@@ -19,11 +19,11 @@ use tidegate::parse::hl7::{Charset, Path};
 use tidegate::secret::Key;
 
 /// 2026-11-22T12:00:00Z, when the first message arrives; each later one a minute after the last.
-const FIRST: i64 = 1_795_348_800_000;
-const MINUTE: i64 = 60_000;
-const PID: &str = "PID|1||ZZ100001^^^EPIC^MR||ZZQUILLON^ZZMARA";
+pub const FIRST: i64 = 1_795_348_800_000;
+pub const MINUTE: i64 = 60_000;
+pub const PID: &str = "PID|1||ZZ100001^^^EPIC^MR||ZZQUILLON^ZZMARA";
 
-fn rules() -> Rules {
+pub fn rules() -> Rules {
     static RULES: LazyLock<Rules> = LazyLock::new(read_rules);
     RULES.clone()
 }

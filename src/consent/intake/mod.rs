@@ -7,11 +7,14 @@
 //! [`crate::event::consent`]. It does not know what the ledger holds either.
 //!
 //! Reading order: what comes in and goes out, here; `terms` (what was decided), `signer` (by
-//! whom), [`told`] (the event, as the record has it).
+//! whom), [`told`] (the event, as the record has it), `protection` (PD1-12 and its like).
 
 mod signer;
 mod terms;
 pub mod told;
+mod protection;
+
+pub use protection::{Protection, protection};
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};

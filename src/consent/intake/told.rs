@@ -3,6 +3,8 @@
 //! Promises: what the sender said is not changed; a field that was made from it stands beside it.
 //! Knows nothing of: routes.
 
+use jiff::Timestamp;
+
 use crate::consent::decision::{Consent, Decision, Purposes, Status};
 use crate::consent::record::Record;
 use crate::event::schema::DATA;
@@ -43,15 +45,114 @@ pub fn tell(data: &Tree, record: &Record) -> Tree {
     told
 }
 
+/// The event of a restriction: the message, the patient and the visit as the message has them, and
+/// what began.
+#[must_use]
+pub fn tell_restriction(data: &Tree, record: &Record, labels: &[String]) -> Tree {
+    let mut told = Tree::new();
+    for part in ["message", "patient", "visit"] {
+        if let Some(given) = data.root().get(part) {
+            told.copy(part, given);
+        }
+    }
+    let open = told.open_object(consent::CONSENT.name);
+    tell_key(&mut told, record);
+    told.text("decision", "deny");
+    let status = told.open_object("status");
+    told.text("code", Status::Active.name());
+    told.close(status);
+    tell_list(&mut told, "labels", labels);
+    tell_dates(&mut told, record);
+    told.close(open);
+    told
+}
+
+/// The event of a record that came in without one.
+#[must_use]
+pub fn tell_record(record: &Record) -> Tree {
+    tell_alone(record, None)
+}
+
+/// The event of a permit that has ended by itself.
+#[must_use]
+pub fn tell_end(record: &Record, at: Timestamp) -> Tree {
+    // Who comes of age has ended it before its own date, if it has one.
+    let by_date = record.effective_to.is_some_and(|to| to.span().latest < at);
+    tell_alone(record, Some(at).filter(|_| !by_date))
+}
+
+fn tell_alone(record: &Record, until: Option<Timestamp>) -> Tree {
+    let mut told = Tree::new();
+    let Some(decided) = record.consent() else { return told };
+    let open = told.open_object(consent::CONSENT.name);
+    tell_key(&mut told, record);
+    if let Some(version) = &record.version {
+        told.text("version", version);
+    }
+    tell_decision(&mut told, decided);
+    let status = told.open_object("status");
+    told.text("code", decided.status.name());
+    told.close(status);
+    told.text("kind", decided.kind.name());
+    if let Purposes::These(purposes) = &decided.purposes {
+        tell_list(&mut told, "purposes", purposes);
+    }
+    tell_list(&mut told, "channels", &decided.channels);
+    for (name, text) in [("grantee", &decided.grantee), ("jurisdiction", &decided.jurisdiction)] {
+        if let Some(text) = text {
+            told.text(name, text);
+        }
+    }
+    tell_list(&mut told, "labels", &decided.labels);
+    match until {
+        None => tell_dates(&mut told, record),
+        Some(until) => {
+            tell_dates(&mut told, &Record { effective_to: None, ..record.clone() });
+            told.text("effectiveTo", &until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        }
+    }
+    let origin = &record.origin;
+    for (name, text) in [("form", &origin.form), ("document", &origin.document)] {
+        if let Some(text) = text {
+            told.text(name, text);
+        }
+    }
+    told.close(open);
+    told
+}
+
+fn tell_key(told: &mut Tree, record: &Record) {
+    told.text_with("key", |out| {
+        out.push_str(&record.key.source);
+        out.push('/');
+        out.push_str(&record.key.id);
+    });
+}
+
+fn tell_list(told: &mut Tree, name: &'static str, texts: &[String]) {
+    let open = told.open_list(name);
+    texts.iter().for_each(|text| told.text("", text));
+    told.close(open);
+}
+
+fn tell_dates(told: &mut Tree, record: &Record) {
+    let dates = [
+        ("decidedAt", &record.decided_at),
+        ("effectiveFrom", &record.effective_from),
+        ("effectiveTo", &record.effective_to),
+    ];
+    for (name, date) in dates {
+        if let Some(date) = date {
+            told.text(name, &date.given().to_string());
+        }
+    }
+}
+
 fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decided: &Consent) {
     for field in consent::CONSENT.fields {
         let given = given.and_then(|given| given.get(field.name));
         match field.name {
-            "key" => told.text_with("key", |out| {
-                out.push_str(&record.key.source);
-                out.push('/');
-                out.push_str(&record.key.id);
-            }),
+            "key" => tell_key(told, record),
             "decision" => tell_decision(told, decided),
             "status" => {
                 let open: Open = told.open_object("status");
@@ -63,9 +164,7 @@ fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decid
             }
             "purposes" => {
                 if let Purposes::These(purposes) = &decided.purposes {
-                    let open = told.open_list("purposes");
-                    purposes.iter().for_each(|purpose| told.text("", purpose));
-                    told.close(open);
+                    tell_list(told, "purposes", purposes);
                 }
             }
             _ => {
