@@ -33,6 +33,8 @@ mod rot;
 mod retention;
 #[path = "disk/model.rs"]
 mod model;
+#[path = "disk/audit.rs"]
+mod audit;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

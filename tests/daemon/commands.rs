@@ -57,6 +57,8 @@ fn every_command_explains_itself() {
         &["exceptions"],
         &["exceptions", "ls"],
         &["exceptions", "show"],
+        &["audit"],
+        &["audit", "verify"],
         &["completions"],
     ] {
         let (code, out, err) = said(&run(&[command, &["--help"]].concat()));

@@ -5,6 +5,7 @@
 //! Knows nothing of: what comes after.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,7 +13,7 @@ use super::super::connection::{self, Schema};
 use super::super::state::{StateDir, sync_folder};
 use super::super::{StoreError, state};
 use super::lines::{Lines, folder};
-use super::writer::Start;
+use super::writer::{Seal, Start};
 use super::{AuditConfig, FILE, PUBLIC_KEY, SIGNING_KEY};
 use crate::audit::chain::genesis;
 use crate::audit::{Checkpoint, Hash, Signer, Verifier};
@@ -59,7 +60,8 @@ pub(super) fn begin(
         })?;
     }
     let signed = newest.as_ref().map_or(0, |newest| newest.number);
-    Ok((Start { connection, chain, head, signer, lines, signed, config }, newest))
+    let seal = Arc::new(Seal { chain, node: config.node.clone(), signer });
+    Ok((Start { connection, head, seal, lines, signed, config }, newest))
 }
 
 /// The ID of the chain, made with it.

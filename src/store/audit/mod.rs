@@ -6,12 +6,17 @@
 //! Knows nothing of: what is decided, and where checkpoints go beyond their file.
 //!
 //! Reading order: [`writer`] (group commit, signing), [`lines`] (the file of checkpoints),
-//! [`read`] (what was recorded).
+//! [`read`] (what was recorded), [`archive`] (what is old), [`segment`] (its files),
+//! [`verify`] and [`marks`] (whether all of it is what was written).
 
 mod writer;
 mod lines;
 mod begin;
 pub mod read;
+mod archive;
+pub mod segment;
+mod marks;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use crate::audit::by::correlation_of;
 use crate::audit::{By, Decision, Outcome, Record, Says, chain};
+use crate::secret::unhex;
 
 /// A connection that reads.
 pub struct AuditReader {
@@ -76,7 +77,21 @@ impl AuditReader {
             }
             !wanted
         })?;
-        Ok(found)
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.last_archived(subject, route),
+        }
+    }
+
+    /// The newest record about a subject on a route by which something left, of those that were
+    /// moved out; without the fates of its fields.
+    fn last_archived(&self, subject: &str, route: &str) -> Result<Option<Record>, StoreError> {
+        let found: Option<(i64, Vec<u8>)> = self
+            .connection
+            .prepare_cached("SELECT number, bytes FROM disclosed WHERE subject = ? AND route = ?")?
+            .query_row(params![unhex(subject), route], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        found.map(|(number, bytes)| parse(number.cast_unsigned(), &bytes)).transpose()
     }
 
     /// The newest act of that name of which `with` says so.
@@ -122,7 +137,7 @@ impl AuditReader {
 }
 
 /// What a record decides, where it does.
-fn decision(record: &Record) -> Option<&Decision> {
+pub(super) fn decision(record: &Record) -> Option<&Decision> {
     match &record.says {
         Says::Decision(decision) => Some(decision),
         Says::Act(_) => None,

@@ -13,7 +13,9 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::super::connection::Schema;
 use super::super::{StoreError, connection};
+use super::archive::{self, Archived};
 use super::lines::{Lines, folder};
 use super::{AuditBusy, AuditConfig, AuditThreads};
 use crate::audit::{Checkpoint, Draft, Signer, Verifier, chain};
@@ -31,6 +33,9 @@ const COPY_BYTES: u64 = 32 << 20;
 /// Bytes of log that a record adds beside its own: a page for each thing it is found by.
 const LOG_BYTES_EACH: u64 = 20 << 10;
 
+/// How long after a try that failed what is old is looked for again.
+const ARCHIVE_PAUSE: Duration = Duration::from_secs(60);
+
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -40,6 +45,8 @@ pub(super) enum Command {
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
     FinishCopy,
+    /// What is old was written into a segment, or could not be; nothing where nothing was old.
+    Archived(Option<Box<Archived>>),
     /// Write what waits, sign, and end.
     Stop,
 }
@@ -55,19 +62,35 @@ pub(super) struct Append {
 enum Chore {
     /// Copy the log into the store.
     Copy,
+    /// Write what is old into a segment.
+    Archive,
 }
 
 /// What the writer begins with.
 #[derive(Debug)]
 pub(super) struct Start {
     pub connection: Connection,
-    pub chain: String,
     pub head: Verifier,
-    pub signer: Signer,
+    pub seal: Arc<Seal>,
     pub lines: Lines,
     /// The number of the newest checkpoint.
     pub signed: u64,
     pub config: AuditConfig,
+}
+
+/// What a checkpoint is signed with, and says of the chain.
+#[derive(Debug)]
+pub(super) struct Seal {
+    pub chain: String,
+    pub node: String,
+    pub signer: Signer,
+}
+
+impl Seal {
+    /// Signs that the chain was there.
+    pub fn sign(&self, at: &Verifier) -> Checkpoint {
+        self.signer.sign(&self.chain, at.number(), at.hash(), clock::now(), &self.node)
+    }
 }
 
 /// Everything that the threads are made of.
@@ -92,6 +115,9 @@ struct Writer {
     unsigned_since: Option<Duration>,
     log_bytes: u64,
     copying: bool,
+    archiving: bool,
+    /// When what is old is looked for again, after that failed.
+    archive_after: Duration,
 }
 
 /// Starts the threads.
@@ -107,6 +133,14 @@ pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
         unsigned_since: None,
         log_bytes: 0,
         copying: false,
+        archiving: false,
+        archive_after: Duration::ZERO,
+    };
+    let helper = Helper {
+        state_dir: path.parent().unwrap_or(Path::new(".")).to_path_buf(),
+        path,
+        seal: Arc::clone(&writer.start.seal),
+        retention: writer.start.config.retention,
     };
     writer.sign()?;
     let (failed_sender, failed) = watch::channel(false);
@@ -124,7 +158,7 @@ pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
     let chores = std::thread::Builder::new()
         .name("audit-chores".to_owned())
         .spawn(move || {
-            let outcome = chores_loop(&path, &sender, &asked);
+            let outcome = helper.run(&sender, &asked);
             if outcome.is_err() {
                 failed_sender.send_replace(true);
             }
@@ -169,6 +203,12 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(archived) = batch.archived {
+            self.note_archived(archived.as_deref())?;
+        }
+        if batch.tick {
+            self.archive()?;
+        }
         self.sign_if_due()?;
         if batch.finish_copy {
             self.copying = false;
@@ -183,17 +223,17 @@ impl Writer {
 
     // PROMISE-8: COMMIT returns after the fsync; nobody is answered before.
     fn transact(&mut self, appends: &[Append]) -> Result<(), StoreError> {
+        self.commit(appends.iter().flat_map(|append| &append.drafts), |_| Ok(()))
+    }
+
+    fn commit<'d>(
+        &mut self,
+        drafts: impl Iterator<Item = &'d Draft>,
+        more: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let connection = &self.start.connection;
-        let outcome = in_transaction(connection, self.start.head, appends);
-        match outcome {
-            Ok(head) => self.start.head = head,
-            Err(error) => {
-                if !connection.is_autocommit() {
-                    connection.execute_batch("ROLLBACK")?;
-                }
-                return Err(error);
-            }
-        }
+        let outcome = in_transaction(connection, self.start.head, drafts, more);
+        self.start.head = self.roll_back(outcome)?;
         Ok(())
     }
 
@@ -212,6 +252,50 @@ impl Writer {
         }
     }
 
+    /// Lets what is old be moved out, and deletes what was.
+    fn archive(&mut self) -> Result<(), StoreError> {
+        match self.roll_back(archive::delete_step(&self.start.connection)) {
+            Err(error) if !error.passes() => return Err(error),
+            // What is moved out and still here goes first.
+            Ok(true) | Err(_) => return Ok(()),
+            Ok(false) => {}
+        }
+        let now = clock::monotonic();
+        if !self.archiving
+            && now >= self.archive_after
+            && archive::is_due(&self.start.connection, self.start.config.retention)?
+        {
+            self.archiving = self.chores.send(Chore::Archive).is_ok();
+            self.archive_after = now + ARCHIVE_PAUSE;
+        }
+        Ok(())
+    }
+
+    /// Notes a segment, together with the act that tells of it. On a full disk it stays a file
+    /// that the next try replaces.
+    fn note_archived(&mut self, archived: Option<&Archived>) -> Result<(), StoreError> {
+        self.archiving = false;
+        let Some((archived, draft)) = archived.and_then(|one| Some((one, one.draft()?))) else {
+            return Ok(());
+        };
+        match self.commit(std::iter::once(&draft), |connection| archived.note(connection)) {
+            Ok(()) => {
+                self.archive_after = Duration::ZERO;
+                self.answer(Vec::new());
+                Ok(())
+            }
+            Err(error) if error.passes() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn roll_back<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() && !self.start.connection.is_autocommit() {
+            self.start.connection.execute_batch("ROLLBACK")?;
+        }
+        outcome
+    }
+
     fn sign_if_due(&mut self) -> Result<(), StoreError> {
         let unsigned = self.start.head.number() - self.start.signed;
         let waited = self.unsigned_since.map(|since| clock::monotonic().saturating_sub(since));
@@ -222,11 +306,11 @@ impl Writer {
     /// Signs where the chain is, if that is new.
     // PROMISE-9: whoever keeps the line elsewhere has everything up to here.
     fn sign(&mut self) -> Result<(), StoreError> {
-        let Start { chain, head, signer, lines, signed, config, .. } = &mut self.start;
+        let Start { head, seal, lines, signed, .. } = &mut self.start;
         if head.number() == *signed {
             return Ok(());
         }
-        let checkpoint = signer.sign(chain, head.number(), head.hash(), clock::now(), &config.node);
+        let checkpoint = seal.sign(head);
         match lines.append(&checkpoint) {
             Ok(()) => {
                 *signed = head.number();
@@ -252,17 +336,18 @@ pub(super) fn passes(error: &std::io::Error) -> bool {
 }
 
 /// One transaction: what waits, and then what it is found by, in the order of the index.
-fn in_transaction(
+fn in_transaction<'d>(
     connection: &Connection,
     mut head: Verifier,
-    appends: &[Append],
+    drafts: impl Iterator<Item = &'d Draft>,
+    more: impl FnOnce(&Connection) -> Result<(), StoreError>,
 ) -> Result<Verifier, StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut keys: Vec<(i64, i64)> = Vec::new();
     {
         let mut insert = connection
             .prepare_cached("INSERT INTO records (number, hash, bytes) VALUES (?1, ?2, ?3)")?;
-        for draft in appends.iter().flat_map(|append| &append.drafts) {
+        for draft in drafts {
             let number = head.number() + 1;
             let bytes = draft.bytes(number);
             let hash = chain::next(head.hash(), &bytes);
@@ -277,6 +362,7 @@ fn in_transaction(
             insert.execute(params![key, number])?;
         }
     }
+    more(connection)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(head)
 }
@@ -287,7 +373,9 @@ struct Batch {
     appends: Vec<Append>,
     records: usize,
     bytes: usize,
+    tick: bool,
     finish_copy: bool,
+    archived: Option<Option<Box<Archived>>>,
 }
 
 impl Batch {
@@ -299,8 +387,9 @@ impl Batch {
                 self.bytes += append.drafts.iter().map(Draft::bytes_len).sum::<usize>();
                 self.appends.push(append);
             }
-            Command::Tick => {}
+            Command::Tick => self.tick = true,
             Command::FinishCopy => self.finish_copy = true,
+            Command::Archived(archived) => self.archived = Some(archived),
             Command::Stop => return true,
         }
         false
@@ -308,24 +397,49 @@ impl Batch {
 }
 
 /// Does what the writer has no time for; ends with it.
-fn chores_loop(
-    path: &Path,
-    commands: &mpsc::Sender<Command>,
-    asked: &std::sync::mpsc::Receiver<Chore>,
-) -> Result<(), StoreError> {
-    let connection = connection::open_for_checkpoints(path)?;
-    while let Ok(chore) = asked.recv() {
-        let done = match chore {
-            Chore::Copy => {
-                copy(&connection)?;
-                Command::FinishCopy
+struct Helper {
+    path: PathBuf,
+    state_dir: PathBuf,
+    seal: Arc<Seal>,
+    retention: Duration,
+}
+
+impl Helper {
+    fn run(
+        &self,
+        commands: &mpsc::Sender<Command>,
+        asked: &std::sync::mpsc::Receiver<Chore>,
+    ) -> Result<(), StoreError> {
+        let connection = connection::open_for_checkpoints(&self.path)?;
+        while let Ok(chore) = asked.recv() {
+            let done = match chore {
+                Chore::Copy => {
+                    copy(&connection)?;
+                    Command::FinishCopy
+                }
+                Chore::Archive => Command::Archived(self.archive()),
+            };
+            if commands.blocking_send(done).is_err() {
+                break;
             }
-        };
-        if commands.blocking_send(done).is_err() {
-            break;
+        }
+        Ok(())
+    }
+
+    /// What is not archived now stays in audit.db, so that no failure here ends anything.
+    fn archive(&self) -> Option<Box<Archived>> {
+        let written =
+            connection::open_for_reading(&self.path, Schema::Audit).and_then(|connection| {
+                archive::write_segment(&connection, &self.state_dir, &self.seal, self.retention)
+            });
+        match written {
+            Ok(written) => written.map(Box::new),
+            Err(error) => {
+                tracing::error!(%error, "old audit records could not be archived; tried again later");
+                None
+            }
         }
     }
-    Ok(())
 }
 
 /// A full disk loses nothing: what was not copied stays in the log, and the next copy takes it.
