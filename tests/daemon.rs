@@ -55,6 +55,9 @@ mod access;
 #[path = "daemon/commands.rs"]
 mod commands;
 
+#[path = "daemon/audit.rs"]
+mod audit;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

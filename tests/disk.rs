@@ -35,6 +35,8 @@ mod retention;
 mod model;
 #[path = "disk/audit.rs"]
 mod audit;
+#[path = "disk/audit_crash.rs"]
+mod audit_crash;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

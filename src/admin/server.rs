@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::api;
+use super::audit;
 use super::auth::{Access, Denied, Role};
 use crate::admit::CorrelationId;
 use crate::metrics::Pulse;
@@ -72,6 +73,8 @@ pub async fn serve(
         .route("/api/journal/{number}/consent", get(consents))
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
+        .route("/api/audit", get(audit::records))
+        .route("/api/audit/disclosures", get(audit::disclosures))
         .with_state(state);
     let stopped = async move {
         // The sender is gone only when the daemon is.
@@ -202,7 +205,7 @@ async fn exception(
 }
 
 /// Looks something up off the runtime's threads, for who may.
-async fn look_up(
+pub(super) async fn look_up(
     state: Arc<AdminState>,
     headers: HeaderMap,
     role: Role,
@@ -239,6 +242,6 @@ async fn look_up(
     }
 }
 
-fn problem(status: StatusCode, text: &str) -> Response {
+pub(super) fn problem(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({ "error": text }))).into_response()
 }

@@ -112,6 +112,20 @@ fn places(path: &Path, bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     found
 }
 
+/// Pieces of a file to change: each byte, and where more than 32 are 0, all of those together, which
+/// are mostly what a page has free; where that is caught, each of them again.
+fn pieces(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let zeros = bytes[at..].iter().take_while(|byte| **byte == 0).count();
+        let length = if zeros > 32 { zeros } else { 1 };
+        pieces.push(at..at + length);
+        at += length;
+    }
+    pieces
+}
+
 /// Every byte of audit.db, one bit of it changed: `verify` says so, or everything that can be
 /// read is what it was. Of records and hashes, every byte is caught.
 ///
@@ -132,17 +146,22 @@ fn fault_88_every_byte_of_audit_db_that_is_changed_is_caught_or_changes_nothing(
         copy_folder(dir.path(), copy.path());
         let path = copy.path().join("audit.db");
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        for at in (half..whole.len()).step_by(2) {
-            file.write_all_at(&[whole[at] ^ 1 << (at % 8)], at as u64).unwrap();
-            if !problems(copy.path(), None).is_empty() {
+        let mut pieces: Vec<_> = pieces(&whole).into_iter().skip(half).step_by(2).collect();
+        while let Some(piece) = pieces.pop() {
+            let changed: Vec<u8> = piece.clone().map(|at| whole[at] ^ 1 << (at % 8)).collect();
+            file.write_all_at(&changed, piece.start as u64).unwrap();
+            let is_caught = !problems(copy.path(), None).is_empty();
+            if is_caught && piece.len() > 1 {
+                pieces.extend(piece.clone().map(|at| at..at + 1));
+            } else if is_caught {
                 caught.fetch_add(1, Ordering::Relaxed);
             } else {
-                let of_record = records.iter().any(|place| place.contains(&at));
-                assert!(!of_record, "byte {at} is of a record");
-                assert!(content(&path).as_ref() == Some(&held), "byte {at} was not caught");
-                unchanged.fetch_add(1, Ordering::Relaxed);
+                let of_record = |at| records.iter().any(|place| place.contains(&at));
+                assert!(!piece.clone().any(of_record), "{piece:?} is of a record");
+                assert!(content(&path).as_ref() == Some(&held), "{piece:?} was not caught");
+                unchanged.fetch_add(piece.len(), Ordering::Relaxed);
             }
-            file.write_all_at(&whole[at..=at], at as u64).unwrap();
+            file.write_all_at(&whole[piece.clone()], piece.start as u64).unwrap();
         }
     };
     std::thread::scope(|scope| {

@@ -3,11 +3,16 @@
 //! Promises: as all commands do.
 //! Knows nothing of: how evidence is kept.
 
+mod disclosures;
+mod export;
+mod find;
 mod verify;
+mod whereabouts;
 
 use clap::Subcommand;
 
 use super::Outcome;
+use super::journal::report;
 
 /// Look at the evidence.
 #[derive(Debug, Subcommand)]
@@ -16,6 +21,15 @@ pub enum Audit {
     ///
     /// Works on a running daemon, on a stopped one, and on a copy of its files; needs no secret.
     Verify(verify::Verify),
+    /// List what was decided and done, the newest first.
+    Find(Box<find::Find>),
+    /// Write every record, as NDJSON or as FHIR AuditEvents.
+    Export(export::Export),
+    /// Account for what left about the patients of a message: when, to whom, why and what.
+    ///
+    /// A patient is named by a message and not by a number, which would be seen in the list of
+    /// processes.
+    Disclosures(disclosures::Disclosures),
 }
 
 impl Audit {
@@ -24,6 +38,9 @@ impl Audit {
     pub fn run(self) -> Outcome {
         match self {
             Self::Verify(command) => command.run(),
+            Self::Find(command) => report(command.run()),
+            Self::Export(command) => report(command.run()),
+            Self::Disclosures(command) => report(command.run()),
         }
     }
 }

@@ -7,24 +7,16 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::whereabouts::Whereabouts;
 use crate::cli::{Outcome, complain, say};
-use crate::config;
-use crate::document::Problems;
 use crate::secret::unhex;
 use crate::store::audit::verify::{Report, Wanted, verify};
-
-/// The daemon's file of checkpoints where no configuration names it.
-const CHECKPOINTS: &str = "checkpoints.ndjson";
 
 /// Follow the whole chain.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The configuration of the daemon, running or stopped.
-    #[arg(long, value_name = "FILE", required_unless_present = "dir")]
-    config: Option<PathBuf>,
-    /// A state_dir, or a copy of audit.db and what lies beside it.
-    #[arg(long, conflicts_with = "config")]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// Checkpoints that were kept elsewhere, one a line; - is standard input.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -63,17 +55,7 @@ impl Verify {
     }
 
     fn wanted(&self) -> Result<Wanted, Vec<String>> {
-        let (dir, file) = match (&self.dir, &self.config) {
-            (Some(dir), _) => (dir.clone(), PathBuf::from(CHECKPOINTS)),
-            (None, Some(file)) => {
-                let problems = Problems::default();
-                let Some(config) = config::load(file, &problems) else {
-                    return Err(problems.mistakes().iter().map(ToString::to_string).collect());
-                };
-                (config.node.state_dir, config.audit.store.file)
-            }
-            (None, None) => return Err(vec!["--config or --dir is wanted".to_owned()]),
-        };
+        let (dir, file) = self.whereabouts.find()?;
         let read = |path: &Path| {
             let text = if path == Path::new("-") {
                 let mut text = String::new();

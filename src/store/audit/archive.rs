@@ -7,7 +7,7 @@
 //! The helper thread writes the file, since that takes seconds; the writer notes it, in one
 //! transaction with the act that tells of it, and deletes in steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ use crate::secret::{hex, unhex};
 
 /// Most records of a segment: about 60 MB, a second or two of writing.
 const SEGMENT_RECORDS_MAX: u64 = 50_000;
+/// How far behind a release the record that stands instead of it comes at most, in records. It is
+/// written as soon as the route looks again, with what all other routes write meanwhile.
+const INSTEAD_RECORDS_MAX: u64 = 10_000;
 /// Most records that are deleted at a time, so that nobody waits for that.
 const STEP_RECORDS_MAX: u32 = 1_000;
 /// The act that tells of a segment.
@@ -78,6 +81,7 @@ pub(super) fn write_segment(
     );
     let old = before(retention);
     let fail = |source| folder(&state_dir.join(segment::FOLDER), source);
+    let replaced = replaced(connection, behind.number())?;
     let mut verifier = behind;
     let mut disclosed = Disclosed::new();
     let mut writing = Writing::begin(state_dir, &seal.chain, behind).map_err(fail)?;
@@ -99,7 +103,9 @@ pub(super) fn write_segment(
             break;
         }
         writing.add(number, &bytes).map_err(fail)?;
-        note(&mut disclosed, record);
+        if !replaced.contains(&number) {
+            note(&mut disclosed, record);
+        }
     }
     if writing.at().number() == behind.number() {
         return Ok(None);
@@ -120,6 +126,21 @@ pub(super) fn write_segment(
     let with = with.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let act = Act { act: ACT.to_owned(), who: "tidegate".to_owned(), with };
     Ok(Some(Archived { segment, disclosed, act }))
+}
+
+/// Releases that were never handed over: a later record stands instead of each.
+fn replaced(connection: &Connection, above: u64) -> Result<BTreeSet<u64>, StoreError> {
+    let mut statement = connection
+        .prepare("SELECT number, bytes FROM records WHERE number > ? ORDER BY number LIMIT ?")?;
+    let limit = (SEGMENT_RECORDS_MAX + INSTEAD_RECORDS_MAX).cast_signed();
+    let mut rows = statement.query([above.cast_signed(), limit])?;
+    let mut replaced = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
+        let record = parse(row.get::<_, i64>(0)?.cast_unsigned(), bytes);
+        replaced.extend(record.ok().and_then(|record| decision(&record)?.instead));
+    }
+    Ok(replaced)
 }
 
 /// Remembers a record by which something left.

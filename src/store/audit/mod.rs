@@ -6,7 +6,7 @@
 //! Knows nothing of: what is decided, and where checkpoints go beyond their file.
 //!
 //! Reading order: [`writer`] (group commit, signing), [`lines`] (the file of checkpoints),
-//! [`read`] (what was recorded), [`archive`] (what is old), [`segment`] (its files),
+//! [`read`] and [`find`] (what was recorded), [`archive`] (what is old), [`segment`] (its files),
 //! [`verify`] and [`marks`] (whether all of it is what was written).
 
 mod writer;
@@ -15,6 +15,7 @@ mod begin;
 pub mod read;
 mod archive;
 pub mod segment;
+pub mod find;
 mod marks;
 pub mod verify;
 
