@@ -13,14 +13,14 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::super::connection::Schema;
 use super::super::{StoreError, connection};
 use super::archive::{self, Archived};
+use super::helper::{Chore, Helper, copy};
 use super::lines::{Lines, folder};
 use super::{AuditBusy, AuditConfig, AuditThreads};
 use crate::audit::{Checkpoint, Draft, Signer, Verifier, chain};
 use crate::clock;
-use crate::metrics::Pulse;
+use crate::metrics::{AuditMetrics, Pulse};
 
 /// Most records in one transaction, about. More would only lengthen the wait of the first.
 const BATCH_RECORDS_MAX: usize = 1_024;
@@ -58,14 +58,6 @@ pub(super) struct Append {
     pub answer: oneshot::Sender<Result<Vec<u64>, AuditBusy>>,
 }
 
-/// What the helper is asked.
-enum Chore {
-    /// Copy the log into the store.
-    Copy,
-    /// Write what is old into a segment.
-    Archive,
-}
-
 /// What the writer begins with.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -76,6 +68,7 @@ pub(super) struct Start {
     /// The number of the newest checkpoint.
     pub signed: u64,
     pub config: AuditConfig,
+    pub metrics: AuditMetrics,
 }
 
 /// What a checkpoint is signed with, and says of the chain.
@@ -141,6 +134,7 @@ pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
         path,
         seal: Arc::clone(&writer.start.seal),
         retention: writer.start.config.retention,
+        metrics: writer.start.metrics.clone(),
     };
     writer.sign()?;
     let (failed_sender, failed) = watch::channel(false);
@@ -232,7 +226,9 @@ impl Writer {
         more: impl FnOnce(&Connection) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let connection = &self.start.connection;
+        let begun = clock::monotonic();
         let outcome = in_transaction(connection, self.start.head, drafts, more);
+        self.start.metrics.commit.record(clock::seconds_since(begun));
         self.start.head = self.roll_back(outcome)?;
         Ok(())
     }
@@ -240,10 +236,14 @@ impl Writer {
     /// Everyone is told the numbers.
     fn answer(&mut self, appends: Vec<Append>) {
         let head = self.start.head.number();
-        let count: u64 = appends.iter().map(|append| append.drafts.len() as u64).sum();
-        let mut next = head - count + 1;
-        self.head.store(head, Ordering::Release);
-        self.unsigned_since.get_or_insert_with(clock::monotonic);
+        let asked: u64 = appends.iter().map(|append| append.drafts.len() as u64).sum();
+        let mut next = head - asked + 1;
+        let before = self.head.swap(head, Ordering::AcqRel);
+        if self.unsigned_since.is_none() {
+            self.unsigned_since = Some(clock::monotonic());
+            self.start.metrics.unsigned_since.set(seconds(clock::now()));
+        }
+        self.start.metrics.records.increment(head - before);
         for append in appends {
             let after = next + append.drafts.len() as u64;
             // A route that went away needs no answer; what it decided is recorded.
@@ -306,7 +306,7 @@ impl Writer {
     /// Signs where the chain is, if that is new.
     // PROMISE-9: whoever keeps the line elsewhere has everything up to here.
     fn sign(&mut self) -> Result<(), StoreError> {
-        let Start { head, seal, lines, signed, .. } = &mut self.start;
+        let Start { head, seal, lines, signed, metrics, .. } = &mut self.start;
         if head.number() == *signed {
             return Ok(());
         }
@@ -315,6 +315,8 @@ impl Writer {
             Ok(()) => {
                 *signed = head.number();
                 self.unsigned_since = None;
+                metrics.unsigned_since.set(0.0);
+                metrics.last_checkpoint.set(seconds(checkpoint.at));
                 self.checkpoints.send_replace(Some(checkpoint));
                 Ok(())
             }
@@ -327,6 +329,11 @@ impl Writer {
             Err(error) => Err(folder(lines.path(), error)),
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
+pub(super) fn seconds(at: jiff::Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
 }
 
 /// Whether a file cannot be written now, which passes.
@@ -393,59 +400,5 @@ impl Batch {
             Command::Stop => return true,
         }
         false
-    }
-}
-
-/// Does what the writer has no time for; ends with it.
-struct Helper {
-    path: PathBuf,
-    state_dir: PathBuf,
-    seal: Arc<Seal>,
-    retention: Duration,
-}
-
-impl Helper {
-    fn run(
-        &self,
-        commands: &mpsc::Sender<Command>,
-        asked: &std::sync::mpsc::Receiver<Chore>,
-    ) -> Result<(), StoreError> {
-        let connection = connection::open_for_checkpoints(&self.path)?;
-        while let Ok(chore) = asked.recv() {
-            let done = match chore {
-                Chore::Copy => {
-                    copy(&connection)?;
-                    Command::FinishCopy
-                }
-                Chore::Archive => Command::Archived(self.archive()),
-            };
-            if commands.blocking_send(done).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What is not archived now stays in audit.db, so that no failure here ends anything.
-    fn archive(&self) -> Option<Box<Archived>> {
-        let written =
-            connection::open_for_reading(&self.path, Schema::Audit).and_then(|connection| {
-                archive::write_segment(&connection, &self.state_dir, &self.seal, self.retention)
-            });
-        match written {
-            Ok(written) => written.map(Box::new),
-            Err(error) => {
-                tracing::error!(%error, "old audit records could not be archived; tried again later");
-                None
-            }
-        }
-    }
-}
-
-/// A full disk loses nothing: what was not copied stays in the log, and the next copy takes it.
-fn copy(connection: &Connection) -> Result<(), StoreError> {
-    match connection::checkpoint(connection) {
-        Err(error) if error.passes() => Ok(()),
-        outcome => outcome,
     }
 }
