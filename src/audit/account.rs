@@ -38,6 +38,8 @@ pub struct Disclosure {
     pub kind: crate::event::EventType,
     /// Its ID inside.
     pub event: String,
+    /// Whom it is about, as the record names the patient: one person may go by several.
+    pub subject: String,
     /// The token that stood for the patient.
     pub token: Option<String>,
     /// What became of each field.
@@ -75,6 +77,7 @@ pub fn account(records: &[Record]) -> Vec<Disclosure> {
             what: one.outcome,
             kind: one.kind,
             event: one.event.clone(),
+            subject: one.subject.clone(),
             token: one.token.clone(),
             fields: one.fields.clone(),
             consents: one.consents.clone(),

@@ -3,6 +3,7 @@
 //! Promises: a list is bounded; what is patient data is in a [`Phi`] or behind `show`.
 //! Knows nothing of: how it is printed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, ToSql, params};
@@ -15,10 +16,10 @@ use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
-use crate::admit::{CorrelationId, DigestKey, Entry};
+use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
 use crate::event::Subject;
 use crate::phi::Phi;
-use crate::secret::Key;
+use crate::secret::{Key, unhex};
 
 /// Most rows of one list.
 pub const ROWS_MAX: u32 = 10_000;
@@ -246,8 +247,9 @@ impl Lookup {
         Ok(self.audit.insert(opened))
     }
 
-    /// The subjects that a message is about, as records of the evidence name them. A message that is
-    /// not in the journal any more is known by what was decided about it.
+    /// The subjects that a message is about, and those who are or were one person with them, as
+    /// records of the evidence name them. A message that is not in the journal any more is known by
+    /// what was decided about it.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -263,18 +265,25 @@ impl Lookup {
             Some(number) => self.message(number)?,
             None => None,
         };
-        let mut subjects: Vec<String> = match (&shown, message) {
+        let digests: Vec<Digest> = match (&shown, message) {
             (Some(shown), _) => {
                 let events = shown.listed.entry.content.events.iter();
-                events
-                    .map(|stored| format!("{:?}", self.digests.subject(&stored.subject())))
-                    .collect()
+                events.map(|stored| self.digests.subject(&stored.subject())).collect()
             }
-            (None, MessageName::Correlation(id)) => self.audit()?.subjects_of(&id.to_string())?,
+            (None, MessageName::Correlation(id)) => {
+                let subjects = self.audit()?.subjects_of(&id.to_string())?;
+                let digest = |text: &String| Some(Digest(unhex(text)?.try_into().ok()?));
+                subjects.iter().filter_map(digest).collect()
+            }
             (None, MessageName::Number(_)) => return Ok(None),
         };
-        subjects.sort_unstable();
-        subjects.dedup();
+        let mut subjects = BTreeSet::new();
+        for digest in &digests {
+            let (filed, _) = ledger::read_from(&mut self.reader, digest)?;
+            subjects.insert(*digest);
+            subjects.extend(filed.others().iter().map(|other| self.digests.subject(other)));
+        }
+        let subjects: Vec<String> = subjects.iter().map(|digest| format!("{digest:?}")).collect();
         Ok((shown.is_some() || !subjects.is_empty()).then_some(subjects))
     }
 

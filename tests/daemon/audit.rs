@@ -132,6 +132,33 @@ fn a_running_and_a_stopped_daemon_say_the_same_of_the_evidence() {
     assert_eq!(code, 2, "{err}");
 }
 
+/// Who was merged is accounted for by either name, and each disclosure says which it was of.
+///
+/// PROMISE-8
+#[test]
+fn what_left_of_a_person_is_accounted_for_whichever_name_it_left_under() {
+    let setup = Setup::new().file_route("ward", EVERY_EVENT);
+    let mut daemon = setup.start();
+    send(&daemon, &adt("A01", "B1", OTHER));
+    send(&daemon, &adt("A01", "A1", PATIENT));
+    eventually("both are out", || setup.events("ward").len() == 2);
+    let subjects = |message: &str| -> std::collections::BTreeSet<String> {
+        let found = setup.json(&["audit", "disclosures", message]);
+        found.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((subjects("1").len(), subjects("2").len()), (1, 1));
+    let merge = format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^A40^ADT_A39|M1|P|2.5.1\r\
+         EVN|A40|20261122081500\r\
+         PID|1||{PATIENT}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         MRG|{OTHER}^^^EPIC^MR\r"
+    );
+    send(&daemon, merge.as_bytes());
+    eventually("either is both", || subjects("1").len() == 2 && subjects("2").len() == 2);
+    assert!(daemon.stop().success());
+    assert_eq!(subjects("1").len(), 2);
+}
+
 /// Nothing personal is in it, so that who may see lists may see it, and nobody without a token.
 #[test]
 fn a_viewer_may_look_at_evidence_and_nobody_without_a_token() {

@@ -26,7 +26,7 @@ pub struct Disclosures {
     csv: bool,
 }
 
-const HEADING: [&str; 12] = [
+const HEADING: [&str; 13] = [
     "number",
     "at",
     "recipient",
@@ -37,6 +37,7 @@ const HEADING: [&str; 12] = [
     "fields",
     "route",
     "contract",
+    "subject",
     "consent",
     "arrived",
 ];
@@ -95,7 +96,7 @@ fn row(one: &Json) -> Vec<String> {
             .map(|key| text(one, key))
             .into();
     cells.push(fields.join(" "));
-    cells.extend(["route", "contract"].map(|key| text(one, key)));
+    cells.extend(["route", "contract", "subject"].map(|key| text(one, key)));
     cells.push(consents.join(" "));
     cells.push(arrived.to_owned());
     cells
