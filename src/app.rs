@@ -104,6 +104,7 @@ struct App {
     threads: JournalThreads,
     audit: Arc<Audit>,
     audit_threads: AuditThreads,
+    publisher: Option<evidence::Publisher>,
     listeners: Vec<Listener>,
     routes: Vec<Route>,
     admin_listener: TcpListener,
@@ -170,6 +171,7 @@ impl App {
         let (audit, audit_threads) = Audit::open(&state, config.audit.store.clone())?;
         let audit = Arc::new(audit);
         evidence::start(&audit, &config).await?;
+        let publisher = evidence::Publisher::start(&audit, &config);
         let fence = Arc::new(Fence::default());
         let fence_timeout =
             config.rabbitmq.as_ref().map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
@@ -209,6 +211,7 @@ impl App {
             threads,
             audit,
             audit_threads,
+            publisher,
             listeners,
             routes,
             admin_listener,
@@ -295,6 +298,9 @@ impl App {
         admin.abort();
         evidence::stop(&self.audit).await;
         let recorded = tokio::task::block_in_place(|| self.audit_threads.stop());
+        if let Some(publisher) = self.publisher {
+            publisher.stop().await;
+        }
         let stopped = tokio::task::block_in_place(|| self.threads.stop());
         self.state.withdraw(LISTENING)?;
         drop(self.state);

@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 49] = [
+pub const TABLE: [Row; 54] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -231,6 +231,31 @@ pub const TABLE: [Row; 49] = [
         "tidegate_store_corrupt_records",
         &["store"],
         "Records that could not be opened since start, and were set apart.",
+    ),
+    (Kind::Counter, "tidegate_audit_records_total", &[], "Records of the evidence written."),
+    (
+        Kind::Seconds,
+        "tidegate_audit_commit_duration_seconds",
+        &[],
+        "COMMIT of a transaction of the evidence, fsync included.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_audit_unsigned_since_timestamp_seconds",
+        &[],
+        "When the oldest record came that no checkpoint holds yet, since 1970; 0: none.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_audit_last_checkpoint_timestamp_seconds",
+        &[],
+        "When the newest checkpoint was signed, since 1970; 0: none.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_audit_verify_failures_total",
+        &[],
+        "Times that the daemon found its evidence not to be what was written.",
     ),
     (
         Kind::Counter,
@@ -558,6 +583,43 @@ impl StoreMetrics {
             ends: zero(metrics::counter!("tidegate_consent_ends_total")),
             timer_held: low(metrics::gauge!("tidegate_consent_timer_held")),
         }
+    }
+}
+
+/// What the evidence counts.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    /// Records written.
+    pub records: Counter,
+    /// COMMIT.
+    pub commit: Histogram,
+    /// When the oldest record came that is not signed.
+    pub unsigned_since: Gauge,
+    /// When the newest checkpoint was signed.
+    pub last_checkpoint: Gauge,
+    /// How often it was found broken.
+    pub verify_failures: Counter,
+}
+
+impl AuditMetrics {
+    /// The series, all at 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            records: zero(metrics::counter!("tidegate_audit_records_total")),
+            commit: metrics::histogram!("tidegate_audit_commit_duration_seconds"),
+            unsigned_since: low(metrics::gauge!("tidegate_audit_unsigned_since_timestamp_seconds")),
+            last_checkpoint: low(metrics::gauge!(
+                "tidegate_audit_last_checkpoint_timestamp_seconds"
+            )),
+            verify_failures: zero(metrics::counter!("tidegate_audit_verify_failures_total")),
+        }
+    }
+}
+
+impl Default for AuditMetrics {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -64,6 +64,9 @@ mod access;
 #[path = "daemon/commands.rs"]
 mod commands;
 
+#[path = "daemon/audit.rs"]
+mod audit;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

@@ -33,6 +33,10 @@ mod rot;
 mod retention;
 #[path = "disk/model.rs"]
 mod model;
+#[path = "disk/audit.rs"]
+mod audit;
+#[path = "disk/audit_crash.rs"]
+mod audit_crash;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

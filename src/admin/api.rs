@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::admit::entry::Status;
+use crate::audit::account::account;
 use crate::consent::{Moment, Record};
 use crate::event::Subject;
-use crate::store::Filed;
-use crate::store::query::{Exception, Listed, RouteState, Shown};
+use crate::store::audit::find::Sought;
+use crate::store::query::{Exception, Listed, Lookup, MessageName, RouteState, Shown};
+use crate::store::{Filed, StoreError};
 
 /// A message in a list.
 #[must_use]
@@ -122,6 +124,42 @@ fn record(record: &Record) -> Json {
         "message": record.origin.message,
         "says": record.says,
     })
+}
+
+/// Records of the evidence, of the subjects of a message where one is named.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn audit_records(
+    lookup: &mut Lookup,
+    message: Option<MessageName>,
+    mut sought: Sought,
+) -> Result<Option<Json>, StoreError> {
+    if let Some(message) = message {
+        let Some(subjects) = lookup.subjects_of(&message)? else { return Ok(None) };
+        sought.subjects = Some(subjects);
+    }
+    let found = lookup.audit()?.find(&sought)?;
+    Ok(Some(json!({
+        "records": found.records,
+        "moreBelow": found.more_below,
+        "archivedUpTo": found.archived,
+    })))
+}
+
+/// What left about the subjects of a message.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn disclosures(lookup: &mut Lookup, message: MessageName) -> Result<Option<Json>, StoreError> {
+    let Some(subjects) = lookup.subjects_of(&message)? else { return Ok(None) };
+    let (mut records, mut archived) = (Vec::new(), 0);
+    for subject in subjects {
+        let found = lookup.audit()?.about(&subject)?;
+        records.extend(found.records);
+        archived = found.archived;
+    }
+    Ok(Some(json!({ "disclosures": account(&records), "archivedUpTo": archived })))
 }
 
 /// A time of the store as RFC 3339.

@@ -5,6 +5,7 @@
 //! Knows nothing of: feeds and routes, but for their state.
 
 pub mod api;
+mod audit;
 pub mod state;
 pub mod auth;
 pub mod import;

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::auth::{Access, Denied, Role};
-use super::{api, import, state};
+use super::{api, audit, import, state};
 use crate::admit::import::FILE_BYTES_MAX;
 use crate::admit::{CorrelationId, Identity};
 use crate::clock;
@@ -91,6 +91,8 @@ pub async fn serve(
         )
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
+        .route("/api/audit", get(audit::records))
+        .route("/api/audit/disclosures", get(audit::disclosures))
         .with_state(state);
     let stopped = async move {
         // The sender is gone only when the daemon is.
@@ -254,7 +256,7 @@ async fn exception(
 }
 
 /// Looks something up off the runtime's threads, for who may.
-async fn look_up(
+pub(super) async fn look_up(
     state: Arc<AdminState>,
     headers: HeaderMap,
     role: Role,

@@ -4,12 +4,18 @@
 //! Knows nothing of: decisions; routes record those.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::AppError;
 use crate::audit::{Act, Says};
 use crate::clock;
 use crate::config::Config;
 use crate::contract::Contract;
+use crate::deliver::checkpoints::Checkpoints;
 use crate::store::{Audit, AuditBusy};
 
 /// Who acts where nobody else does.
@@ -33,6 +39,35 @@ pub(super) async fn start(audit: &Audit, config: &Config) -> Result<(), AppError
         }
     }
     append(audit, acts).await.map_err(AppError::Audit)
+}
+
+/// How long the last checkpoint may take to the broker when the daemon stops.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What publishes checkpoints, where an exchange is configured.
+pub(super) struct Publisher {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Publisher {
+    /// Starts it.
+    pub(super) fn start(audit: &Audit, config: &Config) -> Option<Self> {
+        let exchange = config.audit.exchange.clone()?;
+        let (broker, node) = (config.rabbitmq.clone()?, config.node.name.clone());
+        let (stop, stopping) = watch::channel(false);
+        let checkpoints = Checkpoints { broker, exchange, node };
+        let task = tokio::spawn(checkpoints.run(audit.checkpoints(), stopping));
+        Some(Self { task, stop })
+    }
+
+    /// Lets the last one go, if that is soon.
+    pub(super) async fn stop(self) {
+        self.stop.send_replace(true);
+        if timeout(PUBLISH_TIMEOUT, self.task).await.is_err() {
+            tracing::warn!("the last checkpoint was not published; the next start publishes it");
+        }
+    }
 }
 
 /// Records the end, where the disk lets it; that the daemon ends needs no leave.

@@ -6,13 +6,16 @@
 //!
 //! Reading order: [`record`] (what one link says), [`draft`] (one that has no number yet), [`by`]
 //! (what it is found by), [`chain`] (how links hang together), [`checkpoint`] (what is kept
-//! elsewhere), [`sentence`](mod@sentence) (a decision in words).
+//! elsewhere), [`account`] (what left about a subject), [`fhir`] (a record for others),
+//! [`sentence`](mod@sentence) (a decision in words).
 
 pub mod record;
 pub mod draft;
 pub mod by;
 pub mod chain;
 pub mod checkpoint;
+pub mod account;
+pub mod fhir;
 pub mod sentence;
 
 pub use by::By;

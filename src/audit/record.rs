@@ -40,6 +40,17 @@ pub enum Says {
     Act(Act),
 }
 
+impl Says {
+    /// The daemon's name, where it says that it starts.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Act(act) if act.act == "start" => act.with.get("node").map(String::as_str),
+            Self::Act(_) | Self::Decision(_) => None,
+        }
+    }
+}
+
 /// What a route decided about an event.
 // PROMISE-8: who, what, when, why, under which consent, contract and recipe, where to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

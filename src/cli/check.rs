@@ -36,6 +36,8 @@ impl Check {
                 "mistakes": list(problems.mistakes()),
                 "warnings": list(problems.warnings()),
                 "routes": routes,
+                "configuration": config.as_ref().map(|config| &config.hash),
+                "files": config.as_ref().map(|config| &config.files),
             })
             .to_string());
         } else {
@@ -108,5 +110,6 @@ fn describe(config: &Config) {
             say(&format!("  {} {} ({})", line.transform.name(), line.path, line.class.name()));
         }
     }
+    say(&format!("configuration {}", config.hash));
     say("no mistakes");
 }

@@ -175,7 +175,7 @@ fn correlation_of(text: &str) -> Option<CorrelationId> {
     CorrelationId::read(text.split('.').next().unwrap_or(text))
 }
 
-fn wrong(text: &str) -> LookupError {
+pub(super) fn wrong(text: &str) -> LookupError {
     LookupError::Wrong(vec![format!("`{text}` is no message number, correlation ID or event ID")])
 }
 

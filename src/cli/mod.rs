@@ -4,6 +4,7 @@
 //! person at a terminal, `--json` everywhere.
 //! Knows nothing of: how anything is done; each command calls the rooms.
 
+pub mod audit;
 pub mod check;
 pub mod completions;
 pub mod consent;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at what patients decided.
     #[command(subcommand)]
     Consent(consent::Consent),
+    /// Look at the evidence: what was decided and done, and whether the proof of it is whole.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print completions for a shell.
     Completions(completions::Completions),
 }
@@ -88,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Journal(command) => command.run(),
         Command::Exceptions(command) => command.run(),
         Command::Consent(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     outcome.into()

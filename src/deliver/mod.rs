@@ -17,6 +17,7 @@ pub mod sink;
 pub mod rabbitmq;
 pub mod file;
 pub mod route;
+pub mod checkpoints;
 pub mod dry_run;
 
 pub use rabbitmq::{BrokerConfig, FENCE_TIMEOUT};

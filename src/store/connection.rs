@@ -10,6 +10,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -40,6 +41,22 @@ impl Schema {
             Self::Journal => journal::migrations::runner(),
             Self::Audit => audit::migrations::runner(),
         }
+    }
+
+    /// The newest version that this binary knows.
+    fn newest(self) -> i64 {
+        static JOURNAL: OnceLock<i64> = OnceLock::new();
+        static AUDIT: OnceLock<i64> = OnceLock::new();
+        let known = match self {
+            Self::Journal => &JOURNAL,
+            Self::Audit => &AUDIT,
+        };
+        // Once: refinery reads the names of its migrations anew each time.
+        *known.get_or_init(|| {
+            let runner = self.runner();
+            let versions = runner.get_migrations().iter();
+            versions.map(|migration| i64::from(migration.version())).max().unwrap_or(0)
+        })
     }
 
     /// Size of a page. A message with its events is about 4 KiB sealed, so that with SQLite's
@@ -177,13 +194,7 @@ fn read_back(pragma: &'static str, wanted: &'static str, found: String) -> Resul
 }
 
 fn refuse_newer(connection: &Connection, path: &Path, schema: Schema) -> Result<(), StoreError> {
-    let known = schema
-        .runner()
-        .get_migrations()
-        .iter()
-        .map(|migration| i64::from(migration.version()))
-        .max()
-        .unwrap_or(0);
+    let known = schema.newest();
     let has_history: bool = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'refinery_schema_history')",
         [],

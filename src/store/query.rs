@@ -3,21 +3,23 @@
 //! Promises: a list is bounded; what is patient data is in a [`Phi`] or behind `show`.
 //! Knows nothing of: how it is printed.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, ToSql, params};
 
 use super::StoreError;
+use super::audit::read::AuditReader;
 use super::batch::unpack_raw;
 use super::connection::{Schema, open_for_reading};
 use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
-use crate::admit::{CorrelationId, DigestKey, Entry};
+use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
 use crate::event::Subject;
 use crate::phi::Phi;
-use crate::secret::Key;
+use crate::secret::{Key, unhex};
 
 /// Most rows of one list.
 pub const ROWS_MAX: u32 = 10_000;
@@ -90,6 +92,26 @@ pub struct Exception {
     pub control_id: Phi<String>,
 }
 
+/// What a message is named by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageName {
+    /// Its number in the journal.
+    Number(u64),
+    /// Its correlation ID, which the ID of each of its events begins with.
+    Correlation(CorrelationId),
+}
+
+impl MessageName {
+    /// Reads a number, a correlation ID, or the ID of an event.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        if let Ok(number) = text.parse() {
+            return Some(Self::Number(number));
+        }
+        CorrelationId::read(text.split('.').next().unwrap_or(text)).map(Self::Correlation)
+    }
+}
+
 /// How far a route has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteState {
@@ -104,6 +126,9 @@ pub struct RouteState {
 pub struct Lookup {
     reader: Reader,
     digests: DigestKey,
+    state_dir: PathBuf,
+    /// Opened when first asked.
+    audit: Option<AuditReader>,
 }
 
 impl Lookup {
@@ -121,7 +146,7 @@ impl Lookup {
         )?;
         let digests = DigestKey::new(&master.unwrap("digest", &wrapped)?);
         let reader = Reader::open(&path, master, digests.clone())?;
-        Ok(Self { reader, digests })
+        Ok(Self { reader, digests, state_dir: state_dir.to_path_buf(), audit: None })
     }
 
     /// Messages, the newest first.
@@ -208,6 +233,58 @@ impl Lookup {
             found.push((subject, filed));
         }
         Ok(Some(found))
+    }
+
+    /// The evidence beside it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn audit(&mut self) -> Result<&AuditReader, StoreError> {
+        let opened = match self.audit.take() {
+            Some(opened) => opened,
+            None => AuditReader::open(&self.state_dir.join(super::audit::FILE))?,
+        };
+        Ok(self.audit.insert(opened))
+    }
+
+    /// The subjects that a message is about, and those who are or were one person with them, as
+    /// records of the evidence name them. A message that is not in the journal any more is known by
+    /// what was decided about it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn subjects_of(
+        &mut self,
+        message: &MessageName,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        let number = match message {
+            MessageName::Number(number) => Some(*number),
+            MessageName::Correlation(id) => self.number_of(id)?,
+        };
+        let shown = match number {
+            Some(number) => self.message(number)?,
+            None => None,
+        };
+        let digests: Vec<Digest> = match (&shown, message) {
+            (Some(shown), _) => {
+                let events = shown.listed.entry.content.events.iter();
+                events.map(|stored| self.digests.subject(&stored.subject())).collect()
+            }
+            (None, MessageName::Correlation(id)) => {
+                let subjects = self.audit()?.subjects_of(&id.to_string())?;
+                let digest = |text: &String| Some(Digest(unhex(text)?.try_into().ok()?));
+                subjects.iter().filter_map(digest).collect()
+            }
+            (None, MessageName::Number(_)) => return Ok(None),
+        };
+        let mut subjects = BTreeSet::new();
+        for digest in &digests {
+            let (filed, _) = ledger::read_from(&mut self.reader, digest)?;
+            subjects.insert(*digest);
+            subjects.extend(filed.others().iter().map(|other| self.digests.subject(other)));
+        }
+        let subjects: Vec<String> = subjects.iter().map(|digest| format!("{digest:?}")).collect();
+        Ok((shown.is_some() || !subjects.is_empty()).then_some(subjects))
     }
 
     /// The number of the message with a correlation ID.

@@ -57,6 +57,11 @@ fn every_command_explains_itself() {
         &["exceptions"],
         &["exceptions", "ls"],
         &["exceptions", "show"],
+        &["audit"],
+        &["audit", "disclosures"],
+        &["audit", "export"],
+        &["audit", "find"],
+        &["audit", "verify"],
         &["completions"],
     ] {
         let (code, out, err) = said(&run(&[command, &["--help"]].concat()));
@@ -81,6 +86,10 @@ fn wrong_use_is_exit_2_and_a_word_on_standard_error() {
         &["journal"],
         &["journal", "ls"],
         &["exceptions", "show", "--config", "a"],
+        &["audit", "verify"],
+        &["audit", "export", "--format", "pdf", "--dir", "a"],
+        &["audit", "find", "--config", "a", "--decision", "maybe"],
+        &["audit", "disclosures", "--config", "a"],
         &["completions"],
         &["completions", "cobol"],
     ] {

@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod corpus;
 pub mod daemon;
 pub mod disk;
+pub mod evidence;
 pub mod ledger;
 pub mod peer;
 pub mod rabbit;

@@ -5,6 +5,7 @@
 //! Knows nothing of: what comes after.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,14 +13,17 @@ use super::super::connection::{self, Schema};
 use super::super::state::{StateDir, sync_folder};
 use super::super::{StoreError, state};
 use super::lines::{Lines, folder};
-use super::writer::Start;
+use super::writer::{Seal, Start, seconds};
 use super::{AuditConfig, FILE, PUBLIC_KEY, SIGNING_KEY};
 use crate::audit::chain::genesis;
-use crate::audit::{Checkpoint, Hash, Signer, Verifier};
+use crate::audit::{Broken, Checkpoint, Hash, Signer, Verifier};
+use crate::metrics::AuditMetrics;
 use crate::secret::{Key, hex};
 
 /// The mark beside the keys: the chain's ID.
 const CHAIN_MARK: &str = "audit";
+/// How many of the newest records are followed at a start: below a tenth of a second.
+const LOOKED_AT_START: u64 = 10_000;
 
 /// Takes the evidence up; the newest checkpoint of the file with it.
 pub(super) fn begin(
@@ -58,8 +62,17 @@ pub(super) fn begin(
             Disagrees::Store(error) => error,
         })?;
     }
+    let metrics = AuditMetrics::new();
+    if let Err(broken) = newest_hold_together(&connection, &head)? {
+        // It goes on: what is recorded from here on hangs on what is there, and `audit verify`
+        // names all of it. A ward does not stand still for a bit that flipped.
+        metrics.verify_failures.increment(1);
+        tracing::error!(%broken, "the evidence is not what was written; see `tidegate audit verify`");
+    }
+    metrics.last_checkpoint.set(newest.as_ref().map_or(0.0, |newest| seconds(newest.at)));
     let signed = newest.as_ref().map_or(0, |newest| newest.number);
-    Ok((Start { connection, chain, head, signer, lines, signed, config }, newest))
+    let seal = Arc::new(Seal { chain, node: config.node.clone(), signer });
+    Ok((Start { connection, head, seal, lines, signed, config, metrics }, newest))
 }
 
 /// The ID of the chain, made with it.
@@ -105,6 +118,33 @@ fn head(connection: &Connection, chain: &str) -> Result<Verifier, StoreError> {
     let number = number.cast_unsigned();
     let corrupt = |_| StoreError::Corrupt { what: format!("the hash of audit record {number}") };
     Ok(Verifier::after(number, Hash::try_from(hash).map_err(corrupt)?))
+}
+
+/// Whether the newest records hang together; the daemon looks at each start, `audit verify` at all
+/// of them.
+fn newest_hold_together(
+    connection: &Connection,
+    head: &Verifier,
+) -> Result<Result<(), Broken>, StoreError> {
+    let above = head.number().saturating_sub(LOOKED_AT_START);
+    let mut statement = connection
+        .prepare("SELECT number, hash, bytes FROM records WHERE number >= ? ORDER BY number")?;
+    let mut rows = statement.query([above.max(1).cast_signed()])?;
+    let mut verifier: Option<Verifier> = None;
+    while let Some(row) = rows.next()? {
+        let number = row.get::<_, i64>(0)?.cast_unsigned();
+        let (hash, bytes): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
+        match &mut verifier {
+            Some(verifier) => {
+                if let Err(broken) = verifier.take(number, &hash, &bytes) {
+                    return Ok(Err(broken));
+                }
+            }
+            // The first is where it begins.
+            None => verifier = Hash::try_from(hash).ok().map(|hash| Verifier::after(number, hash)),
+        }
+    }
+    Ok(Ok(()))
 }
 
 enum Disagrees {

@@ -5,13 +5,21 @@
 //! audit.db that is gone, another's, or behind its own checkpoints is not begun anew.
 //! Knows nothing of: what is decided, and where checkpoints go beyond their file.
 //!
-//! Reading order: [`writer`] (group commit, signing), [`lines`] (the file of checkpoints),
-//! [`read`] (what was recorded).
+//! Reading order: [`writer`] (group commit, signing), [`helper`] (what
+//! it has no time for), [`lines`] (the file of checkpoints),
+//! [`read`] and [`find`] (what was recorded), [`archive`] (what is old), [`segment`] (its files),
+//! [`verify`] and [`marks`] (whether all of it is what was written).
 
 mod writer;
+mod helper;
 mod lines;
 mod begin;
 pub mod read;
+mod archive;
+pub mod segment;
+pub mod find;
+mod marks;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

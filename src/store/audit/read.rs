@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::StoreError;
 use super::super::connection::{self, Schema};
+use super::begin::read_chain_id;
 use crate::audit::by::correlation_of;
 use crate::audit::{By, Decision, Outcome, Record, Says, chain};
+use crate::secret::unhex;
 
 /// A connection that reads.
 pub struct AuditReader {
@@ -34,13 +36,22 @@ impl AuditReader {
         Ok(Self { connection: connection::open_for_reading(path, Schema::Audit)? })
     }
 
+    /// The chain's ID.
+    ///
+    /// # Errors
+    /// The evidence cannot be read, or does not say.
+    pub fn chain(&self) -> Result<String, StoreError> {
+        let missing = || StoreError::Corrupt { what: "the ID of the audit's chain".to_owned() };
+        read_chain_id(&self.connection)?.ok_or_else(missing)
+    }
+
     /// What was recorded about an event on a route, the oldest first.
     ///
     /// # Errors
     /// The evidence cannot be read.
     pub fn of_event(&self, event: &str, route: &str) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::new();
-        self.newest_first(By::Correlation(correlation_of(event)), |record| {
+        self.newest_first(By::Correlation(correlation_of(event)), 0, |record| {
             let wanted = decision(&record)
                 .is_some_and(|decision| decision.event == event && decision.route == route);
             if wanted {
@@ -65,7 +76,7 @@ impl AuditReader {
     ) -> Result<Option<Record>, StoreError> {
         let mut found = None;
         let mut replaced = BTreeSet::new();
-        self.newest_first(By::Subject(subject), |record| {
+        self.newest_first(By::Subject(subject), 0, |record| {
             let of_it = decision(&record)
                 .filter(|decision| decision.subject == subject && decision.route == route);
             replaced.extend(of_it.and_then(|decision| decision.instead));
@@ -76,7 +87,21 @@ impl AuditReader {
             }
             !wanted
         })?;
-        Ok(found)
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.last_archived(subject, route),
+        }
+    }
+
+    /// The newest record about a subject on a route by which something left, of those that were
+    /// moved out; without the fates of its fields.
+    fn last_archived(&self, subject: &str, route: &str) -> Result<Option<Record>, StoreError> {
+        let found: Option<(i64, Vec<u8>)> = self
+            .connection
+            .prepare_cached("SELECT number, bytes FROM disclosed WHERE subject = ? AND route = ?")?
+            .query_row(params![unhex(subject), route], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        found.map(|(number, bytes)| parse(number.cast_unsigned(), &bytes)).transpose()
     }
 
     /// The newest act of that name of which `with` says so.
@@ -89,7 +114,7 @@ impl AuditReader {
         (key, value): (&str, &str),
     ) -> Result<Option<Record>, StoreError> {
         let mut found = None;
-        self.newest_first(By::Act(act), |record| {
+        self.newest_first(By::Act(act), 0, |record| {
             let wanted = matches!(&record.says, Says::Act(one)
                 if one.act == act && one.with.get(key).is_some_and(|one| one == value));
             if wanted {
@@ -100,17 +125,19 @@ impl AuditReader {
         Ok(found)
     }
 
-    /// Hands over what may be found by something, the newest first, until told to stop.
-    fn newest_first(
+    /// Hands over what may be found by something, above a number, the newest first, until told to
+    /// stop.
+    pub(super) fn newest_first(
         &self,
         by: By<'_>,
+        above: u64,
         mut take: impl FnMut(Record) -> bool,
     ) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT records.number, records.bytes FROM found JOIN records USING (number)
-             WHERE found.key = ? ORDER BY found.number DESC",
+             WHERE found.key = ? AND found.number > ? ORDER BY found.number DESC",
         )?;
-        let mut rows = statement.query(params![by.key()])?;
+        let mut rows = statement.query(params![by.key(), above.cast_signed()])?;
         while let Some(row) = rows.next()? {
             let number = row.get::<_, i64>(0)?.cast_unsigned();
             if !take(parse(number, row.get_ref(1)?.as_blob().unwrap_or_default())?) {
@@ -122,7 +149,7 @@ impl AuditReader {
 }
 
 /// What a record decides, where it does.
-fn decision(record: &Record) -> Option<&Decision> {
+pub(super) fn decision(record: &Record) -> Option<&Decision> {
     match &record.says {
         Says::Decision(decision) => Some(decision),
         Says::Act(_) => None,

@@ -14,11 +14,13 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::{StoreError, connection};
+use super::archive::{self, Archived};
+use super::helper::{Chore, Helper, copy};
 use super::lines::{Lines, folder};
 use super::{AuditBusy, AuditConfig, AuditThreads};
 use crate::audit::{Checkpoint, Draft, Signer, Verifier, chain};
 use crate::clock;
-use crate::metrics::Pulse;
+use crate::metrics::{AuditMetrics, Pulse};
 
 /// Most records in one transaction, about. More would only lengthen the wait of the first.
 const BATCH_RECORDS_MAX: usize = 1_024;
@@ -31,6 +33,9 @@ const COPY_BYTES: u64 = 32 << 20;
 /// Bytes of log that a record adds beside its own: a page for each thing it is found by.
 const LOG_BYTES_EACH: u64 = 20 << 10;
 
+/// How long after a try that failed what is old is looked for again.
+const ARCHIVE_PAUSE: Duration = Duration::from_secs(60);
+
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -40,6 +45,8 @@ pub(super) enum Command {
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
     FinishCopy,
+    /// What is old was written into a segment, or could not be; nothing where nothing was old.
+    Archived(Option<Box<Archived>>),
     /// Write what waits, sign, and end.
     Stop,
 }
@@ -51,23 +58,32 @@ pub(super) struct Append {
     pub answer: oneshot::Sender<Result<Vec<u64>, AuditBusy>>,
 }
 
-/// What the helper is asked.
-enum Chore {
-    /// Copy the log into the store.
-    Copy,
-}
-
 /// What the writer begins with.
 #[derive(Debug)]
 pub(super) struct Start {
     pub connection: Connection,
-    pub chain: String,
     pub head: Verifier,
-    pub signer: Signer,
+    pub seal: Arc<Seal>,
     pub lines: Lines,
     /// The number of the newest checkpoint.
     pub signed: u64,
     pub config: AuditConfig,
+    pub metrics: AuditMetrics,
+}
+
+/// What a checkpoint is signed with, and says of the chain.
+#[derive(Debug)]
+pub(super) struct Seal {
+    pub chain: String,
+    pub node: String,
+    pub signer: Signer,
+}
+
+impl Seal {
+    /// Signs that the chain was there.
+    pub fn sign(&self, at: &Verifier) -> Checkpoint {
+        self.signer.sign(&self.chain, at.number(), at.hash(), clock::now(), &self.node)
+    }
 }
 
 /// Everything that the threads are made of.
@@ -92,6 +108,9 @@ struct Writer {
     unsigned_since: Option<Duration>,
     log_bytes: u64,
     copying: bool,
+    archiving: bool,
+    /// When what is old is looked for again, after that failed.
+    archive_after: Duration,
 }
 
 /// Starts the threads.
@@ -107,6 +126,15 @@ pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
         unsigned_since: None,
         log_bytes: 0,
         copying: false,
+        archiving: false,
+        archive_after: Duration::ZERO,
+    };
+    let helper = Helper {
+        state_dir: path.parent().unwrap_or(Path::new(".")).to_path_buf(),
+        path,
+        seal: Arc::clone(&writer.start.seal),
+        retention: writer.start.config.retention,
+        metrics: writer.start.metrics.clone(),
     };
     writer.sign()?;
     let (failed_sender, failed) = watch::channel(false);
@@ -124,7 +152,7 @@ pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
     let chores = std::thread::Builder::new()
         .name("audit-chores".to_owned())
         .spawn(move || {
-            let outcome = chores_loop(&path, &sender, &asked);
+            let outcome = helper.run(&sender, &asked);
             if outcome.is_err() {
                 failed_sender.send_replace(true);
             }
@@ -169,6 +197,12 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(archived) = batch.archived {
+            self.note_archived(archived.as_deref())?;
+        }
+        if batch.tick {
+            self.archive()?;
+        }
         self.sign_if_due()?;
         if batch.finish_copy {
             self.copying = false;
@@ -183,33 +217,83 @@ impl Writer {
 
     // PROMISE-8: COMMIT returns after the fsync; nobody is answered before.
     fn transact(&mut self, appends: &[Append]) -> Result<(), StoreError> {
+        self.commit(appends.iter().flat_map(|append| &append.drafts), |_| Ok(()))
+    }
+
+    fn commit<'d>(
+        &mut self,
+        drafts: impl Iterator<Item = &'d Draft>,
+        more: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let connection = &self.start.connection;
-        let outcome = in_transaction(connection, self.start.head, appends);
-        match outcome {
-            Ok(head) => self.start.head = head,
-            Err(error) => {
-                if !connection.is_autocommit() {
-                    connection.execute_batch("ROLLBACK")?;
-                }
-                return Err(error);
-            }
-        }
+        let begun = clock::monotonic();
+        let outcome = in_transaction(connection, self.start.head, drafts, more);
+        self.start.metrics.commit.record(clock::seconds_since(begun));
+        self.start.head = self.roll_back(outcome)?;
         Ok(())
     }
 
     /// Everyone is told the numbers.
     fn answer(&mut self, appends: Vec<Append>) {
         let head = self.start.head.number();
-        let count: u64 = appends.iter().map(|append| append.drafts.len() as u64).sum();
-        let mut next = head - count + 1;
-        self.head.store(head, Ordering::Release);
-        self.unsigned_since.get_or_insert_with(clock::monotonic);
+        let asked: u64 = appends.iter().map(|append| append.drafts.len() as u64).sum();
+        let mut next = head - asked + 1;
+        let before = self.head.swap(head, Ordering::AcqRel);
+        if self.unsigned_since.is_none() {
+            self.unsigned_since = Some(clock::monotonic());
+            self.start.metrics.unsigned_since.set(seconds(clock::now()));
+        }
+        self.start.metrics.records.increment(head - before);
         for append in appends {
             let after = next + append.drafts.len() as u64;
             // A route that went away needs no answer; what it decided is recorded.
             append.answer.send(Ok((next..after).collect())).ok();
             next = after;
         }
+    }
+
+    /// Lets what is old be moved out, and deletes what was.
+    fn archive(&mut self) -> Result<(), StoreError> {
+        match self.roll_back(archive::delete_step(&self.start.connection)) {
+            Err(error) if !error.passes() => return Err(error),
+            // What is moved out and still here goes first.
+            Ok(true) | Err(_) => return Ok(()),
+            Ok(false) => {}
+        }
+        let now = clock::monotonic();
+        if !self.archiving
+            && now >= self.archive_after
+            && archive::is_due(&self.start.connection, self.start.config.retention)?
+        {
+            self.archiving = self.chores.send(Chore::Archive).is_ok();
+            self.archive_after = now + ARCHIVE_PAUSE;
+        }
+        Ok(())
+    }
+
+    /// Notes a segment, together with the act that tells of it. On a full disk it stays a file
+    /// that the next try replaces.
+    fn note_archived(&mut self, archived: Option<&Archived>) -> Result<(), StoreError> {
+        self.archiving = false;
+        let Some((archived, draft)) = archived.and_then(|one| Some((one, one.draft()?))) else {
+            return Ok(());
+        };
+        match self.commit(std::iter::once(&draft), |connection| archived.note(connection)) {
+            Ok(()) => {
+                self.archive_after = Duration::ZERO;
+                self.answer(Vec::new());
+                Ok(())
+            }
+            Err(error) if error.passes() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn roll_back<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() && !self.start.connection.is_autocommit() {
+            self.start.connection.execute_batch("ROLLBACK")?;
+        }
+        outcome
     }
 
     fn sign_if_due(&mut self) -> Result<(), StoreError> {
@@ -222,15 +306,17 @@ impl Writer {
     /// Signs where the chain is, if that is new.
     // PROMISE-9: whoever keeps the line elsewhere has everything up to here.
     fn sign(&mut self) -> Result<(), StoreError> {
-        let Start { chain, head, signer, lines, signed, config, .. } = &mut self.start;
+        let Start { head, seal, lines, signed, metrics, .. } = &mut self.start;
         if head.number() == *signed {
             return Ok(());
         }
-        let checkpoint = signer.sign(chain, head.number(), head.hash(), clock::now(), &config.node);
+        let checkpoint = seal.sign(head);
         match lines.append(&checkpoint) {
             Ok(()) => {
                 *signed = head.number();
                 self.unsigned_since = None;
+                metrics.unsigned_since.set(0.0);
+                metrics.last_checkpoint.set(seconds(checkpoint.at));
                 self.checkpoints.send_replace(Some(checkpoint));
                 Ok(())
             }
@@ -245,6 +331,11 @@ impl Writer {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
+pub(super) fn seconds(at: jiff::Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
 /// Whether a file cannot be written now, which passes.
 pub(super) fn passes(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -252,17 +343,18 @@ pub(super) fn passes(error: &std::io::Error) -> bool {
 }
 
 /// One transaction: what waits, and then what it is found by, in the order of the index.
-fn in_transaction(
+fn in_transaction<'d>(
     connection: &Connection,
     mut head: Verifier,
-    appends: &[Append],
+    drafts: impl Iterator<Item = &'d Draft>,
+    more: impl FnOnce(&Connection) -> Result<(), StoreError>,
 ) -> Result<Verifier, StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut keys: Vec<(i64, i64)> = Vec::new();
     {
         let mut insert = connection
             .prepare_cached("INSERT INTO records (number, hash, bytes) VALUES (?1, ?2, ?3)")?;
-        for draft in appends.iter().flat_map(|append| &append.drafts) {
+        for draft in drafts {
             let number = head.number() + 1;
             let bytes = draft.bytes(number);
             let hash = chain::next(head.hash(), &bytes);
@@ -277,6 +369,7 @@ fn in_transaction(
             insert.execute(params![key, number])?;
         }
     }
+    more(connection)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(head)
 }
@@ -287,7 +380,9 @@ struct Batch {
     appends: Vec<Append>,
     records: usize,
     bytes: usize,
+    tick: bool,
     finish_copy: bool,
+    archived: Option<Option<Box<Archived>>>,
 }
 
 impl Batch {
@@ -299,39 +394,11 @@ impl Batch {
                 self.bytes += append.drafts.iter().map(Draft::bytes_len).sum::<usize>();
                 self.appends.push(append);
             }
-            Command::Tick => {}
+            Command::Tick => self.tick = true,
             Command::FinishCopy => self.finish_copy = true,
+            Command::Archived(archived) => self.archived = Some(archived),
             Command::Stop => return true,
         }
         false
-    }
-}
-
-/// Does what the writer has no time for; ends with it.
-fn chores_loop(
-    path: &Path,
-    commands: &mpsc::Sender<Command>,
-    asked: &std::sync::mpsc::Receiver<Chore>,
-) -> Result<(), StoreError> {
-    let connection = connection::open_for_checkpoints(path)?;
-    while let Ok(chore) = asked.recv() {
-        let done = match chore {
-            Chore::Copy => {
-                copy(&connection)?;
-                Command::FinishCopy
-            }
-        };
-        if commands.blocking_send(done).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A full disk loses nothing: what was not copied stays in the log, and the next copy takes it.
-fn copy(connection: &Connection) -> Result<(), StoreError> {
-    match connection::checkpoint(connection) {
-        Err(error) if error.passes() => Ok(()),
-        outcome => outcome,
     }
 }
