@@ -5,6 +5,8 @@
 //! what is under way is finished within a bound.
 //! Knows nothing of: what flows through.
 
+mod clerk;
+pub mod decider;
 mod evidence;
 
 use std::collections::BTreeMap;
@@ -21,9 +23,11 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
 
+use self::decider::Decider;
 use crate::admin::auth::Access;
 use crate::admin::server::PULSE_MAX;
 use crate::admin::{self, AdminState};
+use crate::admit::DigestKey;
 use crate::admit::assess::Rules;
 use crate::config::{Config, Feed};
 use crate::consent::Code;
@@ -179,7 +183,10 @@ impl App {
             tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
         }
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
-        let routes = build_routes(&config, &state, (&journal, &audit), &fence, &routes_stopping)?;
+        let realms = build_realms(&config, &state)?;
+        let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
+        let routes =
+            build_routes(&config, (&state, &realms), (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
             vec![("journal".to_owned(), journal.pulse()), ("audit".to_owned(), audit.pulse())];
         for (contract, route) in config.contracts.iter().zip(&routes) {
@@ -203,6 +210,9 @@ impl App {
             fence,
             fence_timeout,
             jurisdiction: config.node.jurisdiction.clone(),
+            audit: Arc::clone(&audit),
+            decide,
+            contracts: config.contracts.clone(),
             lookup: Mutex::new(None),
         });
         Ok(Self {
@@ -256,6 +266,11 @@ impl App {
             Arc::clone(&self.admin),
             self.stop.subscribe(),
         ));
+        let clerk = tokio::spawn(clerk::record(
+            Arc::clone(&self.journal),
+            Arc::clone(&self.audit),
+            self.stop_routes.subscribe(),
+        ));
         let looking = tokio::spawn(look_around(
             Arc::clone(&self.journal),
             Arc::clone(&self.audit),
@@ -294,6 +309,9 @@ impl App {
         self.journal.stop_taking();
         self.stop_routes.send_replace(true);
         let drained = timeout(DRAIN_TIMEOUT, routes.join_all()).await;
+        if timeout(DRAIN_TIMEOUT, clerk).await.is_err() {
+            tracing::warn!("what messages said of patients is recorded at the next start");
+        }
         looking.abort();
         admin.abort();
         evidence::stop(&self.audit).await;
@@ -340,7 +358,7 @@ fn build_feeds(
     let mut listeners = Vec::new();
     for feed in &config.feeds {
         let context = FeedContext {
-            rules: rules(config, feed, journal),
+            rules: rules(config, feed, journal.digests()),
             frame_bytes_max: feed.frame_bytes_max,
             frame_timeout: feed.frame_timeout,
             pipeline_max: feed.pipeline_max,
@@ -359,7 +377,7 @@ fn build_feeds(
     Ok(listeners)
 }
 
-fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
+fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
     Rules {
         feed: Arc::clone(&feed.name),
         domain: feed.sender_domain.clone(),
@@ -372,19 +390,17 @@ fn rules(config: &Config, feed: &Feed, journal: &Journal) -> Rules {
         on_unsupported: feed.on_unsupported,
         mappings: Arc::clone(&config.mappings),
         identity: Arc::clone(&config.identity),
-        digests: journal.digests().clone(),
+        digests: digests.clone(),
         policy: Arc::clone(&config.policy),
         site: feed.site.clone(),
     }
 }
 
-fn build_routes(
-    config: &Config,
+/// The keys of each realm, made where they are not there yet.
+fn build_realms<'c>(
+    config: &'c Config,
     state: &StateDir,
-    (journal, audit): (&Arc<Journal>, &Arc<Audit>),
-    fence: &Arc<Fence>,
-    stopping: &watch::Receiver<bool>,
-) -> Result<Vec<Route>, AppError> {
+) -> Result<BTreeMap<&'c str, RealmKeys>, AppError> {
     let mut realms: BTreeMap<&str, RealmKeys> = BTreeMap::new();
     for realm in &config.realms {
         let tokens: Key = match &realm.key {
@@ -395,6 +411,16 @@ fn build_routes(
         let ids = state.key(&format!("realm-{}-id", realm.name))?;
         realms.insert(&realm.name, RealmKeys::new(&tokens, &ids));
     }
+    Ok(realms)
+}
+
+fn build_routes(
+    config: &Config,
+    (state, realms): (&StateDir, &BTreeMap<&str, RealmKeys>),
+    (journal, audit): (&Arc<Journal>, &Arc<Audit>),
+    fence: &Arc<Fence>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Vec<Route>, AppError> {
     let reasons = Code::ALL.map(Code::name);
     let mut routes = Vec::new();
     for contract in &config.contracts {

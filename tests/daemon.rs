@@ -46,6 +46,12 @@ mod consent_commands;
 #[path = "daemon/expiry.rs"]
 mod expiry;
 
+#[path = "daemon/acts.rs"]
+mod acts;
+
+#[path = "daemon/explain.rs"]
+mod explain;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

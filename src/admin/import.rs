@@ -16,13 +16,16 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::auth::Role;
 use super::server::{AdminState, problem, refused};
 use crate::admit::entry::Admission;
 use crate::admit::import::{Grounds, Mistake, import};
+use crate::audit::{Act, Says};
 use crate::clock;
 use crate::fence::Fence;
-use crate::store::{Busy, Journal, Turn};
+use crate::store::{Audit, AuditBusy, Busy, Journal, Turn};
 
 /// How a file is taken.
 #[derive(Debug, Default, Deserialize)]
@@ -56,7 +59,7 @@ pub async fn append(
     let mut taken = Taken::default();
     let turn = Turn::default();
     for admission in admissions {
-        let subjects = admission.narrowed();
+        let narrowed = admission.narrowed();
         let answer = journal.append(admission, &turn).await?;
         let admitted = answer.await.unwrap_or(Err(Busy::Stopping))?;
         match admitted.number {
@@ -65,10 +68,26 @@ pub async fn append(
         }
         // Also of what was known: what it repeats may still wait for its fence.
         if let Some((fence, patience)) = fence {
-            fence.narrow(subjects, patience).await;
+            // Where nobody can say whom it narrows it is not answered, and comes again.
+            let all = tokio::task::block_in_place(|| journal.with_others(narrowed));
+            fence.narrow(all.map_err(|_| Busy::Stopping)?, patience).await;
         }
     }
     Ok(taken)
+}
+
+/// Records that somebody imports a file, before anything of it is taken.
+///
+/// # Errors
+/// The audit cannot take it, and nothing may be imported.
+// PROMISE-8
+pub async fn note(audit: &Audit, who: &str, file: &[u8], records: usize) -> Result<(), AuditBusy> {
+    let hash = digest(&SHA256, file);
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let with = [("records", records.to_string()), ("file", format!("sha256:{hash}"))];
+    let with = with.map(|(key, value)| (key.to_owned(), value)).into();
+    let act = Act { act: "import".to_owned(), who: who.to_owned(), with };
+    audit.append(vec![(clock::now(), Says::Act(act))]).await.map(drop)
 }
 
 /// What was taken as JSON.
@@ -108,6 +127,7 @@ pub(super) async fn serve(
         Some(Ok(zone)) => zone,
         Some(Err(_)) => return problem(StatusCode::BAD_REQUEST, "zone is no time zone"),
     };
+    let file = body.clone();
     let read = {
         let state = Arc::clone(&state);
         tokio::task::spawn_blocking(move || {
@@ -134,6 +154,15 @@ pub(super) async fn serve(
         return Json(taken(records, None)).into_response();
     }
     tracing::info!(user, records, "decisions are imported");
+    match note(&state.audit, &user, &file, records).await {
+        Ok(()) => {}
+        Err(AuditBusy::Disk) => {
+            return problem(StatusCode::INSUFFICIENT_STORAGE, "the disk is full");
+        }
+        Err(AuditBusy::Stopped) => {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+        }
+    }
     let fence = (&*state.fence, state.fence_timeout);
     match append(&state.journal, found.admissions, Some(fence)).await {
         Ok(done) => Json(taken(records, Some(&done))).into_response(),

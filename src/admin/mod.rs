@@ -8,7 +8,9 @@ pub mod api;
 mod audit;
 pub mod state;
 pub mod auth;
+pub mod decisions;
 pub mod import;
 pub mod server;
 
+pub use decisions::Decide;
 pub use server::{AdminState, serve};

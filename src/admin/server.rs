@@ -20,14 +20,17 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::auth::{Access, Denied, Role};
+use super::decisions::{self, Decide, MESSAGE_BYTES_MAX};
 use super::{api, audit, import, state};
 use crate::admit::import::FILE_BYTES_MAX;
 use crate::admit::{CorrelationId, Identity};
 use crate::clock;
 use crate::consent::{PURPOSES, Policy};
+use crate::contract::Contract;
 use crate::fence::Fence;
 use crate::metrics::Pulse;
 use crate::secret::Key;
+use crate::store::audit::Audit;
 use crate::store::query::{Filter, Lookup};
 use crate::store::{Journal, StoreError};
 
@@ -64,6 +67,12 @@ pub struct AdminState {
     pub fence_timeout: Duration,
     /// `[node] jurisdiction`.
     pub jurisdiction: Option<String>,
+    /// Where acts of users are recorded.
+    pub audit: Arc<Audit>,
+    /// What every route would do with a message.
+    pub decide: Decide,
+    /// The contracts, for what the evidence says of their fields.
+    pub contracts: Vec<Contract>,
     /// Opened when first asked.
     pub lookup: Mutex<Option<Lookup>>,
 }
@@ -88,6 +97,10 @@ pub async fn serve(
         .route(
             "/api/consent/import",
             post(import::serve).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
+        .route(
+            "/api/decide",
+            post(decisions::decide).layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX)),
         )
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
@@ -177,9 +190,9 @@ async fn message(
     headers: HeaderMap,
     Path(number): Path<u64>,
 ) -> Response {
+    let contracts = state.contracts.clone();
     look_up(state, headers, Role::Operator, move |lookup| {
-        let routes = lookup.routes()?;
-        Ok(lookup.message(number)?.map(|shown| api::shown(&shown, &routes)))
+        decisions::message(lookup, number, &contracts)
     })
     .await
 }

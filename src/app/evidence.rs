@@ -101,9 +101,14 @@ fn of_contract(contract: &Contract, config: &Config) -> Act {
 }
 
 fn act<const N: usize>(name: &str, with: [(&str, String); N]) -> Act {
+    act_of(name, DAEMON.to_owned(), with)
+}
+
+/// An act of somebody.
+pub(super) fn act_of<const N: usize>(name: &str, who: String, with: [(&str, String); N]) -> Act {
     let with: BTreeMap<String, String> =
         with.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Act { act: name.to_owned(), who: DAEMON.to_owned(), with }
+    Act { act: name.to_owned(), who, with }
 }
 
 async fn append(audit: &Audit, acts: Vec<Act>) -> Result<(), AuditBusy> {

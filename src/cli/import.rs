@@ -10,13 +10,13 @@ use serde_json::Value as Json;
 
 use super::lookup::{LookupError, Whence};
 use super::{complain, say};
-use crate::admin::import::{append, mistakes, taken};
+use crate::admin::import::{append, mistakes, note, taken};
 use crate::admit::DigestKey;
 use crate::admit::import::{FILE_BYTES_MAX, Grounds, import};
 use crate::clock;
 use crate::config::Config;
 use crate::secret::Key;
-use crate::store::{Journal, StateDir};
+use crate::store::{Audit, Journal, StateDir};
 
 /// A file of decisions, and where it goes.
 #[derive(Debug, Args)]
@@ -103,7 +103,14 @@ impl Import {
         let (journal, threads) =
             Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)
                 .map_err(failed)?;
-        let done = keep_in(&journal, config, file, zone);
+        let done = match Audit::open(&state, config.audit.store.clone()) {
+            Ok((audit, evidence)) => {
+                let done = keep_in((&journal, &audit), config, file, zone);
+                drop(audit);
+                evidence.stop().map_err(failed).and(done)
+            }
+            Err(error) => Err(failed(error)),
+        };
         drop(journal);
         let stopped = threads.stop().map_err(failed);
         let done = done?;
@@ -116,8 +123,11 @@ fn grounds<'g>(config: &'g Config, zone: &'g TimeZone, digests: &'g DigestKey) -
     Grounds { policy: &config.policy, identity: &config.identity, zone, digests, now: clock::now() }
 }
 
+/// Who imports where no daemon runs.
+const COMMAND: &str = "the command on a stopped daemon";
+
 fn keep_in(
-    journal: &Journal,
+    (journal, audit): (&Journal, &Audit),
     config: &Config,
     file: &Bytes,
     zone: &TimeZone,
@@ -130,6 +140,8 @@ fn keep_in(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| LookupError::Failed(error.to_string()))?;
+    let noted = runtime.block_on(note(audit, COMMAND, file, found.records));
+    noted.map_err(|_| LookupError::Failed("the audit cannot be written".to_owned()))?;
     match runtime.block_on(append(journal, found.admissions, None)) {
         Ok(done) => Ok(taken(found.records, Some(&done))),
         Err(_) => Err(LookupError::Failed("the disk is full; import it again".to_owned())),

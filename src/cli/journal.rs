@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::lookup::{LookupError, Whence};
 use super::table::{clean, table};
 use super::{Outcome, complain, say};
-use crate::admin::api;
+use crate::admin::{api, decisions};
 use crate::admit::CorrelationId;
 use crate::store::query::Filter;
 
@@ -144,9 +144,9 @@ impl List {
 impl Show {
     fn run(self) -> Result<(), LookupError> {
         let number = number_of(&self.whence, &self.message)?;
-        let found = self.whence.ask(&format!("/api/journal/{number}"), &[], |lookup| {
-            let routes = lookup.routes()?;
-            Ok(lookup.message(number)?.map(|shown| api::shown(&shown, &routes)))
+        let path = format!("/api/journal/{number}");
+        let found = self.whence.ask_with(&path, &[], |config, lookup| {
+            decisions::message(lookup, number, &config.contracts)
         })?;
         if self.json {
             say(&found.to_string());
@@ -205,6 +205,11 @@ pub(super) fn print_message(message: &Json) {
     }
     for route in message["routes"].as_array().into_iter().flatten() {
         say(&format!("route {}: {}", text(route, "route"), text(route, "state")));
+    }
+    for decision in message["decisions"].as_array().into_iter().flatten() {
+        let [record, at, route, sentence] =
+            ["record", "at", "route", "sentence"].map(|key| text(decision, key));
+        say(&format!("route {route}, {at}, record {record}: {sentence}"));
     }
     for key in ["unmapped", "invalid"] {
         let places: Vec<&str> =

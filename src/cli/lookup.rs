@@ -80,13 +80,8 @@ impl Whence {
         if let Some(address) = running(&config.node.state_dir) {
             return self.ask_api(&format!("http://{address}"), path, query);
         }
-        let state_dir = &config.node.state_dir;
-        let master = match &config.master_key {
-            Some(key) => key.clone(),
-            None => existing_key(&key_path(state_dir, "master"))?,
-        };
         let failed = |error: crate::store::StoreError| LookupError::Failed(error.to_string());
-        let mut lookup = Lookup::open(state_dir, &master).map_err(failed)?;
+        let mut lookup = open(&config)?;
         stopped(&config, &mut lookup).map_err(failed)?.ok_or(LookupError::None)
     }
 
@@ -183,8 +178,18 @@ fn running(state_dir: &Path) -> Option<SocketAddr> {
     addresses.get(ADMIN).copied()
 }
 
+/// Opens the store of a daemon, running or not.
+pub(super) fn open(config: &Config) -> Result<Lookup, LookupError> {
+    let state_dir = &config.node.state_dir;
+    let master = match &config.master_key {
+        Some(key) => key.clone(),
+        None => existing_key(&key_path(state_dir, "master"))?,
+    };
+    Lookup::open(state_dir, &master).map_err(|error| LookupError::Failed(error.to_string()))
+}
+
 /// A key that is there already: to look things up makes none.
-fn existing_key(path: &Path) -> Result<Key, LookupError> {
+pub(super) fn existing_key(path: &Path) -> Result<Key, LookupError> {
     if !path.exists() {
         return Err(LookupError::Failed(format!("{}: there is no such key", path.display())));
     }

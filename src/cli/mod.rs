@@ -8,6 +8,7 @@ pub mod audit;
 pub mod check;
 pub mod completions;
 pub mod consent;
+pub mod decide;
 pub mod exceptions;
 pub mod import;
 pub mod journal;
@@ -43,6 +44,8 @@ enum Command {
     Send(send::Send),
     /// Map messages to canonical events, without a daemon.
     Map(map::Map),
+    /// Say what each route would do with messages now, and why.
+    Decide(decide::Decide),
     /// Look at what came in.
     #[command(subcommand)]
     Journal(journal::Journal),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Send(command) => command.run(),
         Command::Map(command) => command.run(),
+        Command::Decide(command) => command.run(),
         Command::Journal(command) => command.run(),
         Command::Exceptions(command) => command.run(),
         Command::Consent(command) => command.run(),

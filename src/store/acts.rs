@@ -23,6 +23,47 @@ pub(super) struct Plan {
     pub touched: Vec<Digest>,
 }
 
+/// An act as it stands in clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The message that brought it.
+    pub message: u64,
+    /// Its feed.
+    pub feed: String,
+    /// What it does, such as `merge`.
+    pub act: String,
+    /// The one that is retired or renamed; of a link the one that is named first.
+    pub from: Digest,
+    /// The one that stays.
+    pub into: Digest,
+}
+
+/// The next acts of messages after one, in order: whole messages, and so many rows at least where
+/// there are as many.
+pub(super) fn after(
+    connection: &Connection,
+    message: u64,
+    limit: u32,
+) -> Result<Vec<Noted>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, feed, act, subject, other FROM acts
+         WHERE side = 'from' AND number > ?1 AND number <= coalesce(
+             (SELECT number FROM acts WHERE number > ?1 ORDER BY number, nth LIMIT 1 OFFSET ?2),
+             (SELECT max(number) FROM acts))
+         ORDER BY number, nth",
+    )?;
+    let rows = statement.query_map(params![message.cast_signed(), limit], |row| {
+        Ok(Noted {
+            message: row.get::<_, i64>(0)?.cast_unsigned(),
+            feed: row.get(1)?,
+            act: row.get(2)?,
+            from: Digest(row.get(3)?),
+            into: Digest(row.get(4)?),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Looks at what a message says of subjects, after all that was said before.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::acts::{self, Noted};
 use super::batch::{Admitted, Opened, Prepared, highest_number};
 use super::identity::{begin_cursors, digest_key, identify, store_mark};
 use super::ledger::{self, Filed, Remembered};
@@ -284,6 +285,15 @@ impl Journal {
             all.insert(subject);
         }
         Ok(all.into_iter().collect())
+    }
+
+    /// What messages after one said of subjects, in order; whole messages.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn acts_after(&self, message: u64, limit: u32) -> Result<Vec<Noted>, StoreError> {
+        let reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        acts::after(&reader.connection, message, limit)
     }
 
     /// The number of the newest entry, and when that changes.

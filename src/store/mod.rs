@@ -17,7 +17,7 @@ pub mod connection;
 pub mod ring;
 pub mod ledger;
 pub mod family;
-mod acts;
+pub mod acts;
 mod subjects;
 mod profiles;
 pub mod journal;

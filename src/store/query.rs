@@ -229,10 +229,25 @@ impl Lookup {
         }
         let mut found = Vec::with_capacity(subjects.len());
         for subject in subjects {
-            let (filed, _) = ledger::read_from(&mut self.reader, &self.digests.subject(&subject))?;
+            let filed = self.filed(&subject)?;
             found.push((subject, filed));
         }
         Ok(Some(found))
+    }
+
+    /// What is filed of the consent of a subject.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a record is not what was written.
+    pub fn filed(&mut self, subject: &Subject) -> Result<Filed, StoreError> {
+        let digest = self.digests.subject(subject);
+        ledger::read_from(&mut self.reader, &digest).map(|(filed, _)| filed)
+    }
+
+    /// The key of the store's digests.
+    #[must_use]
+    pub const fn digests(&self) -> &DigestKey {
+        &self.digests
     }
 
     /// The evidence beside it.

@@ -89,6 +89,10 @@ fn a_route_lets_out_what_is_permitted_while_it_is() {
     eventually("it is out", || count(&setup) == 2);
     assert_eq!(setup.events("trial")[1]["consentref"], consentref, "of the same key");
     // What could not be applied closes every purpose, also those that need no consent.
+    let lag = "tidegate_route_lag_events{route=\"ward\"}";
+    eventually("the ward has all", || {
+        out(&setup, "ward").contains(&"A7".to_owned()) && daemon.metric(lag) == 0.0
+    });
     let ward = out(&setup, "ward").len();
     send(&daemon, &consent("SIGNED", "20261104", "C5", PATIENT));
     send(&daemon, &adt("A08", "A8", PATIENT));

@@ -80,6 +80,7 @@ fn who_was_sent_something_is_told_to_stop_once_and_nobody_else_is() {
     send(&daemon, &consent("R", "20261106", "C8", FIRST));
     eventually("it is told", || setup.notices("trial").len() == 2);
     assert_eq!(told(&setup.notices("trial")[1]), ("consent.denied", "stop-using"));
+    eventually("the others are done", || setup.events("nameless").len() == 2);
     assert!(daemon.stop().success());
     assert_eq!(setup.notices("other").len() + setup.notices("nameless").len(), 0);
     assert_eq!(setup.events("nameless").len(), 2);

@@ -35,7 +35,8 @@ fn fault_13_fsync_error_stops_acknowledging_and_the_next_start_recovers() {
         let inject = format!("error=EIO:when={which}");
         let mut trace = Trace::fsyncs(daemon.child.id(), &journal_files(&setup), &inject);
         senders[0].send_while(daemon.feed(), |_| true);
-        assert_eq!(senders[0].unanswered, 1, "the message whose fsync failed has no answer");
+        // None, where it was the fsync of a cursor and the sender was between two messages.
+        assert!(senders[0].unanswered <= 1, "the message whose fsync failed has no answer");
         let status = daemon.wait();
         assert_eq!(status.code(), Some(1), "{}", daemon.log());
         let calls = trace.finish();

@@ -1,0 +1,104 @@
+//! What every route would do with a message, for the API and for `tidegate decide`.
+//!
+//! Promises: decides by the configuration and the ledger at hand; keeps nothing.
+//! Knows nothing of: HTTP and terminals.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+
+use super::{AppError, rules};
+use crate::admin::Decide;
+use crate::admit::DigestKey;
+use crate::admit::assess::Rules;
+use crate::clock;
+use crate::config::Config;
+use crate::deliver::dry_run::{DryRun, Untold};
+use crate::privacy::RealmKeys;
+use crate::store::query::Lookup;
+
+/// The contracts and the feeds of a configuration.
+pub struct Decider {
+    dry_run: DryRun,
+    feeds: BTreeMap<String, Rules>,
+}
+
+impl Decider {
+    /// By a configuration, with the keys of each realm.
+    pub fn new(
+        config: &Config,
+        digests: &DigestKey,
+        realms: &BTreeMap<&str, RealmKeys>,
+    ) -> Result<Self, AppError> {
+        let mut routes = Vec::new();
+        for contract in &config.contracts {
+            let keys = realms.get(contract.realm.value.as_str()).cloned();
+            let ended = || AppError::Ended(format!("the realm of route {}", contract.name));
+            routes.push((Arc::new(contract.clone()), keys.ok_or_else(ended)?));
+        }
+        let dry_run = DryRun {
+            routes,
+            policy: Arc::clone(&config.policy),
+            configuration: config.hash.as_str().into(),
+            node: config.node.name.clone(),
+            jurisdiction: config.node.jurisdiction.clone(),
+        };
+        let of = |feed| rules(config, feed, digests);
+        let feeds = config.feeds.iter().map(|feed| (feed.name.to_string(), of(feed))).collect();
+        Ok(Self { dry_run, feeds })
+    }
+
+    /// What every route would do with a message of a feed, the only one where none is named.
+    ///
+    /// # Errors
+    /// A sentence for who asked.
+    pub fn decide(
+        &self,
+        feed: Option<&str>,
+        message: &Bytes,
+        lookup: &mut Lookup,
+    ) -> Result<Json, String> {
+        let rules = match (feed, self.feeds.len()) {
+            (Some(name), _) => self.feeds.get(name),
+            (None, 1) => self.feeds.values().next(),
+            (None, _) => None,
+        };
+        let Some(rules) = rules else {
+            let names: Vec<&str> = self.feeds.keys().map(String::as_str).collect();
+            return Err(format!("a feed is wanted, of: {}", names.join(", ")));
+        };
+        let filed = |subject: &_| lookup.filed(subject).map(Arc::new);
+        let told = self.dry_run.of_message(message, rules, filed, clock::now());
+        let told = told.map_err(|error: Untold| error.to_string())?;
+        serde_json::to_value(told).map_err(|error| error.to_string())
+    }
+
+    /// The same, for the API.
+    pub fn shared(self) -> Decide {
+        Decide::new(move |feed, message, lookup| self.decide(feed, message, lookup))
+    }
+}
+
+/// The keys of the realms of a folder that has been used; none are made.
+///
+/// # Errors
+/// A key is not there, or cannot be read.
+pub fn existing_realms(
+    config: &Config,
+    key: impl Fn(&Path) -> Result<crate::secret::Key, String>,
+) -> Result<BTreeMap<&str, RealmKeys>, String> {
+    let path = |name: &str| crate::store::state::key_path(&config.node.state_dir, name);
+    let mut realms = BTreeMap::new();
+    for realm in &config.realms {
+        let tokens = match &realm.key {
+            Some(key) => key.clone(),
+            None => key(&path(&format!("realm-{}", realm.name)))?,
+        };
+        let ids = key(&path(&format!("realm-{}-id", realm.name)))?;
+        realms.insert(realm.name.as_str(), RealmKeys::new(&tokens, &ids));
+    }
+    Ok(realms)
+}
