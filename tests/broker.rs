@@ -12,6 +12,9 @@
 
 mod support;
 
+#[path = "broker/fence.rs"]
+mod fence;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod disk;
 pub mod ledger;
 pub mod peer;
+pub mod proxy;
 pub mod rabbit;
 pub mod schema;
 pub mod sender;
