@@ -15,6 +15,9 @@ mod support;
 #[path = "broker/checkpoints.rs"]
 mod checkpoints;
 
+#[path = "broker/fence.rs"]
+mod fence;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -705,6 +708,33 @@ fn fault_36_a_confirm_that_is_lost_is_waited_for_and_then_the_same_event_goes_ag
     assert_eq!(next.number(), 1);
     next.ack(next.tag, false);
     eventually("both are confirmed", || confirmed(&daemon) >= 2.0);
+    assert!(daemon.stop().success());
+}
+
+/// PROMISE-1: what is lost goes again, though nothing comes behind it.
+#[test]
+fn fault_36_of_two_one_is_confirmed_and_with_that_the_connection_breaks() {
+    const ROUNDS: usize = 6;
+    let peer = Peer::start();
+    let setup = peer_setup(&peer);
+    let mut daemon = setup.start();
+    for round in 0..ROUNDS {
+        send_numbered(&daemon, 2 * round..2 * round + 2, 2);
+        let [confirmed, lost] = [peer.next(), peer.next()];
+        confirmed.ack(confirmed.tag, false);
+        confirmed.close();
+        // Whether the confirm was read before the end is the machine's matter.
+        loop {
+            let again = peer.next();
+            again.ack(again.tag, false);
+            if again.event == lost.event {
+                break;
+            }
+            assert_eq!(again.event, confirmed.event, "round {round}");
+        }
+    }
+    eventually("all are confirmed", || confirmed(&daemon) as usize == 2 * ROUNDS);
+    assert!(peer.is_quiet());
     assert!(daemon.stop().success());
 }
 

@@ -100,7 +100,13 @@ struct Open {
     channel: Channel,
     cutter: Cutter,
     blocked: Arc<AtomicBool>,
-    flights: Vec<Flight>,
+    flights: Flights,
+}
+
+/// The publishes of a connection that are not settled.
+#[derive(Debug, Default)]
+struct Flights {
+    all: Vec<Flight>,
     /// IDs of messages that came back and whose own confirm is still to come.
     returned: Vec<String>,
 }
@@ -147,14 +153,8 @@ impl RabbitSink {
         };
         let blocked = Arc::new(AtomicBool::new(false));
         watch_blocked(&connection, Arc::clone(&blocked), self.metrics.clone());
-        self.open = Some(Open {
-            connection,
-            channel,
-            cutter,
-            blocked,
-            flights: Vec::new(),
-            returned: Vec::new(),
-        });
+        self.open =
+            Some(Open { connection, channel, cutter, blocked, flights: Flights::default() });
         self.metrics.up.set(1.0);
         if self.connected_before {
             self.metrics.reconnects.increment(1);
@@ -178,7 +178,7 @@ impl RabbitSink {
             channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await
         });
         let deadline = Instant::now() + self.config.confirm_timeout;
-        open.flights.push(Flight {
+        open.flights.all.push(Flight {
             ticket,
             id,
             confirm,
@@ -196,10 +196,10 @@ impl RabbitSink {
         let confirm_timeout = self.config.confirm_timeout;
         let Some(open) = &mut self.open else { return std::future::pending().await };
         let settled = loop {
-            let deadline = open.flights.iter().map(|flight| flight.deadline).min();
+            let deadline = open.flights.all.iter().map(|flight| flight.deadline).min();
             let blocked = open.blocked.load(Ordering::Relaxed);
             tokio::select! {
-                settled = std::future::poll_fn(|context| open.poll(context)) => break settled,
+                settled = std::future::poll_fn(|context| open.flights.poll(context)) => break settled,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     if !blocked {
                         let text = format!("no confirm within {confirm_timeout:?}");
@@ -208,7 +208,7 @@ impl RabbitSink {
                     // A blocked broker has said that it will not answer for a while; a dead one
                     // is noticed by its missing heartbeat.
                     let later = Instant::now() + confirm_timeout;
-                    open.flights.iter_mut().for_each(|flight| flight.deadline = later);
+                    open.flights.all.iter_mut().for_each(|flight| flight.deadline = later);
                 }
             }
         };
@@ -229,7 +229,7 @@ impl RabbitSink {
     /// Closes the connection, and cuts it where it does not close, or where something is on its
     /// way that would still be sent.
     pub async fn close(&mut self) {
-        if self.open.as_ref().is_some_and(|open| !open.flights.is_empty()) {
+        if self.open.as_ref().is_some_and(|open| !open.flights.all.is_empty()) {
             return self.cut();
         }
         self.metrics.up.set(0.0);
@@ -243,7 +243,7 @@ impl RabbitSink {
     }
 }
 
-impl Open {
+impl Flights {
     /// Polls every publish. Ready when one is settled.
     ///
     /// lapin gives a returned message to whichever publish is confirmed next, not to the one
@@ -260,8 +260,8 @@ impl Open {
         self.note_returned();
         let mut settled = Vec::new();
         let mut failed = None;
-        let mut rest = Vec::with_capacity(self.flights.len());
-        for mut flight in self.flights.drain(..) {
+        let mut rest = Vec::with_capacity(self.all.len());
+        for mut flight in self.all.drain(..) {
             if !first.contains(&flight.ticket) {
                 rest.push(flight);
                 continue;
@@ -285,13 +285,19 @@ impl Open {
                 Some(Ok(Confirmation::NotRequested)) | None => {
                     settled.push((flight.ticket, Settled::Lost));
                 }
-                Some(Err(error)) => failed = Some(error),
+                // It stays until the connection is cut: until then it is on its way, and who looks
+                // again finds the error again.
+                Some(Err(error)) => {
+                    failed = Some(error.clone());
+                    flight.outcome = Some(Err(error));
+                    rest.push(flight);
+                }
             }
         }
-        self.flights = rest;
+        self.all = rest;
         match failed {
             Some(error) if settled.is_empty() => Poll::Ready(Err(error)),
-            // What was confirmed counts; the error comes again with the next look.
+            // What was confirmed counts.
             Some(_) | None => {
                 context.waker().wake_by_ref();
                 Poll::Ready(Ok(settled))
@@ -301,7 +307,7 @@ impl Open {
 
     /// Polls what is not resolved; how many are resolved then.
     fn look(&mut self, context: &mut Context<'_>) -> usize {
-        for flight in &mut self.flights {
+        for flight in &mut self.all {
             if flight.outcome.is_none()
                 && let Poll::Ready(outcome) = flight.confirm.as_mut().poll(context)
             {
@@ -312,11 +318,11 @@ impl Open {
     }
 
     fn resolved(&self) -> impl Iterator<Item = &Flight> {
-        self.flights.iter().filter(|flight| flight.outcome.is_some())
+        self.all.iter().filter(|flight| flight.outcome.is_some())
     }
 
     fn note_returned(&mut self) {
-        for flight in &mut self.flights {
+        for flight in &mut self.all {
             let Some(Ok(Confirmation::Ack(message) | Confirmation::Nack(message))) =
                 &mut flight.outcome
             else {
@@ -491,6 +497,10 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Subject;
+    use crate::fence::{Fence, Kept};
+    use crate::phi::Phi;
+    use crate::privacy::Release;
 
     #[test]
     fn a_short_string_never_panics() {
@@ -498,6 +508,45 @@ mod tests {
         let long = "ä".repeat(200);
         assert_eq!(short(&long).as_str().len(), 254);
         assert_eq!(routing_key("x.{type}", EventType::PatientAdmitted), "x.patient.admitted");
+    }
+
+    /// A publish that is resolved like that as soon as anybody looks.
+    fn flight(fence: &Fence, ticket: Ticket, outcome: lapin::Result<Confirmation>) -> Flight {
+        let subject = Subject { authority: "A".to_owned(), value: Phi::new(ticket.to_string()) };
+        let entered = fence.enter(&"r".into(), Release::of(subject), fence.moment());
+        Flight {
+            ticket,
+            id: ticket.to_string(),
+            confirm: Box::pin(std::future::ready(outcome)),
+            outcome: None,
+            deadline: Instant::now(),
+            _entered: entered.unwrap(),
+        }
+    }
+
+    /// PROMISE-1, PROMISE-6: what a broken connection took along is not forgotten over what was
+    /// confirmed right before, and is on its way until the connection is cut.
+    #[tokio::test]
+    async fn fault_36_what_is_lost_beside_a_confirm_is_told_with_the_next_look() {
+        let (fence, mut flights) = (Fence::default(), Flights::default());
+        let broken = || Err(lapin::ErrorKind::MissingHeartbeatError.into());
+        flights.all.push(flight(&fence, 1, broken()));
+        flights.all.push(flight(&fence, 2, Ok(Confirmation::Ack(None))));
+        let look = async |flights: &mut Flights| {
+            std::future::poll_fn(|context| flights.poll(context)).await
+        };
+        assert_eq!(look(&mut flights).await.unwrap(), [(2, Settled::Delivered)]);
+        let subject = || Subject { authority: "A".to_owned(), value: Phi::new("1".to_owned()) };
+        let is_on_its_way = || {
+            let again = fence.enter(&"r".into(), Release::of(subject()), fence.moment());
+            again.is_err_and(|kept| kept == Kept::OnTheWay)
+        };
+        for _ in 0..2 {
+            assert!(look(&mut flights).await.is_err());
+            assert!(is_on_its_way());
+        }
+        drop(flights);
+        assert!(!is_on_its_way());
     }
 
     /// PROMISE-10

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod evidence;
 pub mod ledger;
 pub mod peer;
+pub mod proxy;
 pub mod rabbit;
 pub mod schema;
 pub mod sender;

@@ -88,6 +88,11 @@ impl Publish {
         self.write(&[frame(METHOD, 1, &method(60, 80, &arguments))]);
     }
 
+    /// Closes the connection.
+    pub fn close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Both).ok();
+    }
+
     /// Gives this message back as unroutable.
     pub fn give_back(&self) {
         let mut arguments = 312_u16.to_be_bytes().to_vec();

@@ -62,22 +62,30 @@ impl Route {
 
     /// A consent was narrowed and something that was permitted before is still on its way: what
     /// was not confirmed is recorded as in doubt, from here on nothing more of it is written, and
-    /// it is decided anew. Nobody is told that the fence is passed before that is durable.
+    /// it is decided anew.
     // PROMISE-6, PROMISE-9
     pub(super) async fn cut(&mut self) -> Result<(), RouteError> {
         let count = self.flights.len();
         self.config.metrics.attempts.add("cut", count as u64);
-        self.evidence.in_doubt(self.flights.values_mut(), "cut", clock::now());
-        // Until the audit takes it the sender waits; a route that hangs here is alive.
-        while let Err(busy) = self.evidence.settle().await {
-            self.no_evidence(&busy)?;
-            self.pulse.beat();
-            sleep(DOUBT_INTERVAL).await;
-        }
+        self.doubt_flights("cut").await?;
         self.sink.cut();
         self.take_back();
         self.state = State::Down(Instant::now());
         tracing::info!(route = %self.name, count, "connection cut: a consent was narrowed");
+        Ok(())
+    }
+
+    /// Records what is on its way as in doubt. Until the audit takes that, it is on its way, and
+    /// whoever narrows waits.
+    // PROMISE-6, PROMISE-9
+    async fn doubt_flights(&mut self, why: &str) -> Result<(), RouteError> {
+        self.evidence.in_doubt(self.flights.values_mut(), why, clock::now());
+        while let Err(busy) = self.evidence.settle().await {
+            self.no_evidence(&busy)?;
+            // A route that hangs here is alive.
+            self.pulse.beat();
+            sleep(DOUBT_INTERVAL).await;
+        }
         Ok(())
     }
 
@@ -138,11 +146,11 @@ impl Route {
         let word = if timed_out { "timeout" } else { "closed" };
         self.config.metrics.attempts.add(word, self.flights.len() as u64);
         let why = if timed_out { "no-confirm" } else { "connection-lost" };
-        self.evidence.in_doubt(self.flights.values_mut(), why, clock::now());
+        self.doubt_flights(why).await?;
         self.take_back();
         self.sink.close().await;
         self.state = State::Down(Instant::now() + self.backoff.delay());
         self.not_up(&text, "route is down, and tries again");
-        self.settle_doubts().await
+        Ok(())
     }
 }
