@@ -228,10 +228,9 @@ fn every_link_of_the_documents_leads_somewhere() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-#[test]
-fn every_fault_of_the_table_names_a_test_that_exists() {
-    let table = std::fs::read_to_string("tests/faults.md").unwrap();
-    let names: BTreeSet<String> = sources("tests")
+/// The names of all functions, tests among them.
+fn functions() -> BTreeSet<String> {
+    sources("tests")
         .into_iter()
         .chain(sources("src"))
         .flat_map(|(_, text)| {
@@ -242,7 +241,41 @@ fn every_fault_of_the_table_names_a_test_that_exists() {
                 .map(|rest| rest.split(['(', '<']).next().unwrap().to_owned())
                 .collect::<Vec<_>>()
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn every_test_and_file_that_the_threat_model_names_exists() {
+    let text = std::fs::read_to_string("docs/threat-model.md").unwrap();
+    let names = functions();
+    let words = |cell: &str| -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let mut problems = Vec::new();
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let &[_, _, _, _, files, tests, _] = cells.as_slice() else { continue };
+        if tests == "shown by" {
+            continue;
+        }
+        rows += 1;
+        let is_there = |file: &String| {
+            Path::new("src").join(file).exists() || Path::new(&format!("src/{file}.rs")).exists()
+        };
+        let missing = words(files).into_iter().filter(|file| !is_there(file));
+        problems.extend(missing.map(|file| format!("{line}\n  there is no src/{file}")));
+        let unknown = words(tests).into_iter().filter(|test| !names.contains(test));
+        problems.extend(unknown.map(|test| format!("{line}\n  there is no test {test}")));
+    }
+    assert!(rows > 30, "the tables are there");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn every_fault_of_the_table_names_a_test_that_exists() {
+    let table = std::fs::read_to_string("tests/faults.md").unwrap();
+    let names = functions();
     let mut problems = Vec::new();
     let mut numbers = BTreeSet::new();
     for line in table.lines().filter(|line| line.starts_with("| ")) {
