@@ -247,10 +247,9 @@ impl Publishes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_payload_is_found_however_its_bytes_arrive() {
+        use super::{BODY, FRAME_END, HEADER, METHOD, PUBLISH, Publishes};
         let frame = |kind: u8, payload: &[u8]| {
             let size = u32::try_from(payload.len()).unwrap();
             [&[kind, 0, 1][..], &size.to_be_bytes(), payload, &[FRAME_END]].concat()
