@@ -18,6 +18,9 @@ mod checkpoints;
 #[path = "broker/fence.rs"]
 mod fence;
 
+#[path = "broker/evidence.rs"]
+mod evidence;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -34,6 +34,9 @@ mod consent_out;
 #[path = "daemon/notices.rs"]
 mod notices;
 
+#[path = "daemon/audit_replay.rs"]
+mod audit_replay;
+
 #[path = "daemon/subjects.rs"]
 mod subjects;
 

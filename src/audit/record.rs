@@ -58,7 +58,7 @@ impl Says {
 pub struct Decision {
     /// What.
     pub outcome: Outcome,
-    /// Why: `permitted`, or the code of a refusal (docs/consent.md).
+    /// Why: `permitted`, the code of a refusal (docs/consent.md), or what a notice tells of.
     pub reason: String,
     /// The route.
     pub route: String,
@@ -101,8 +101,8 @@ pub struct Decision {
     /// left.
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub fields: Fields,
-    /// The record of a release that was never handed over, since the consent narrowed in between:
-    /// this one stands instead of it.
+    /// The record of a release or a notice that was never handed over, since the consent changed in
+    /// between: this one stands instead of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<u64>,
     /// Of what is in doubt: the record of its release.

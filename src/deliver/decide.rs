@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::queue::{Item, Task};
+use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
 use crate::audit::{Consulted, Decision, Fields, Outcome};
 use crate::consent::notice::{link, notice, retract};
@@ -136,10 +136,17 @@ fn tell(
     supplies: &Supplies<'_>,
     now: Timestamp,
 ) -> Result<Decided, Withheld> {
-    let nothing = Decided { answer: Answer::Nothing, evidence: None };
-    let Some(notice) = notice else { return Ok(nothing) };
-    let Some(release) = announce(&notice, &grounds.contract.recipe, supplies, now)? else {
-        return Ok(nothing);
+    let told = match &notice {
+        Some(notice) => announce(notice, &grounds.contract.recipe, supplies, now)?,
+        None => None,
+    };
+    let (Some(notice), Some(release)) = (notice, told) else {
+        // A notice that is recorded and was not sent is taken back: nobody was told.
+        let is_notice = |known: &&Recorded| known.decision.outcome == Outcome::Notice;
+        let known = item.recorded.as_ref().filter(is_notice);
+        let evidence =
+            known.map(|_| Box::new(grounds.evidence(item, Outcome::Suppress, NOTHING_TO_TELL)));
+        return Ok(Decided { answer: Answer::Nothing, evidence });
     };
     let mut evidence = grounds.evidence(item, Outcome::Notice, notice.reason());
     evidence.kind = notice.kind();
@@ -149,6 +156,8 @@ fn tell(
 
 /// The reason of a release.
 pub const PERMITTED: &str = "permitted";
+/// The reason of what stands instead of a notice that waited until there was nothing to tell.
+pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 
 /// The ID of a notice: of the event that caused it, and of whom it is about where those are several.
 fn notice_id(item: &Item) -> String {

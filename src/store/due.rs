@@ -13,6 +13,7 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::batch::{Appended, Context, Prepared, append};
+use super::family::LATEST;
 use super::ledger::{self, Row, Rows};
 use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::{Admission, Content, Correlated, Status, Stored, SubjectValue};
@@ -126,7 +127,7 @@ fn look(
 ) -> Result<(), StoreError> {
     let connection = context.connection;
     let keys = &mut context.filing.keys;
-    let rows = match ledger::rows_of(connection, keys, digest, ledger::RECORDS_MAX)? {
+    let rows = match ledger::rows_of(connection, keys, digest, ledger::RECORDS_MAX, LATEST)? {
         Rows::All(rows) => rows,
         // With more records than are asked over everything is closed, and stays so.
         Rows::TooMany => Vec::new(),

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use crate::admit::Digest;
-use crate::consent::{Persons, Said};
+use crate::consent::{Epoch, Persons, Said};
 use crate::event::Act;
 
 /// Most subjects that may be one person, those parted since included. The longest chain of a patient
@@ -19,6 +19,8 @@ use crate::event::Act;
 pub const MEMBERS_MAX: usize = 64;
 /// Most acts of them.
 pub const ACTS_MAX: usize = 256;
+/// Whatever has come in.
+pub(super) const LATEST: Epoch = Epoch(u64::MAX);
 
 /// A row of `acts`.
 pub(super) struct ActRow {
@@ -47,22 +49,36 @@ pub(super) struct Family {
 impl Family {
     /// Finds the family of some subjects.
     pub fn read(connection: &Connection, subjects: &[Digest]) -> Result<Self, StoreError> {
+        Self::read_as_of(connection, subjects, LATEST)
+    }
+
+    /// The family as it was known up to a message.
+    pub fn read_as_of(
+        connection: &Connection,
+        subjects: &[Digest],
+        epoch: Epoch,
+    ) -> Result<Self, StoreError> {
         let mut family = Self::default();
         for subject in subjects {
-            family.read_of(connection, subject.0)?;
+            family.read_of(connection, subject.0, epoch)?;
         }
         family.rows.sort_by_key(|row| (row.number, row.nth));
         Ok(family)
     }
 
-    fn read_of(&mut self, connection: &Connection, subject: [u8; 16]) -> Result<(), StoreError> {
+    fn read_of(
+        &mut self,
+        connection: &Connection,
+        subject: [u8; 16],
+        epoch: Epoch,
+    ) -> Result<(), StoreError> {
         let mut next = self.members.len();
         self.add(subject);
         // Two groups that are just within the bound may have become one: both are wanted whole.
         let (members_max, rows_max) = (next + 2 * MEMBERS_MAX, self.rows.len() + 2 * ACTS_MAX);
         while let Some(subject) = self.members.get(next).copied() {
             next += 1;
-            for row in rows_of(connection, subject)? {
+            for row in rows_of(connection, subject, epoch)? {
                 self.add(row.other);
                 // The other row of the same act is found under the other subject.
                 if row.is_from {
@@ -114,14 +130,18 @@ impl Family {
 }
 
 /// The rows of one subject that say who is one, in order; links have no effect.
-fn rows_of(connection: &Connection, subject: [u8; 16]) -> Result<Vec<ActRow>, StoreError> {
+fn rows_of(
+    connection: &Connection,
+    subject: [u8; 16],
+    epoch: Epoch,
+) -> Result<Vec<ActRow>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT number, nth, at, feed, act, side, other, sealed FROM acts
-         WHERE subject = ? AND act <> 'link' ORDER BY number, nth LIMIT ?",
+         WHERE subject = ? AND act <> 'link' AND number <= ? ORDER BY number, nth LIMIT ?",
     )?;
     // One more than is looked through, so that it is seen that there are more.
     let limit = i64::try_from(2 * ACTS_MAX + 1).unwrap_or(i64::MAX);
-    let mut found = statement.query(rusqlite::params![subject, limit])?;
+    let mut found = statement.query(rusqlite::params![subject, up_to(epoch), limit])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         let number = row.get::<_, i64>(0)?.cast_unsigned();
@@ -140,6 +160,11 @@ fn rows_of(connection: &Connection, subject: [u8; 16]) -> Result<Vec<ActRow>, St
         });
     }
     Ok(rows)
+}
+
+/// The last number that counts at an epoch.
+pub(super) fn up_to(epoch: Epoch) -> i64 {
+    i64::try_from(epoch.0).unwrap_or(i64::MAX)
 }
 
 /// A time of the store.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::family::{LATEST, up_to};
 use super::reader::{Keys, Reader};
 use super::seal::{Clear, Part, Sealer};
 use super::{StoreError, due, subjects, told};
@@ -296,14 +297,23 @@ pub(super) fn read_from(
     reader: &mut Reader,
     subject: &Digest,
 ) -> Result<(Filed, usize), StoreError> {
+    read_as_of(reader, subject, LATEST)
+}
+
+/// What was filed under a subject when nothing behind a message was known, and the bytes of it.
+pub(super) fn read_as_of(
+    reader: &mut Reader,
+    subject: &Digest,
+    epoch: Epoch,
+) -> Result<(Filed, usize), StoreError> {
     if has_acts(&reader.connection, subject)? {
         // Acts and records as they were at one moment.
         reader.connection.execute_batch("BEGIN")?;
-        let read = subjects::read_group(reader, subject);
+        let read = subjects::read_group(reader, subject, epoch);
         reader.connection.execute_batch("COMMIT")?;
         return read;
     }
-    let Some(found) = records_of(reader, subject, RECORDS_MAX)? else {
+    let Some(found) = records_of(reader, subject, RECORDS_MAX, epoch)? else {
         return Ok((Filed::too_much(newest(&reader.connection, subject)?), 0));
     };
     let epoch = found.last().map_or(0, |last| last.number);
@@ -332,9 +342,10 @@ pub(super) fn records_of(
     reader: &mut Reader,
     subject: &Digest,
     limit: usize,
+    epoch: Epoch,
 ) -> Result<Option<Vec<Row>>, StoreError> {
     let (connection, keys) = reader.parts();
-    match rows_of(connection, keys, subject, limit)? {
+    match rows_of(connection, keys, subject, limit, epoch)? {
         Rows::All(rows) => Ok(Some(rows)),
         Rows::TooMany => Ok(None),
     }
@@ -358,20 +369,21 @@ pub(super) enum Rows {
     TooMany,
 }
 
-/// A subject's own records.
+/// A subject's own records, up to a message.
 pub(super) fn rows_of(
     connection: &Connection,
     keys: &mut Keys,
     subject: &Digest,
     limit: usize,
+    epoch: Epoch,
 ) -> Result<Rows, StoreError> {
     let mut sealed = Vec::new();
     {
         let mut statement = connection.prepare_cached(
             "SELECT number, nth, at, feed, record FROM consents
-             WHERE subject = ? ORDER BY number, nth",
+             WHERE subject = ? AND number <= ? ORDER BY number, nth",
         )?;
-        let mut found = statement.query([&subject.0])?;
+        let mut found = statement.query(params![subject.0, up_to(epoch)])?;
         while let Some(row) = found.next()? {
             let row = Sealed::read(row)?;
             if sealed.len() >= limit {

@@ -17,6 +17,7 @@ use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
+use crate::consent::Epoch;
 use crate::event::Subject;
 use crate::phi::Phi;
 use crate::secret::{Key, unhex};
@@ -244,7 +245,16 @@ impl Lookup {
         ledger::read_from(&mut self.reader, &digest).map(|(filed, _)| filed)
     }
 
-    /// The key of the store's digests.
+    /// What was filed under a subject up to a message, as a record of the evidence names both.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a record is not what was written.
+    // PROMISE-8: what a decision rested on can be read again.
+    pub fn filed_as_of(&mut self, subject: &Digest, epoch: Epoch) -> Result<Filed, StoreError> {
+        Ok(ledger::read_as_of(&mut self.reader, subject, epoch)?.0)
+    }
+
+    /// The key of the digests that stand for subjects, visits and consents in the evidence.
     #[must_use]
     pub const fn digests(&self) -> &DigestKey {
         &self.digests

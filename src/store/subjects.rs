@@ -12,16 +12,18 @@ use super::reader::Reader;
 use super::seal::Part;
 use crate::admit::Digest;
 use crate::consent::persons::Joint;
-use crate::consent::{Alias, Persons, Record};
+use crate::consent::{Alias, Epoch, Persons, Record};
 use crate::event::{Act, Subject};
 use crate::phi::Phi;
 
-/// What is filed under a subject of whom something was said, and the bytes of it.
+/// What is filed under a subject of whom something was said, up to a message, and the bytes of it.
 pub(super) fn read_group(
     reader: &mut Reader,
     subject: &Digest,
+    as_of: Epoch,
 ) -> Result<(Filed, usize), StoreError> {
-    let mut family = Family::read(&reader.connection, std::slice::from_ref(subject))?;
+    let subject = std::slice::from_ref(subject);
+    let mut family = Family::read_as_of(&reader.connection, subject, as_of)?;
     let persons = family.persons();
     let names = names(reader, &mut family)?;
     let mut epoch = family.rows.iter().map(|row| row.number).max().unwrap_or(0);
@@ -31,7 +33,7 @@ pub(super) fn read_group(
     let mut filed = Vec::with_capacity(family.members().len());
     let mut left = ledger::RECORDS_MAX;
     for member in family.members() {
-        let of_member = ledger::records_of(reader, &Digest(*member), left)?;
+        let of_member = ledger::records_of(reader, &Digest(*member), left, as_of)?;
         // PROMISE-5: what is not looked through closes.
         let Some(of_member) = of_member.filter(|_| !family.is_too_large) else {
             return Ok((Filed::too_much(epoch).known_as(survivor, others()), bytes));
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
     use crate::admit::DigestKey;
     use crate::admit::entry::Acted;
-    use crate::consent::{Code, Epoch, Policy, Question, Requirement, Unclear, ask};
+    use crate::consent::{Code, Policy, Question, Requirement, Unclear, ask};
     use crate::event::EventId;
     use crate::secret::Key as Secret;
     use crate::store::acts::{plan, write};
