@@ -37,9 +37,14 @@ pub struct Sample {
 
 impl Shared {
     pub fn new() -> Arc<Self> {
+        Self::of(Messages::new(), 1)
+    }
+
+    /// Of messages from a number on.
+    pub fn of(messages: Messages, first: u64) -> Arc<Self> {
         Arc::new(Self {
-            messages: Messages::new(),
-            next: AtomicU64::new(1),
+            messages,
+            next: AtomicU64::new(first),
             answered: AtomicU64::new(0),
             last: AtomicU64::new(0),
         })

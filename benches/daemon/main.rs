@@ -1,6 +1,6 @@
 //! The daemon from outside, beside the bare parts that it stands on, in the same run: durable
-//! acknowledgements beside a bare group commit of SQLite, and journal to confirmed quorum queue
-//! beside a bare publisher.
+//! acknowledgements beside a bare group commit of SQLite, journal to confirmed quorum queue beside a
+//! bare publisher, and a contract that asks for consent beside one that asks for none.
 //!
 //! Machines differ and are shared with others, so that a rate says little; a ratio of two that
 //! were measured in turns on the same disk and broker says something.
@@ -24,6 +24,7 @@ mod client;
 mod commit;
 mod intake;
 mod delivery;
+mod consent;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ use figures::Table;
 /// A part of the run, with the word that asks for it alone.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 2] = [("intake", intake::measure), ("delivery", delivery::measure)];
+const PARTS: [Part; 3] =
+    [("intake", intake::measure), ("delivery", delivery::measure), ("consent", consent::measure)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
