@@ -26,6 +26,9 @@ use crate::privacy::Release;
 /// Most narrowings that are remembered one by one. Between a question and the entering lie
 /// microseconds; whoever takes longer than so many narrowings asks again.
 const NARROWED_MAX: usize = 1_024;
+/// When a notice enters: behind every narrowing there will be. It rests on no permit, and tells what
+/// was narrowed, so whoever narrows does not wait for it.
+const NOTICE: u64 = u64::MAX;
 
 /// The fence of a daemon.
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is on its way, with how many were narrowed in all when it entered.
+    /// What is on its way, with how many were narrowed in all when it entered, or [`NOTICE`].
     on_the_way: HashMap<(Arc<str>, Subject), u64>,
     /// Subjects that were narrowed, oldest first.
     narrowed: VecDeque<Subject>,
@@ -110,8 +113,8 @@ impl Fence {
         if state.on_the_way.contains_key(&key) {
             return Err(Kept::OnTheWay);
         }
-        let narrowings = state.narrowings;
-        state.on_the_way.insert(key, narrowings);
+        let entered_at = if release.is_notice() { NOTICE } else { state.narrowings };
+        state.on_the_way.insert(key, entered_at);
         Ok(Entered { release, route: Arc::clone(route), inner: Arc::clone(&self.inner) })
     }
 
@@ -229,6 +232,21 @@ impl Drop for Entered {
 mod tests {
     use super::*;
     use crate::phi::Phi;
+
+    /// PROMISE-6: a consumer that does not confirm what it is told holds up no revocation.
+    #[tokio::test]
+    async fn nobody_waits_for_a_notice_and_it_keeps_its_place_in_order() {
+        let fence = Fence::default();
+        let told = Release::telling(subject("1"));
+        let told = fence.enter(&route("r"), told, fence.moment()).unwrap();
+        let cuts = fence.cuts(&route("r"));
+        fence.narrow(vec![subject("1")], Duration::from_secs(60)).await;
+        assert!(!cuts.has_changed().unwrap(), "a connection was cut");
+        let behind = fence.enter(&route("r"), release("1"), fence.moment());
+        assert_eq!(behind.unwrap_err(), Kept::OnTheWay);
+        drop(told);
+        fence.enter(&route("r"), release("1"), fence.moment()).unwrap();
+    }
 
     const PATIENCE: Duration = Duration::from_millis(1);
 

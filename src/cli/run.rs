@@ -24,6 +24,9 @@ impl Run {
     /// Runs it.
     #[must_use]
     pub fn run(self) -> Outcome {
+        // The allocator asks for huge pages, of which one is held for whatever little is in it. Where
+        // the kernel has none there is nothing to turn off.
+        rustix::thread::disable_transparent_huge_pages(true).ok();
         let problems = Problems::default();
         let loaded = config::load(&self.config, &problems);
         for warning in problems.warnings() {

@@ -27,6 +27,8 @@ struct Staged {
     asked_at: Moment,
     /// What is recorded of it, and where among the records that are on their way.
     record: Option<(Box<Decision>, usize)>,
+    /// Whether it is recorded as in doubt.
+    is_in_doubt: bool,
 }
 
 /// An answer whose evidence is durable.
@@ -54,6 +56,8 @@ pub struct Evidence {
     appending: Option<Appending>,
     /// Doubts that the audit has not taken yet.
     owed: Vec<(Timestamp, Says)>,
+    /// Doubts that are on their way into it.
+    settling: Vec<(Timestamp, Says)>,
 }
 
 impl std::fmt::Debug for Evidence {
@@ -66,7 +70,16 @@ impl Evidence {
     /// The evidence of a route; `before` is the newest journal entry when it begins.
     #[must_use]
     pub fn new(audit: Arc<Audit>, route: Arc<str>, realm: Arc<[Arc<str>]>, before: u64) -> Self {
-        Self { audit, route, realm, before, staged: Vec::new(), appending: None, owed: Vec::new() }
+        Self {
+            audit,
+            route,
+            realm,
+            before,
+            staged: Vec::new(),
+            appending: None,
+            owed: Vec::new(),
+            settling: Vec::new(),
+        }
     }
 
     /// Whether nothing is on its way.
@@ -151,23 +164,27 @@ impl Evidence {
     /// Begins to record answers; they come out of [`Evidence::proven`].
     // PROMISE-8
     pub fn stage(&mut self, decided: Vec<(Item, Decided, Moment)>, now: Timestamp) {
-        let mut entries = std::mem::take(&mut self.owed);
+        self.settling = std::mem::take(&mut self.owed);
+        let mut entries = self.settling.clone();
         for (item, Decided { answer, evidence }, asked_at) in decided {
-            let mut record = None;
-            if let Some(mut decision) = evidence
-                && !item.recorded.as_ref().is_some_and(|known| is_same(&known.decision, &decision))
+            let mut staged = Staged { item, answer, asked_at, record: None, is_in_doubt: false };
+            let known = staged.item.recorded.as_ref().filter(|known| known.has_left());
+            // Handed over, and none of ours: by whoever ran before, and nobody knows how far it came.
+            if let Some(known) =
+                known.filter(|known| known.handed == Handed::Yes && known.is_away())
             {
-                if let Some(known) = item.recorded.as_ref().filter(|known| known.has_left()) {
-                    match known.handed {
-                        Handed::No => decision.instead = Some(known.number),
-                        Handed::Yes => entries.push((now, doubt(known, "restart"))),
-                        Handed::InDoubt => {}
-                    }
-                }
-                entries.push((now, Says::Decision(decision.clone())));
-                record = Some((decision, entries.len() - 1));
+                entries.push((now, doubt(known, "restart")));
+                staged.is_in_doubt = true;
             }
-            self.staged.push(Staged { item, answer, asked_at, record });
+            if let Some(mut decision) = evidence
+                && !staged.item.recorded.as_ref().is_some_and(|it| is_same(&it.decision, &decision))
+            {
+                let unsent = known.filter(|known| known.handed == Handed::No);
+                decision.instead = unsent.map(|known| known.number);
+                entries.push((now, Says::Decision(decision.clone())));
+                staged.record = Some((decision, entries.len() - 1));
+            }
+            self.staged.push(staged);
         }
         let audit = Arc::clone(&self.audit);
         self.appending = Some(Box::pin(async move {
@@ -185,9 +202,19 @@ impl Evidence {
         let Some(appending) = &mut self.appending else { return std::future::pending().await };
         let numbers = appending.await;
         self.appending = None;
-        let numbers = numbers?;
+        let settling = std::mem::take(&mut self.settling);
+        let numbers = match numbers {
+            Ok(numbers) => numbers,
+            Err(busy) => {
+                self.owed.extend(settling);
+                return Err(busy);
+            }
+        };
         let proven = std::mem::take(&mut self.staged).into_iter().map(|staged| {
-            let Staged { mut item, answer, asked_at, record } = staged;
+            let Staged { mut item, answer, asked_at, record, is_in_doubt } = staged;
+            if let Some(recorded) = item.recorded.as_mut().filter(|_| is_in_doubt) {
+                recorded.handed = Handed::InDoubt;
+            }
             if let Some((decision, at)) = record
                 && let Some(number) = numbers.get(at).copied()
             {
@@ -262,6 +289,11 @@ fn doubt(known: &Recorded, why: &str) -> Says {
 }
 
 impl Recorded {
+    /// Whether what it let out is beyond reach: what a file holds is seen when it is opened.
+    fn is_away(&self) -> bool {
+        !self.decision.destination.starts_with("file:")
+    }
+
     /// Whether something was to leave by it.
     fn has_left(&self) -> bool {
         matches!(self.decision.outcome, Outcome::Release | Outcome::Notice)

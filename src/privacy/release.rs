@@ -64,6 +64,7 @@ pub struct Release {
     counts: Counts,
     fates: Fates,
     token: Option<String>,
+    is_notice: bool,
 }
 
 impl Release {
@@ -115,6 +116,12 @@ impl Release {
         &self.fates
     }
 
+    /// Whether it is a notice, which rests on no permit.
+    #[must_use]
+    pub const fn is_notice(&self) -> bool {
+        self.is_notice
+    }
+
     /// The token that stands for the subject, where one does.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
@@ -144,7 +151,13 @@ impl Release {
             counts: Counts::default(),
             fates: Fates::of(0),
             token: None,
+            is_notice: false,
         }
+    }
+
+    /// A notice of a subject, with nothing in it.
+    pub(crate) fn telling(subject: Subject) -> Self {
+        Self { is_notice: true, ..Self::of(subject) }
     }
 }
 
@@ -233,7 +246,8 @@ pub fn announce(
         counts: Counts::default(),
         fates: Fates::of(0),
     };
-    wrap(leaving, recipe, supplies).map(Some)
+    let told = wrap(leaving, recipe, supplies)?;
+    Ok(Some(Release { is_notice: true, ..told }))
 }
 
 /// What leaves, before it is wrapped.
@@ -303,6 +317,7 @@ fn wrap(
         counts,
         fates,
         token,
+        is_notice: false,
     })
 }
 

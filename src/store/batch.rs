@@ -17,6 +17,10 @@ use super::seal::{Clear, Part, Sealer};
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
+/// What a consent record adds to the log, about: it lies by its subject, so that each touches a page
+/// of the ledger and one of its index that no other touches.
+const CONSENT_LOG_BYTES: usize = 16 << 10;
+
 /// An admission with its events as JSON, made where the message was read and not where all
 /// messages wait.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ impl Prepared {
 
     /// Bytes that it adds to a transaction, about.
     pub fn bytes(&self) -> usize {
-        self.content_json.len() + self.admission.raw.expose().len()
+        let consents = self.admission.consents.len() * CONSENT_LOG_BYTES;
+        self.content_json.len() + self.admission.raw.expose().len() + consents
     }
 }
 

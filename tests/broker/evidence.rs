@@ -62,7 +62,46 @@ fn a_notice_that_nobody_was_sent_counts_for_nothing() {
     assert!(daemon.stop().success());
     let records = recorded(&setup);
     let outcomes: Vec<Outcome> = records.iter().map(|(_, decision)| decision.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Notice, Outcome::Suppress, Outcome::Notice]);
+    assert_eq!(outcomes, [Outcome::Notice, Outcome::Suppress, Outcome::Notice], "{records:?}");
     assert_eq!(records[1].1.instead, Some(records[0].0));
     assert_eq!(records[1].1.event, records[0].1.event);
+}
+
+/// PROMISE-8: what was handed over when the daemon was killed may surface whenever it likes, so it
+/// is listed, though the answer is the same and the same event goes again.
+#[test]
+fn what_was_on_its_way_when_the_daemon_was_killed_is_in_doubt() {
+    let peer = Peer::start();
+    let setup = Setup::new()
+        .rabbitmq(&peer.url(), "declare = false\nconfirm_timeout = \"10m\"")
+        .route("peer", EVERY_EVENT, "kind = \"rabbitmq\"\nexchange = \"peer.events\"");
+    let mut daemon = setup.start();
+    assert_eq!(
+        Sender::connect(daemon.feed()).exchange(&adt("A08", "A1", FIRST)).unwrap().code,
+        "AA"
+    );
+    let first = peer.next();
+    daemon.kill();
+    let mut daemon = setup.start();
+    let again = peer.next();
+    assert_eq!(again.event, first.event);
+    again.ack(again.tag, false);
+    eventually("it is confirmed", || {
+        daemon.metric("tidegate_publish_attempts_total{route=\"peer\",result=\"ack\"}") >= 1.0
+    });
+    assert!(daemon.stop().success());
+    let found = setup.json(&["audit", "find", "--route", "peer"]);
+    let told: Vec<_> = found
+        .iter()
+        .map(|record| &record["says"]["decision"])
+        .filter(|decision| decision["outcome"].is_string())
+        .map(|decision| (decision["outcome"].clone(), decision["reason"].clone()))
+        .collect();
+    // The newest first; the release once.
+    assert_eq!(
+        told,
+        [("in-doubt".into(), "restart".into()), ("release".into(), "permitted".into())]
+    );
+    let of = &found[0]["says"]["decision"]["of"];
+    assert_eq!(*of, found[1]["number"]);
 }

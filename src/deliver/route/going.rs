@@ -18,6 +18,8 @@ use crate::{bug, clock};
 
 /// Most events that are decided and recorded together.
 const STAGED_MAX: usize = 256;
+/// More is decided when what is recorded and not handed over fills less than this part of the window.
+const PROVEN_LOW: usize = 4;
 
 impl Route {
     /// Hands over what is recorded, as much as the window allows, and decides about what comes
@@ -27,7 +29,10 @@ impl Route {
             let Some(proven) = self.proven.pop_front() else { break };
             self.hand_over(proven);
         }
-        if self.state == State::Up && self.evidence.is_idle() {
+        // Not for every confirm by itself: each record costs its share of an fsync, and what is proven
+        // feeds the window meanwhile.
+        let is_low = self.proven.len() <= self.config.window / PROVEN_LOW;
+        if self.state == State::Up && self.evidence.is_idle() && is_low {
             self.decide_next();
         }
     }
