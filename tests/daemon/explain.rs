@@ -55,7 +55,7 @@ fn what_would_be_decided_and_what_was_is_told_in_the_same_sentences() {
             "kind = \"file\"\npath = \"out/trial.ndjson\"",
         )
         .asking("trial", "CLINTRCH", "require = \"opt-in\"")
-        .saying("trial", "agreement = \"ZZDUA-7\"")
+        .saying("trial", "agreement = \"DUA-7\"")
         .file_route("ward", &["patient.updated"]);
     let mut daemon = setup.start();
     let both = |setup: &Setup| recorded(setup).len() == 2;
@@ -67,7 +67,7 @@ fn what_would_be_decided_and_what_was_is_told_in_the_same_sentences() {
     eventually("it is decided", || both(&setup));
     assert_eq!(sentences(&would), sentences(&recorded(&setup)));
     let trial = &sentences(&would)[0].1;
-    for words in ["Suppressed for c", "by rule 7 (missing)", "Contract trial 1.0.0 under ZZDUA-7"] {
+    for words in ["Suppressed for c", "by rule 7 (missing)", "Contract trial 1.0.0 under DUA-7"] {
         assert!(trial.contains(words), "{trial}");
     }
 

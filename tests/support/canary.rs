@@ -47,3 +47,14 @@ pub fn assert_none_in_file(path: &Path) {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
     assert_none(&path.display().to_string(), &text);
 }
+
+/// The same for what is readable in a file that holds other bytes, too: a hash may look like a
+/// marked word by chance, a run of so many letters does not come by chance.
+pub fn assert_none_in_text_of(path: &Path) {
+    const RUN: usize = 24;
+    let bytes = std::fs::read(path).unwrap();
+    let is_other = |byte: &u8| !(b' '..=b'~').contains(byte);
+    let runs = bytes.split(is_other).filter(|run| run.len() >= RUN);
+    let text: Vec<String> = runs.map(|run| String::from_utf8_lossy(run).into_owned()).collect();
+    assert_none(&path.display().to_string(), &text.join("\n"));
+}
