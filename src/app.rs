@@ -271,12 +271,13 @@ impl App {
             Arc::clone(&self.audit),
             self.stop_routes.subscribe(),
         ));
+        // Before the first ping of the watchdog, which the look around sends.
+        notify("READY=1\nSTATUS=taking messages");
         let looking = tokio::spawn(look_around(
             Arc::clone(&self.journal),
             Arc::clone(&self.audit),
             Arc::clone(&self.admin),
         ));
-        notify("READY=1\nSTATUS=taking messages");
         let ended = loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break Ok(()),
