@@ -109,6 +109,11 @@ fn heard(ack: &Ack) -> (&str, &str) {
     (&ack.code, &ack.control_id)
 }
 
+/// Sends a message that is taken, on a connection of its own.
+fn send(daemon: &Daemon, message: &[u8]) {
+    assert_eq!(code_of(daemon, message), "AA");
+}
+
 /// Sends a message on a connection of its own, and gives the code of the answer.
 fn code_of(daemon: &Daemon, message: &[u8]) -> String {
     Sender::connect(daemon.feed()).exchange(message).unwrap().code

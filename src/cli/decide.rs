@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::journal::{report, text};
 use super::lookup::{LookupError, Whence};
-use super::messages::split;
+use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::admin::decisions::{MESSAGE_BYTES_MAX, answer};
 use crate::app::decider::{Decider, existing_realms};
@@ -39,13 +39,7 @@ impl Decide {
     pub fn run(self) -> Outcome {
         let mut outcome = Outcome::Done;
         for file in &self.files {
-            let bytes = match std::fs::read(file) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    complain(&format!("tidegate: {}: {error}", file.display()));
-                    return Outcome::Wrong;
-                }
-            };
+            let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
                 match self.one(message) {
                     Ok(found) => {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::messages::split;
+use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
 use crate::admit::consents::is_consent;
@@ -76,13 +76,7 @@ impl Map {
         }
         let mut outcome = Outcome::Done;
         for file in &self.files {
-            let bytes = match std::fs::read(file) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    complain(&format!("tidegate: {}: {error}", file.display()));
-                    return Outcome::Wrong;
-                }
-            };
+            let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
                 if !self.one(file, message, &mappings, charset) {
                     outcome = Outcome::No;

@@ -1,6 +1,20 @@
 //! Messages out of files: one or several, framed or not.
 
+use std::path::Path;
+
+use super::complain;
 use crate::parse::hl7::head::skip_lead;
+
+/// The bytes of a file; nothing where it cannot be read, which is said then.
+pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
+    match std::fs::read(file) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            complain(&format!("tidegate: {}: {error}", file.display()));
+            None
+        }
+    }
+}
 
 /// The messages of a file: MLLP frames where it holds any; else what begins with MSH at the
 /// beginning of a line, each; else the whole of it.

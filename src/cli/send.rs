@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
-use super::messages::split;
+use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
 use crate::parse::hl7::{Charset, Head, Message};
@@ -87,17 +87,9 @@ impl Send {
     pub fn run(self) -> Outcome {
         let mut messages = Vec::new();
         for file in &self.files {
-            match std::fs::read(file) {
-                Ok(bytes) => {
-                    let name = file.display().to_string();
-                    messages
-                        .extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
-                }
-                Err(error) => {
-                    complain(&format!("tidegate: {}: {error}", file.display()));
-                    return Outcome::Wrong;
-                }
-            }
+            let Some(bytes) = read(file) else { return Outcome::Wrong };
+            let name = file.display().to_string();
+            messages.extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
         }
         let unique = if self.unique {
             match Key::random() {

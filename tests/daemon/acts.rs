@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use crate::heard;
-use crate::support::daemon::{Daemon, Setup};
-use crate::support::sender::Sender;
+use crate::send;
+use crate::support::daemon::Setup;
 use crate::support::{EVERY_EVENT, POLICY, eventually};
 
 /// A message about two patients.
@@ -17,11 +16,6 @@ fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
          {second}{other}^^^EPIC^MR\r"
     )
     .into_bytes()
-}
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
 }
 
 /// The acts of that name, the newest first.

@@ -7,9 +7,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value as Json;
 
 use crate::support::daemon::{Daemon, Setup, TIDEGATE};
-use crate::support::sender::Sender;
 use crate::support::{EVERY_EVENT, POLICY, adt, canary, consent, eventually};
-use crate::{PATIENT, heard};
+use crate::{PATIENT, send};
 
 const OTHER: &str = "ZZ100002";
 
@@ -27,11 +26,6 @@ fn setup() -> Setup {
         )
         .asking("trial", "CLINTRCH", "require = \"opt-in\"")
         .file_route("ward", EVERY_EVENT)
-}
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
 }
 
 /// A daemon that has decided: 1 suppressed and 1 released on `trial`, 3 released on `ward`.

@@ -2,15 +2,10 @@
 
 use serde_json::Value as Json;
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::Setup;
 use crate::support::sender::Sender;
 use crate::support::{POLICY, adt, canary, consent};
-use crate::{PATIENT, heard, setup};
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
-}
+use crate::{PATIENT, send, setup};
 
 /// Of a message's patient for a purpose: answers to opt-in and opt-out, and keys behind the first.
 fn answers(setup: &Setup, more: &[&str], purpose: &str) -> (String, String, Vec<String>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::sender::Sender;
 use crate::support::{EVERY_EVENT, POLICY, adt, consent, eventually};
-use crate::{PATIENT, heard};
+use crate::{PATIENT, send};
 
 const OTHER: &str = "ZZ100002";
 
@@ -16,11 +16,6 @@ fn setup() -> Setup {
         .file_route("trial", EVERY_EVENT)
         .asking("trial", "CLINTRCH", "require = \"opt-in\"")
         .file_route("ward", EVERY_EVENT)
-}
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
 }
 
 /// The control IDs that a route let out.

@@ -4,19 +4,13 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::Value as Json;
 
 use crate::support::clock::Clock;
-use crate::support::daemon::{Daemon, Setup};
-use crate::support::sender::Sender;
+use crate::support::daemon::Setup;
 use crate::support::{POLICY, adt, eventually};
-use crate::{PATIENT, heard};
+use crate::{PATIENT, send};
 
 /// A route, `watch`, of what has expired.
 fn setup() -> Setup {
     Setup::new().policy(POLICY).file_route("watch", &["consent.expired"])
-}
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
 }
 
 /// A permit of a patient that holds until an instant, to the second.

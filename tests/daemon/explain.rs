@@ -2,17 +2,11 @@
 
 use serde_json::Value as Json;
 
-use crate::heard;
-use crate::support::daemon::{Daemon, Setup};
-use crate::support::sender::Sender;
+use crate::send;
+use crate::support::daemon::Setup;
 use crate::support::{POLICY, adt, consent, eventually};
 
 const PATIENT: &str = "ZZ100001";
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
-}
 
 /// What `decide` says of a message, for each route.
 fn decided(setup: &Setup, message: &[u8]) -> Vec<Json> {

@@ -2,19 +2,13 @@
 
 use serde_json::Value as Json;
 
-use crate::heard;
-use crate::support::daemon::{Daemon, Setup};
-use crate::support::sender::Sender;
+use crate::send;
+use crate::support::daemon::Setup;
 use crate::support::{POLICY, adt, consent, eventually, schema};
 
 const FIRST: &str = "ZZ100001";
 const SECOND: &str = "ZZ100002";
 const FIELDS: &str = "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"";
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
-}
 
 fn pseudonymous(setup: Setup, name: &str, purpose: &str, fields: &str, consent: &str) -> Setup {
     let deliver = format!("kind = \"file\"\npath = \"out/{name}.ndjson\"");

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::heard;
+use crate::send;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::peer::Peer;
-use crate::support::sender::Sender;
 use crate::support::{EVERY_EVENT, adt, consent, eventually};
 
 const A: &str = "ZZ100001";
@@ -36,11 +35,6 @@ fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
          EVN|{trigger}|20261122081500\rPID|1||{patient}^^^EPIC^MR\r{other}\r"
     )
     .into_bytes()
-}
-
-fn send(daemon: &Daemon, message: &[u8]) {
-    let ack = Sender::connect(daemon.feed()).exchange(message).unwrap();
-    assert_eq!(heard(&ack).0, "AA");
 }
 
 /// A moment that has just come, as CON-13 has it.
