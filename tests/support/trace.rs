@@ -91,6 +91,8 @@ fn is_traced(pid: u32) -> bool {
     let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
     tasks.flatten().all(|task| {
         let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        let is_held = |line: &str| line.starts_with("TracerPid:") && !line.ends_with("\t0");
+        // What is injected may have ended it already.
+        status.lines().any(|line| is_held(line) || line.starts_with("State:\tZ"))
     })
 }
