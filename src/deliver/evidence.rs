@@ -168,17 +168,19 @@ impl Evidence {
         let mut entries = self.settling.clone();
         for (item, Decided { answer, evidence }, asked_at) in decided {
             let mut staged = Staged { item, answer, asked_at, record: None, is_in_doubt: false };
-            let known = staged.item.recorded.as_ref().filter(|known| known.has_left());
-            // Handed over, and none of ours: by whoever ran before, and nobody knows how far it came.
-            if let Some(known) =
-                known.filter(|known| known.handed == Handed::Yes && known.is_away())
-            {
+            let known = staged.item.recorded.as_ref();
+            let is_told =
+                |decision: &Decision| known.is_some_and(|it| is_same(&it.decision, decision));
+            let news = evidence.filter(|decision| !is_told(decision));
+            let known = known.filter(|known| known.has_left());
+            // Handed over, and not by this run: nobody knows how far it came. What a file holds is
+            // seen when it is opened, so that there only another answer leaves a doubt.
+            let from_before = known.filter(|known| known.handed == Handed::Yes);
+            if let Some(known) = from_before.filter(|known| news.is_some() || known.is_away()) {
                 entries.push((now, doubt(known, "restart")));
                 staged.is_in_doubt = true;
             }
-            if let Some(mut decision) = evidence
-                && !staged.item.recorded.as_ref().is_some_and(|it| is_same(&it.decision, &decision))
-            {
+            if let Some(mut decision) = news {
                 let unsent = known.filter(|known| known.handed == Handed::No);
                 decision.instead = unsent.map(|known| known.number);
                 entries.push((now, Says::Decision(decision.clone())));
@@ -289,7 +291,7 @@ fn doubt(known: &Recorded, why: &str) -> Says {
 }
 
 impl Recorded {
-    /// Whether what it let out is beyond reach: what a file holds is seen when it is opened.
+    /// Whether what it let out is beyond reach.
     fn is_away(&self) -> bool {
         !self.decision.destination.starts_with("file:")
     }
