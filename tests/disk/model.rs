@@ -59,10 +59,22 @@ impl Model {
         self.entries.last_key_value().map_or(0, |(number, _)| *number)
     }
 
+    /// What was moved is durable.
+    fn settle(&mut self, moved: &mut Moved) {
+        for (route, moves) in std::mem::take(moved) {
+            if let Some(newest) = moves.last() {
+                self.cursors.insert(route, *newest);
+            }
+        }
+    }
+
     fn share(&self, share: u8) -> u64 {
         self.head() * u64::from(share) / 255
     }
 }
+
+/// Where routes have come to since the last answer that was waited for, oldest first.
+type Moved = BTreeMap<&'static str, Vec<Position>>;
 
 struct Opened {
     state: StateDir,
@@ -217,23 +229,23 @@ proptest! {
         let mut model = Model::default();
         let mut opened = open(dir.path());
         // A cursor that was moved is durable with the next append that is answered.
-        let mut moved: BTreeMap<&'static str, Position> = BTreeMap::new();
+        let mut moved: Moved = BTreeMap::new();
         for step in steps {
             match step {
                 Step::Append(messages) => {
                     append(&opened, &mut model, &messages)?;
-                    model.cursors.append(&mut moved);
+                    model.settle(&mut moved);
                 }
                 Step::Move(route, share) => {
                     let route = ROUTES[route];
                     let number = model.share(share);
-                    let before = moved.get(route).or(model.cursors.get(route)).copied();
-                    let before = before.unwrap_or_default();
+                    let newest = moved.get(route).and_then(|moves| moves.last());
+                    let before = newest.or(model.cursors.get(route)).copied().unwrap_or_default();
                     if number > before.number {
                         let position = Position { number, sequence: before.sequence + 1 };
                         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
                         runtime.block_on(opened.journal.move_cursor(&route.into(), position)).unwrap();
-                        moved.insert(route, position);
+                        moved.entry(route).or_default().push(position);
                     }
                 }
                 Step::Read(share, limit) => read(&opened, &model, model.share(share), limit)?,
@@ -241,7 +253,7 @@ proptest! {
                     let Opened { state, journal, threads } = opened;
                     threads.stop().unwrap();
                     drop((journal, state));
-                    model.cursors.append(&mut moved);
+                    model.settle(&mut moved);
                     opened = open(dir.path());
                 }
                 Step::Crash => {
@@ -252,11 +264,12 @@ proptest! {
                     drop((journal, state));
                     dir = after;
                     opened = open(dir.path());
-                    // A move that nobody waited for is there or is not, and nothing in between.
-                    for (route, position) in std::mem::take(&mut moved) {
+                    // Of the moves that nobody waited for the first ones are there, or none, and
+                    // nothing in between.
+                    for (route, moves) in std::mem::take(&mut moved) {
                         let found = opened.journal.cursor(route);
-                        let before = model.cursors.get(route).copied();
-                        prop_assert!(found == position || found == before.unwrap_or_default());
+                        let before = model.cursors.get(route).copied().unwrap_or_default();
+                        prop_assert!(found == before || moves.contains(&found), "{found:?}");
                         model.cursors.insert(route, found);
                     }
                 }
@@ -274,7 +287,7 @@ proptest! {
         threads.stop().unwrap();
         drop((journal, state));
         let opened = open(dir.path());
-        model.cursors.append(&mut moved);
+        model.settle(&mut moved);
         for route in ROUTES {
             let wanted = model.cursors.get(route).copied().unwrap_or_default();
             prop_assert_eq!(opened.journal.cursor(route), wanted);
