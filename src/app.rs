@@ -183,7 +183,7 @@ impl App {
             tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
         }
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
-        let realms = build_realms(&config, &state)?;
+        let realms = realm_keys(&config, |name| state.key(name))?;
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
         let routes =
             build_routes(&config, (&state, &realms), (&journal, &audit), &fence, &routes_stopping)?;
@@ -212,7 +212,7 @@ impl App {
             jurisdiction: config.node.jurisdiction.clone(),
             audit: Arc::clone(&audit),
             decide,
-            contracts: config.contracts.clone(),
+            contracts: config.contracts.as_slice().into(),
             lookup: Mutex::new(None),
         });
         Ok(Self {
@@ -397,20 +397,23 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
     }
 }
 
-/// The keys of each realm, made where they are not there yet.
-fn build_realms<'c>(
-    config: &'c Config,
-    state: &StateDir,
-) -> Result<BTreeMap<&'c str, RealmKeys>, AppError> {
-    let mut realms: BTreeMap<&str, RealmKeys> = BTreeMap::new();
+/// The keys of each realm, those that are not configured by their names.
+///
+/// # Errors
+/// A key is not to be had.
+pub fn realm_keys<E>(
+    config: &Config,
+    key: impl Fn(&str) -> Result<Key, E>,
+) -> Result<BTreeMap<&str, RealmKeys>, E> {
+    let mut realms = BTreeMap::new();
     for realm in &config.realms {
-        let tokens: Key = match &realm.key {
+        let tokens = match &realm.key {
             Some(key) => key.clone(),
-            None => state.key(&format!("realm-{}", realm.name))?,
+            None => key(&format!("realm-{}", realm.name))?,
         };
         // Apart from the tokens' key, which may change: a consumer deduplicates by these IDs.
-        let ids = state.key(&format!("realm-{}-id", realm.name))?;
-        realms.insert(&realm.name, RealmKeys::new(&tokens, &ids));
+        let ids = key(&format!("realm-{}-id", realm.name))?;
+        realms.insert(realm.name.as_str(), RealmKeys::new(&tokens, &ids));
     }
     Ok(realms)
 }

@@ -251,6 +251,16 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
+/// A name that nothing else has, of so many small hexadecimal digits, 64 at most.
+///
+/// # Errors
+/// The operating system gives no randomness.
+pub fn random_name(digits: usize) -> Result<String, SecretError> {
+    let mut name = hex(Key::random()?.expose());
+    name.truncate(digits);
+    Ok(name)
+}
+
 /// Bytes as small hexadecimal digits, two each.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -14,13 +14,10 @@ use serde::Deserialize;
 
 use super::api;
 use super::auth::Role;
-use super::server::{AdminState, look_up, problem};
+use super::server::{AdminState, ROWS, look_up, problem};
 use crate::audit::Outcome;
 use crate::store::audit::find::Sought;
 use crate::store::query::MessageName;
-
-/// Rows of a list where nothing is said.
-const ROWS: u32 = 100;
 
 /// What a list may be asked for.
 #[derive(Debug, Default, Deserialize)]

@@ -25,6 +25,7 @@ use crate::admit::import::{Grounds, Mistake, import};
 use crate::audit::{Act, Says};
 use crate::clock;
 use crate::fence::Fence;
+use crate::secret::hex;
 use crate::store::{Audit, AuditBusy, Busy, Journal, Turn};
 
 /// How a file is taken.
@@ -82,11 +83,9 @@ pub async fn append(
 /// The audit cannot take it, and nothing may be imported.
 // PROMISE-8
 pub async fn note(audit: &Audit, who: &str, file: &[u8], records: usize) -> Result<(), AuditBusy> {
-    let hash = digest(&SHA256, file);
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(digest(&SHA256, file).as_ref());
     let with = [("records", records.to_string()), ("file", format!("sha256:{hash}"))];
-    let with = with.map(|(key, value)| (key.to_owned(), value)).into();
-    let act = Act { act: "import".to_owned(), who: who.to_owned(), with };
+    let act = Act::new("import", who, with);
     audit.append(vec![(clock::now(), Says::Act(act))]).await.map(drop)
 }
 

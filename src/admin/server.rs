@@ -38,7 +38,7 @@ use crate::store::{Journal, StoreError};
 /// fsync, shorter than anybody's patience.
 pub const PULSE_MAX: Duration = Duration::from_secs(30);
 /// Rows of a list where nothing is said.
-const ROWS: u32 = 100;
+pub(super) const ROWS: u32 = 100;
 
 /// What the server answers from.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub struct AdminState {
     /// What every route would do with a message.
     pub decide: Decide,
     /// The contracts, for what the evidence says of their fields.
-    pub contracts: Vec<Contract>,
+    pub contracts: Arc<[Contract]>,
     /// Opened when first asked.
     pub lookup: Mutex<Option<Lookup>>,
 }
@@ -190,7 +190,7 @@ async fn message(
     headers: HeaderMap,
     Path(number): Path<u64>,
 ) -> Response {
-    let contracts = state.contracts.clone();
+    let contracts = Arc::clone(&state.contracts);
     look_up(state, headers, Role::Operator, move |lookup| {
         decisions::message(lookup, number, &contracts)
     })

@@ -72,18 +72,10 @@ fn answer(
 ) -> Json {
     let event = EventId(String::new());
     let jurisdiction = wanted.jurisdiction.as_deref();
+    let consumer = wanted.consumer.as_deref().unwrap_or_default();
     let question = Question {
-        event: &event,
-        route: "",
-        purpose,
-        visit: None,
-        channel: None,
-        grantee: wanted.consumer.as_deref().unwrap_or_default(),
         jurisdictions: jurisdiction.as_slice(),
-        labels: &[],
-        contract_labels: &[],
-        classes: &[],
-        requirement,
+        ..Question::new(&event, "", purpose, consumer, requirement)
     };
     let asked: Result<Permit, Refusal> = ask(&question, ledger, policy, wanted.at);
     match asked {

@@ -10,8 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::evidence::act_of;
-use crate::audit::Says;
+use crate::audit::{self, Says};
 use crate::clock;
 use crate::event::Act;
 use crate::store::acts::Noted;
@@ -40,6 +39,9 @@ pub(super) async fn record(
         match tokio::task::block_in_place(|| recorded(&audit)) {
             Ok(last) => break last,
             Err(error) => tracing::error!(%error, "what was recorded of subjects cannot be read"),
+        }
+        if *stopping.borrow() {
+            return;
         }
         sleep(AGAIN).await;
     };
@@ -89,15 +91,15 @@ async fn next(
     Ok(Some(newest))
 }
 
-fn act(noted: Noted) -> crate::audit::Act {
+fn act(noted: Noted) -> audit::Act {
     let Noted { message, feed, act, from, into } = noted;
     let with = [
         (ABOUT.0, ABOUT.1.to_owned()),
         (MESSAGE, message.to_string()),
-        ("from", format!("{from:?}")),
-        ("into", format!("{into:?}")),
+        ("from", from.to_string()),
+        ("into", into.to_string()),
     ];
-    act_of(&act, format!("feed {feed}"), with)
+    audit::Act::new(&act, format!("feed {feed}"), with)
 }
 
 /// The newest message whose acts are recorded.

@@ -4,7 +4,6 @@
 //! Knows nothing of: HTTP and terminals.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,7 +69,7 @@ impl Decider {
             let names: Vec<&str> = self.feeds.keys().map(String::as_str).collect();
             return Err(format!("a feed is wanted, of: {}", names.join(", ")));
         };
-        let filed = |subject: &_| lookup.filed(subject).map(Arc::new);
+        let filed = |subject: &_| lookup.filed(subject);
         let told = self.dry_run.of_message(message, rules, filed, clock::now());
         let told = told.map_err(|error: Untold| error.to_string())?;
         serde_json::to_value(told).map_err(|error| error.to_string())
@@ -80,25 +79,4 @@ impl Decider {
     pub fn shared(self) -> Decide {
         Decide::new(move |feed, message, lookup| self.decide(feed, message, lookup))
     }
-}
-
-/// The keys of the realms of a folder that has been used; none are made.
-///
-/// # Errors
-/// A key is not there, or cannot be read.
-pub fn existing_realms(
-    config: &Config,
-    key: impl Fn(&Path) -> Result<crate::secret::Key, String>,
-) -> Result<BTreeMap<&str, RealmKeys>, String> {
-    let path = |name: &str| crate::store::state::key_path(&config.node.state_dir, name);
-    let mut realms = BTreeMap::new();
-    for realm in &config.realms {
-        let tokens = match &realm.key {
-            Some(key) => key.clone(),
-            None => key(&path(&format!("realm-{}", realm.name)))?,
-        };
-        let ids = key(&path(&format!("realm-{}-id", realm.name)))?;
-        realms.insert(realm.name.as_str(), RealmKeys::new(&tokens, &ids));
-    }
-    Ok(realms)
 }

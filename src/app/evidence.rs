@@ -3,7 +3,6 @@
 //! Promises: nothing is released before the start is recorded, with the configuration that holds.
 //! Knows nothing of: decisions; routes record those.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -101,14 +100,7 @@ fn of_contract(contract: &Contract, config: &Config) -> Act {
 }
 
 fn act<const N: usize>(name: &str, with: [(&str, String); N]) -> Act {
-    act_of(name, DAEMON.to_owned(), with)
-}
-
-/// An act of somebody.
-pub(super) fn act_of<const N: usize>(name: &str, who: String, with: [(&str, String); N]) -> Act {
-    let with: BTreeMap<String, String> =
-        with.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Act { act: name.to_owned(), who, with }
+    Act::new(name, DAEMON, with)
 }
 
 async fn append(audit: &Audit, acts: Vec<Act>) -> Result<(), AuditBusy> {

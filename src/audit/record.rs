@@ -167,7 +167,7 @@ impl Consulted {
                 && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
             if plain { version.clone() } else { format!("~{:?}", digests.text(version)) }
         });
-        Self { record: format!("{:?}", digests.consent(&record.key)), version }
+        Self { record: digests.consent(&record.key).to_string(), version }
     }
 }
 
@@ -222,6 +222,19 @@ pub struct Act {
     /// With what, by name: words, counts, hashes and keyed digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, String>,
+}
+
+impl Act {
+    /// An act of somebody, with what it was done with by name.
+    #[must_use]
+    pub fn new<const N: usize>(
+        act: &str,
+        who: impl Into<String>,
+        with: [(&str, String); N],
+    ) -> Self {
+        let with = with.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { act: act.to_owned(), who: who.into(), with }
+    }
 }
 
 /// A time as text (RFC 3339, UTC), exact to what the clock gave.

@@ -7,12 +7,14 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use super::journal::{report, text};
-use super::lookup::{LookupError, Whence};
+use super::lookup::{LookupError, Whence, existing_key};
 use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::admin::decisions::{MESSAGE_BYTES_MAX, answer};
-use crate::app::decider::{Decider, existing_realms};
+use crate::app::decider::Decider;
+use crate::app::realm_keys;
 use crate::config::Config;
+use crate::store::state::key_path;
 
 /// Say for each route what of a message would leave now and why, or why not; nothing is kept.
 ///
@@ -67,9 +69,8 @@ impl Decide {
 
     fn by_store(&self, config: &Config, message: &Bytes) -> Result<Json, LookupError> {
         let mut lookup = super::lookup::open(config)?;
-        let key =
-            |path: &Path| super::lookup::existing_key(path).map_err(|error| error.to_string());
-        let realms = existing_realms(config, key).map_err(LookupError::Failed)?;
+        let key = |name: &str| existing_key(&key_path(&config.node.state_dir, name));
+        let realms = realm_keys(config, key)?;
         let decider = Decider::new(config, lookup.digests(), &realms)
             .map_err(|error| LookupError::Failed(error.to_string()))?;
         Ok(answer(decider.decide(self.feed.as_deref(), message, &mut lookup)))

@@ -7,8 +7,7 @@ use super::lookup::{LookupError, Whence};
 use super::table::{clean, table};
 use super::{Outcome, complain, say};
 use crate::admin::{api, decisions};
-use crate::admit::CorrelationId;
-use crate::store::query::Filter;
+use crate::store::query::{Filter, MessageName};
 
 /// Look at what came in.
 #[derive(Debug, Subcommand)]
@@ -88,7 +87,10 @@ impl List {
     fn run(self) -> Result<(), LookupError> {
         let correlation_id = match &self.correlation {
             None => None,
-            Some(text) => Some(correlation_of(text).ok_or_else(|| wrong(text))?),
+            Some(text) => match MessageName::read(text) {
+                Some(MessageName::Correlation(id)) => Some(id),
+                Some(MessageName::Number(_)) | None => return Err(wrong(text)),
+            },
         };
         let filter = Filter {
             feed: self.feed,
@@ -160,19 +162,15 @@ impl Show {
 /// The number of a message by its number, its correlation ID, or the ID of an event, which
 /// begins with that.
 pub(super) fn number_of(whence: &Whence, text: &str) -> Result<u64, LookupError> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let id = correlation_of(text).ok_or_else(|| wrong(text))?;
+    let id = match MessageName::read(text).ok_or_else(|| wrong(text))? {
+        MessageName::Number(number) => return Ok(number),
+        MessageName::Correlation(id) => id,
+    };
     let filter = Filter { correlation_id: Some(id), limit: 1, ..Filter::default() };
     let found = whence.ask("/api/journal", &query(&filter), |lookup| {
         Ok(Some(lookup.messages(&filter)?.iter().map(api::listed).collect()))
     })?;
     found.pointer("/0/number").and_then(Json::as_u64).ok_or(LookupError::None)
-}
-
-fn correlation_of(text: &str) -> Option<CorrelationId> {
-    CorrelationId::read(text.split('.').next().unwrap_or(text))
 }
 
 pub(super) fn wrong(text: &str) -> LookupError {

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::Value as Json;
 
+use super::configuration;
 use crate::app::{ADMIN, LISTENING};
-use crate::config::{self, Config};
-use crate::document::Problems;
+use crate::config::Config;
 use crate::secret::{self, Key};
 use crate::store::query::Lookup;
 use crate::store::state::is_held;
@@ -115,10 +115,7 @@ impl Whence {
         let Some(file) = &self.config else {
             return Err(LookupError::Wrong(vec!["--config or --admin is wanted".to_owned()]));
         };
-        let problems = Problems::default();
-        config::load(file, &problems).ok_or_else(|| {
-            LookupError::Wrong(problems.mistakes().iter().map(ToString::to_string).collect())
-        })
+        configuration(file).map_err(LookupError::Wrong)
     }
 
     fn ask_api(

@@ -20,11 +20,14 @@ pub mod run;
 pub mod send;
 pub mod table;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::bug;
+use crate::config::{self, Config};
+use crate::document::Problems;
 
 /// Stands between a hospital and everyone outside the ward who has a good reason to hear from it.
 #[derive(Debug, Parser)]
@@ -100,6 +103,13 @@ pub fn main() -> ExitCode {
         Command::Completions(command) => command.run(),
     };
     outcome.into()
+}
+
+/// What a configuration says, or its mistakes, a line each.
+fn configuration(file: &Path) -> Result<Config, Vec<String>> {
+    let problems = Problems::default();
+    config::load(file, &problems)
+        .ok_or_else(|| problems.mistakes().iter().map(ToString::to_string).collect())
 }
 
 /// Writes a line to standard output. A reader that has gone, as `head` does, ends the command

@@ -21,7 +21,7 @@ use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
 use crate::parse::hl7::{Charset, Head, Message};
-use crate::secret::Key;
+use crate::secret::random_name;
 
 /// Longest acknowledgement that is read.
 const ACK_BYTES_MAX: usize = 1 << 20;
@@ -92,10 +92,8 @@ impl Send {
             messages.extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
         }
         let unique = if self.unique {
-            match Key::random() {
-                Ok(key) => {
-                    Some(key.expose().iter().take(3).map(|byte| format!("{byte:02x}")).collect())
-                }
+            match random_name(6) {
+                Ok(name) => Some(name),
                 Err(error) => {
                     complain(&format!("tidegate: {error}"));
                     return Outcome::No;

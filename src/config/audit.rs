@@ -27,13 +27,16 @@ pub struct Audit {
     pub exchange: Option<String>,
 }
 
+/// The file of checkpoints in state_dir, where nothing else is said.
+pub const CHECKPOINTS: &str = "checkpoints.ndjson";
+
 /// Reads it; what is not said holds as it is here.
 pub(super) fn read(table: Option<&Table<'_>>, node: Option<&Node>, rabbitmq: bool) -> Audit {
     let mut store = AuditConfig {
         retention: 6 * YEAR,
         every: 1_000,
         or_after: MINUTE,
-        file: PathBuf::from("checkpoints.ndjson"),
+        file: PathBuf::from(CHECKPOINTS),
         node: node.map(|node| node.name.clone()).unwrap_or_default(),
     };
     let Some(table) = table else { return Audit { store, exchange: None } };

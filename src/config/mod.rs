@@ -20,12 +20,12 @@ use crate::admit::Identity;
 use crate::consent::Policy;
 use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
-use crate::document::{Document, Place, Problems, Table};
+use crate::document::{Document, Problems, Table};
 use crate::normalize::{self, Mappings};
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
-pub use audit::Audit;
+pub use audit::{Audit, CHECKPOINTS};
 pub use feed::Feed;
 
 /// A configuration, as meant.
@@ -267,10 +267,4 @@ fn folder(table: &Table<'_>, key: &str, usual: &str) -> PathBuf {
     let dir = section.file("dir");
     section.finish();
     dir.map_or_else(|| table.dir().join(usual), |dir| dir.value)
-}
-
-/// A place for what concerns a whole file.
-#[must_use]
-pub fn whole_file(path: &Path) -> Place {
-    Place { file: path.display().to_string().into(), line: 1, column: 1 }
 }

@@ -76,3 +76,29 @@ pub struct Question<'q> {
     /// What the contract asks for.
     pub requirement: &'q Requirement,
 }
+
+impl<'q> Question<'q> {
+    /// A question of which nothing more is known: no visit, channel, place, label or class.
+    #[must_use]
+    pub const fn new(
+        event: &'q EventId,
+        route: &'q str,
+        purpose: &'q str,
+        grantee: &'q str,
+        requirement: &'q Requirement,
+    ) -> Self {
+        Self {
+            event,
+            route,
+            purpose,
+            visit: None,
+            channel: None,
+            grantee,
+            jurisdictions: &[],
+            labels: &[],
+            contract_labels: &[],
+            classes: &[],
+            requirement,
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
 use crate::audit::{Consulted, Decision, Fields, Outcome};
 use crate::consent::notice::{link, notice, retract};
-use crate::consent::{Ledger, Notice, Policy, Question, Refusal, ask};
+use crate::consent::{Ledger, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
 use crate::event::EventId;
 use crate::privacy::recipe::{SUBJECT, SubjectForm};
@@ -57,87 +57,74 @@ pub struct Grounds<'g> {
     pub jurisdiction: Option<&'g str>,
 }
 
+/// Decides at a time about what an item asks for, and puts it into its form where it may leave.
+///
+/// # Errors
+/// [`Withheld`], which does not occur unless the code is wrong.
+pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
+    if item.is_notice() {
+        return tell(grounds, item, now);
+    }
+    let (answer, evidence) = decide_event(grounds, item, now)?;
+    Ok(Decided { answer, evidence: Some(Box::new(evidence)) })
+}
+
 /// Decides about an event at a time, and puts it into its form where it may leave.
 ///
 /// # Errors
 /// [`Withheld`], which does not occur unless the code is wrong.
 // PROMISE-5, PROMISE-8
-pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
-    let Grounds { contract, ledger, policy, keys, jurisdiction, .. } = grounds;
+pub fn decide_event(
+    grounds: &Grounds<'_>,
+    item: &Item,
+    now: Timestamp,
+) -> Result<(Answer, Decision), Withheld> {
     let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
-    let question = Question {
-        event: &item.event.id,
-        route: &contract.name,
-        purpose: &contract.purpose,
-        // A notice is about all that was released, whichever visit it was of.
-        visit: visit.filter(|_| item.task == Task::Event),
-        channel: contract.channel.as_deref(),
-        grantee: &contract.consumer,
-        jurisdictions: jurisdiction.as_slice(),
-        labels: &[],
-        contract_labels: &[],
-        classes: &contract.classes,
-        requirement: &contract.requirement,
+    let question = Question { visit, ..grounds.question(item) };
+    let asked = ask(&question, &grounds.ledger, grounds.policy, now);
+    let (outcome, reason, records) = match &asked {
+        Ok(permit) => (Outcome::Release, PERMITTED, permit.records()),
+        Err(refusal) => (Outcome::Suppress, refusal.code().name(), refusal.records()),
     };
-    let source = format!("tidegate/{}/{}", grounds.node, item.feed);
-    let supplies = Supplies {
-        keys,
-        source: &source,
-        correlation_id: &item.correlation_id,
-        sequence: item.sequence,
-        route: &contract.name,
-        contract: &contract.version,
-        purpose: &contract.purpose,
-    };
-    let told = match item.task {
-        Task::Event => None,
-        Task::Notice(_) => {
-            let cause = (EventId(notice_id(item)), item.event.kind);
-            let (told, on_revoked) = ((ledger, *policy), contract.on_revoked);
-            Some(notice(cause, &item.event.subject, &question, told, on_revoked, now))
-        }
-        Task::Link => Some(item.event.prior.as_ref().map(|prior| {
-            let name = (EventId(notice_id(item)), item.event.kind);
-            link(name, &contract.name, &item.event.subject, prior)
-        })),
-        Task::Retract => {
-            Some(Some(retract(EventId(notice_id(item)), &contract.name, &item.event.subject)))
+    let mut evidence = grounds.evidence(item, outcome, reason);
+    evidence.consents =
+        records.iter().map(|record| Consulted::of(record, grounds.digests)).collect();
+    evidence.visit = visit.map(|visit| grounds.digests.visit(visit).to_string());
+    let answer = match asked {
+        Err(refusal) => Answer::Suppress(Box::new(refusal)),
+        Ok(permit) => {
+            let recipe = &grounds.contract.recipe;
+            let source = grounds.source(item);
+            let release = release(permit, &item.event, recipe, &grounds.supplies(item, &source))?;
+            evidence.token = release.token().map(str::to_owned);
+            evidence.fields = fields(recipe, &release);
+            Answer::Release(Box::new(release))
         }
     };
-    if let Some(notice) = told {
-        return tell(grounds, item, notice, &supplies, now);
-    }
-    let permit = match ask(&question, ledger, policy, now) {
-        Ok(permit) => permit,
-        Err(refusal) => {
-            let mut evidence = grounds.evidence(item, Outcome::Suppress, refusal.code().name());
-            evidence.consents = grounds.consulted(refusal.records());
-            evidence.visit = visit.map(|visit| grounds.visit(visit));
-            return Ok(Decided {
-                answer: Answer::Suppress(Box::new(refusal)),
-                evidence: Some(Box::new(evidence)),
-            });
-        }
-    };
-    let mut evidence = grounds.evidence(item, Outcome::Release, PERMITTED);
-    evidence.consents = grounds.consulted(permit.records());
-    evidence.visit = visit.map(|visit| grounds.visit(visit));
-    let release = release(permit, &item.event, &contract.recipe, &supplies)?;
-    evidence.token = release.token().map(str::to_owned);
-    evidence.fields = fields(&contract.recipe, &release);
-    Ok(Decided { answer: Answer::Release(Box::new(release)), evidence: Some(Box::new(evidence)) })
+    Ok((answer, evidence))
 }
 
 /// A notice in its form; nothing where there is none, or the consumer knows no subject.
-fn tell(
-    grounds: &Grounds<'_>,
-    item: &Item,
-    notice: Option<Notice>,
-    supplies: &Supplies<'_>,
-    now: Timestamp,
-) -> Result<Decided, Withheld> {
+fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
+    let Grounds { contract, ledger, policy, .. } = grounds;
+    let (id, event) = (EventId(evidence_id(item)), &item.event);
+    let notice = match item.task {
+        Task::Event => None,
+        Task::Notice(_) => {
+            // It is about all that was released, whichever visit it was of.
+            let (question, told) = (grounds.question(item), (ledger, *policy));
+            let cause = (id, event.kind);
+            notice(cause, &event.subject, &question, told, contract.on_revoked, now)
+        }
+        Task::Link => {
+            let prior = event.prior.as_ref();
+            prior.map(|prior| link((id, event.kind), &contract.name, &event.subject, prior))
+        }
+        Task::Retract => Some(retract(id, &contract.name, &event.subject)),
+    };
+    let source = grounds.source(item);
     let told = match &notice {
-        Some(notice) => announce(notice, &grounds.contract.recipe, supplies, now)?,
+        Some(notice) => announce(notice, &contract.recipe, &grounds.supplies(item, &source), now)?,
         None => None,
     };
     let (Some(notice), Some(release)) = (notice, told) else {
@@ -159,26 +146,52 @@ pub const PERMITTED: &str = "permitted";
 /// The reason of what stands instead of a notice that waited until there was nothing to tell.
 pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 
-/// The ID of a notice: of the event that caused it, and of whom it is about where those are several.
-fn notice_id(item: &Item) -> String {
-    match item.task {
-        Task::Event | Task::Notice(0) => format!("{}.notice", item.event.id),
-        Task::Notice(nth) => format!("{}.notice{nth}", item.event.id),
-        Task::Link => format!("{}.link", item.event.id),
-        Task::Retract => format!("{}.retract", item.event.id),
-    }
-}
-
-/// The event as the evidence names it.
+/// The item as the evidence names it: the event, or the notice by the event that caused it and by
+/// whom it is about where those are several.
 #[must_use]
 pub fn evidence_id(item: &Item) -> String {
+    let id = &item.event.id;
     match item.task {
-        Task::Event => item.event.id.0.clone(),
-        Task::Notice(_) | Task::Link | Task::Retract => notice_id(item),
+        Task::Event => id.to_string(),
+        Task::Notice(0) => format!("{id}.notice"),
+        Task::Notice(nth) => format!("{id}.notice{nth}"),
+        Task::Link => format!("{id}.link"),
+        Task::Retract => format!("{id}.retract"),
     }
 }
 
 impl Grounds<'_> {
+    /// What is asked, of whichever visit.
+    fn question<'q>(&'q self, item: &'q Item) -> Question<'q> {
+        let contract = self.contract;
+        let Contract { name, purpose, consumer, requirement, .. } = contract;
+        Question {
+            channel: contract.channel.as_deref(),
+            jurisdictions: self.jurisdiction.as_slice(),
+            classes: &contract.classes,
+            ..Question::new(&item.event.id, name, purpose, consumer, requirement)
+        }
+    }
+
+    /// Where it comes from, as the payload names it.
+    fn source(&self, item: &Item) -> String {
+        format!("tidegate/{}/{}", self.node, item.feed)
+    }
+
+    /// What a payload has beside the fields of its event.
+    fn supplies<'s>(&'s self, item: &'s Item, source: &'s str) -> Supplies<'s> {
+        let contract = self.contract;
+        Supplies {
+            keys: self.keys,
+            source,
+            correlation_id: &item.correlation_id,
+            sequence: item.sequence,
+            route: &contract.name,
+            contract: &contract.version,
+            purpose: &contract.purpose,
+        }
+    }
+
     /// What is kept of a decision, as far as it does not depend on the answer.
     fn evidence(&self, item: &Item, outcome: Outcome, reason: &str) -> Decision {
         let Contract { name, version, purpose, consumer, agreement, deliver, recipe, .. } =
@@ -197,7 +210,7 @@ impl Grounds<'_> {
             message: item.number,
             event: evidence_id(item),
             kind: item.event.kind,
-            subject: format!("{:?}", self.digests.subject(&item.event.subject)),
+            subject: self.digests.subject(&item.event.subject).to_string(),
             token: None,
             visit: None,
             consents: Vec::new(),
@@ -206,14 +219,6 @@ impl Grounds<'_> {
             instead: None,
             of: None,
         }
-    }
-
-    fn consulted(&self, records: &[crate::consent::Reference]) -> Vec<Consulted> {
-        records.iter().map(|record| Consulted::of(record, self.digests)).collect()
-    }
-
-    fn visit(&self, number: &str) -> String {
-        format!("{:?}", self.digests.visit(number))
     }
 }
 

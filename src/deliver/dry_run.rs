@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{Answer, Grounds, decide};
+use super::decide::{Answer, Grounds, decide_event};
 use super::queue::{Item, Task};
 use crate::admit::CorrelationId;
 use crate::admit::assess::{Rules, assess};
@@ -79,7 +79,7 @@ impl DryRun {
         &self,
         bytes: &Bytes,
         rules: &Rules,
-        mut filed: impl FnMut(&Subject) -> Result<Arc<Filed>, StoreError>,
+        mut filed: impl FnMut(&Subject) -> Result<Filed, StoreError>,
         now: Timestamp,
     ) -> Result<Vec<Told>, Untold> {
         let assessed = assess(bytes, rules, now.as_millisecond());
@@ -147,13 +147,10 @@ impl DryRun {
             node: &self.node,
             jurisdiction: self.jurisdiction.as_deref(),
         };
-        let decided = decide(&grounds, &item, now)?;
-        let Some(evidence) = decided.evidence else {
-            return Ok(told("unselected", String::new(), None));
-        };
+        let (answer, evidence) = decide_event(&grounds, &item, now)?;
         let name = |consulted: &Consulted| filed.named(consulted, &rules.digests);
         let names = Names { consent: &name, recipe: Some(&contract.recipe) };
-        let payload = match decided.answer {
+        let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
             Answer::Suppress(_) | Answer::Nothing => None,
         };

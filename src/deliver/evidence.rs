@@ -105,9 +105,6 @@ impl Evidence {
         let id = evidence_id(item);
         for record in self.audit.of_event(&id, &self.route)? {
             let Says::Decision(decision) = record.says else { continue };
-            if decision.event != id {
-                continue;
-            }
             if decision.outcome == Outcome::InDoubt {
                 if let Some(recorded) = &mut item.recorded {
                     recorded.handed = Handed::InDoubt;
@@ -128,7 +125,7 @@ impl Evidence {
     /// The audit cannot be read.
     pub fn is_to_be_told(&self, item: &Item, digests: &DigestKey) -> Result<bool, StoreError> {
         let last = |subject: &Subject, route: &str| {
-            let subject = format!("{:?}", digests.subject(subject));
+            let subject = digests.subject(subject).to_string();
             Ok::<_, StoreError>(match self.audit.last_of(&subject, route)?.map(|it| it.says) {
                 Some(Says::Decision(decision)) => Some(decision),
                 Some(Says::Act(_)) | None => None,
@@ -288,24 +285,4 @@ fn doubt(known: &Recorded, why: &str) -> Says {
     decision.instead = None;
     decision.of = Some(known.number);
     Says::Decision(decision)
-}
-
-impl Recorded {
-    /// Whether what it let out is beyond reach.
-    fn is_away(&self) -> bool {
-        !self.decision.destination.starts_with("file:")
-    }
-
-    /// Whether something was to leave by it.
-    fn has_left(&self) -> bool {
-        matches!(self.decision.outcome, Outcome::Release | Outcome::Notice)
-    }
-}
-
-impl Item {
-    /// Whether it tells a consumer something.
-    #[must_use]
-    pub fn is_notice(&self) -> bool {
-        self.task != Task::Event
-    }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::audit::Decision;
+use crate::audit::{Decision, Outcome};
 use crate::event::{Event, Subject};
 use crate::store::Position;
 
@@ -74,6 +74,28 @@ pub struct Item {
     pub attempts: u32,
     /// When it was handed to the sink; zero before.
     pub sent_at: Duration,
+}
+
+impl Recorded {
+    /// Whether what it let out is beyond reach: anywhere but in a file.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.decision.destination.starts_with("file:")
+    }
+
+    /// Whether something was to leave by it.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        matches!(self.decision.outcome, Outcome::Release | Outcome::Notice)
+    }
+}
+
+impl Item {
+    /// Whether it tells a consumer something.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.task != Task::Event
+    }
 }
 
 /// The events of one route that are not done.

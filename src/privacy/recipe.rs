@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::document::{Placed, Problems, hint};
 use crate::event::schema::{self, Class, DATA, Field, Part, Shape};
+use crate::secret::hex;
 
 use super::Tier;
 
@@ -327,11 +328,7 @@ fn hash(tier: Tier, subject: SubjectForm, lines: &[Line]) -> String {
     for line in lines {
         text.push_str(&format!("{} {}\n", line.path, line.transform.name()));
     }
-    let mut hash = "sha256:".to_owned();
-    for byte in digest(&SHA256, text.as_bytes()).as_ref() {
-        hash.push_str(&format!("{byte:02x}"));
-    }
-    hash
+    format!("sha256:{}", hex(digest(&SHA256, text.as_bytes()).as_ref()))
 }
 
 #[cfg(test)]

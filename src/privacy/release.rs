@@ -342,19 +342,8 @@ mod tests {
         {"code":{"system":"LN","code":"2"},"value":{"type":"CWE","code":{"system":"SCT","code":"9","display":"ZZWORDS"}}}]}"#;
 
     fn permitted(event: &EventId, route: &str) -> Permit {
-        let question = Question {
-            event,
-            route,
-            purpose: "TREAT",
-            visit: None,
-            channel: None,
-            grantee: "c",
-            jurisdictions: &[],
-            labels: &[],
-            contract_labels: &[],
-            classes: &[],
-            requirement: &Requirement::None { basis: "b".to_owned() },
-        };
+        let requirement = Requirement::None { basis: "b".to_owned() };
+        let question = Question::new(event, route, "TREAT", "c", &requirement);
         ask(&question, &Ledger::default(), &Policy::default(), jiff::Timestamp::UNIX_EPOCH).unwrap()
     }
 

@@ -15,7 +15,7 @@ use super::seal::Master;
 use super::{StateDir, StoreError, writer};
 use crate::admit::DigestKey;
 use crate::clock;
-use crate::secret::Key;
+use crate::secret::{Key, random_name};
 
 /// Marks beside the keys.
 const STORE_MARK: &str = "store";
@@ -42,9 +42,7 @@ pub(super) fn identify(
     let store = match meta("store")? {
         Some(store) => store,
         None => {
-            let id = Key::random()?;
-            let id: String =
-                id.expose().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let id = random_name(32)?;
             let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?, ?)")?;
             insert.execute(params!["store", id])?;
             insert.execute(params!["environment", environment])?;

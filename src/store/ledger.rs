@@ -1,19 +1,18 @@
 //! The consent ledger: what each subject decided, in the order it came in.
 //!
 //! Promises: a record is written in the transaction of its message unless it says nothing new, and
-//! neither changed nor deleted; what is read was filed under this subject and no other; what is remembered of a
-//! subject is forgotten when a record of it is written, before anyone hears of that; what is
-//! remembered is bounded.
+//! neither changed nor deleted; what is read was filed under this subject and no other; what is
+//! remembered of a subject is forgotten when a record of it is written, before anyone hears of that.
 //! Knows nothing of: what a record means.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::family::{LATEST, up_to};
 use super::reader::{Keys, Reader};
+use super::recent::{Limit, Recent};
 use super::seal::{Clear, Part, Sealer};
 use super::{StoreError, due, subjects, told};
 use crate::admit::entry::Given;
@@ -101,8 +100,7 @@ impl Filed {
     /// The key of the record that stands in the evidence, where it is here.
     #[must_use]
     pub fn named(&self, consulted: &Consulted, digests: &DigestKey) -> Option<String> {
-        let is_it =
-            |record: &&Record| format!("{:?}", digests.consent(&record.key)) == consulted.record;
+        let is_it = |record: &&Record| digests.consent(&record.key).to_string() == consulted.record;
         let others = self.aliases.iter().flat_map(|alias| &alias.records);
         let Key { source, id } = &self.records.iter().chain(others).find(is_it)?.key;
         Some(format!("{source}/{id}"))
@@ -116,44 +114,39 @@ impl Filed {
 }
 
 /// What is remembered of subjects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Remembered(Mutex<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    /// Two halves: what was not asked for since the younger was begun goes with the older.
-    young: Half,
-    old: Half,
+    recent: Recent<Arc<Filed>>,
     /// How many transactions wrote records: what was read before one is not remembered after it.
     writes: u64,
 }
 
-#[derive(Debug, Default)]
-struct Half {
-    subjects: HashMap<[u8; 16], (Arc<Filed>, usize)>,
-    bytes: usize,
+impl Default for Remembered {
+    fn default() -> Self {
+        let limit = Limit { subjects: SUBJECTS_MAX, bytes: BYTES_MAX };
+        Self(Mutex::new(Inner { recent: Recent::new(limit), writes: 0 }))
+    }
 }
 
 impl Remembered {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is remembered of a subject, else the number of writes up to now.
     pub fn get(&self, subject: &Digest) -> Result<Arc<Filed>, u64> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((filed, _)) = inner.young.subjects.get(&subject.0) {
-            return Ok(Arc::clone(filed));
-        }
-        let Some((filed, bytes)) = inner.old.subjects.remove(&subject.0) else {
-            return Err(inner.writes);
-        };
-        inner.old.bytes = inner.old.bytes.saturating_sub(bytes);
-        inner.keep(subject.0, Arc::clone(&filed), bytes);
-        Ok(filed)
+        let mut inner = self.lock();
+        inner.recent.get(subject).ok_or(inner.writes)
     }
 
     /// Remembers what was read when there were so many writes.
     fn put(&self, subject: &Digest, filed: &Arc<Filed>, bytes: usize, writes: u64) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         if inner.writes == writes {
-            inner.keep(subject.0, Arc::clone(filed), bytes);
+            inner.recent.put(subject, Arc::clone(filed), bytes);
         }
     }
 
@@ -162,30 +155,10 @@ impl Remembered {
         if subjects.is_empty() {
             return;
         }
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         inner.writes += 1;
         for subject in subjects {
-            inner.young.remove(&subject.0);
-            inner.old.remove(&subject.0);
-        }
-    }
-}
-
-impl Inner {
-    fn keep(&mut self, subject: [u8; 16], filed: Arc<Filed>, bytes: usize) {
-        self.young.remove(&subject);
-        self.young.subjects.insert(subject, (filed, bytes));
-        self.young.bytes += bytes;
-        if self.young.subjects.len() > SUBJECTS_MAX / 2 || self.young.bytes > BYTES_MAX / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-    }
-}
-
-impl Half {
-    fn remove(&mut self, subject: &[u8; 16]) {
-        if let Some((_, bytes)) = self.subjects.remove(subject) {
-            self.bytes = self.bytes.saturating_sub(bytes);
+            inner.recent.forget(subject);
         }
     }
 }
@@ -444,62 +417,35 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phi::Phi;
-    use crate::secret::Key as Secret;
-    use crate::store::connection;
-    use crate::store::seal::Master;
+    use crate::store::harness::{Harness, subject};
 
+    #[derive(Default)]
     struct Store {
-        connection: Connection,
-        sealer: Sealer,
-        digests: DigestKey,
-        filing: Filing,
-        reader: Mutex<Reader>,
+        harness: Harness,
         remembered: Remembered,
-        next: u64,
-        _dir: tempfile::TempDir,
     }
 
     impl Store {
-        fn new() -> Self {
-            let key = |byte| Secret::from_bytes(&[byte; 32]).unwrap();
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("journal.db");
-            let connection =
-                connection::open_for_writing(&path, connection::Schema::Journal).unwrap();
-            let master = Master::new(&key(1)).unwrap();
-            let insert =
-                "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
-            connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
-            let digests = DigestKey::new(&key(3));
-            let keys = Keys::new(master.clone(), digests.clone());
-            let filing = Filing { keys, policy: Arc::default() };
-            let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
-            let sealer = Sealer::new(7, &key(2)).unwrap();
-            let remembered = Remembered::default();
-            Self { connection, sealer, digests, filing, reader, remembered, next: 1, _dir: dir }
-        }
-
         fn write(&mut self, given: &[Given]) {
-            let brought = Brought { number: self.next, at: 5, feed: "adt" };
-            self.next += 1;
-            let Self { connection, sealer, digests, filing, .. } = self;
-            let subjects = write(connection, sealer, digests, filing, brought, given).unwrap();
+            let number = self.harness.next();
+            let brought = Brought { number, at: 5, feed: "adt" };
+            let subjects = self.harness.file(brought, given);
             self.remembered.forget(&subjects);
         }
 
         fn read(&self, value: &str) -> Result<Arc<Filed>, StoreError> {
-            read(&self.remembered, &self.reader, &self.digests, &subject(value))
+            let Harness { reader, digests, .. } = &self.harness;
+            read(&self.remembered, reader, digests, &subject(value))
+        }
+
+        fn digest(&self, value: &str) -> Digest {
+            self.harness.digests.subject(&subject(value))
         }
 
         /// What is filed, by the IDs of the records.
         fn ids(&self, value: &str) -> Vec<String> {
             self.read(value).unwrap().records().iter().map(|record| record.key.id.clone()).collect()
         }
-    }
-
-    fn subject(value: &str) -> Subject {
-        Subject { authority: "A".to_owned(), value: Phi::new(value.to_owned()) }
     }
 
     fn given(value: &str, id: &str) -> Given {
@@ -510,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_record_is_filed_under_its_subject_in_the_order_it_came() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         assert_eq!(store.ids("1"), [""; 0]);
         store.write(&[given("1", "a"), given("2", "b"), given("1", "c")]);
         store.write(&[given("1", "d")]);
@@ -525,8 +471,8 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_write_is_not_remembered_after_it() {
-        let mut store = Store::new();
-        let digest = store.digests.subject(&subject("1"));
+        let mut store = Store::default();
+        let digest = store.digest("1");
         let writes = store.remembered.get(&digest).unwrap_err();
         let before = Arc::new(Filed::default());
         store.write(&[given("2", "b")]);
@@ -547,15 +493,14 @@ mod tests {
             remembered.put(&digest(number), &filed, 1, 0);
             assert!(remembered.get(&digest(0)).is_ok(), "asked for all the time, {number}");
         }
-        let inner = remembered.0.lock().unwrap();
-        assert!(inner.young.subjects.len() + inner.old.subjects.len() <= SUBJECTS_MAX + 1);
-        assert_eq!(inner.young.bytes, inner.young.subjects.len());
-        assert_eq!(inner.old.bytes, inner.old.subjects.len());
+        let (subjects, bytes) = remembered.lock().recent.held();
+        assert!(subjects <= SUBJECTS_MAX + 1);
+        assert_eq!(bytes, subjects);
     }
 
     #[test]
     fn the_end_of_a_closure_is_kept_where_there_was_one() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         let end = |id| {
             let mut given = given("1", id);
             given.record.says = Says::Closure(Turn::Ends);
@@ -570,7 +515,7 @@ mod tests {
     /// PROMISE-5: what cannot be read is not an empty ledger.
     #[test]
     fn a_record_that_was_changed_or_moved_is_an_error_and_never_an_answer() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.write(&[given("1", "a"), given("2", "b")]);
         let drop_triggers =
             "DROP TRIGGER consents_are_not_changed; DROP TRIGGER consents_are_not_deleted;";
@@ -581,31 +526,39 @@ mod tests {
             "UPDATE consents SET nth = nth + 5",
             "UPDATE consents SET number = number + 5",
         ] {
-            store.connection.execute_batch("SAVEPOINT changed").unwrap();
-            assert!(store.connection.execute(change, []).is_err(), "the trigger forbids {change}");
-            store.connection.execute_batch("RELEASE changed").unwrap();
+            store.harness.connection.execute_batch("SAVEPOINT changed").unwrap();
+            assert!(
+                store.harness.connection.execute(change, []).is_err(),
+                "the trigger forbids {change}"
+            );
+            store.harness.connection.execute_batch("RELEASE changed").unwrap();
         }
-        assert!(store.connection.execute("DELETE FROM consents", []).is_err());
-        store.connection.execute_batch(drop_triggers).unwrap();
-        let other = store.digests.subject(&subject("2")).0;
-        let own = store.digests.subject(&subject("1")).0;
-        store.connection.execute("DELETE FROM consents WHERE subject = ?", [other]).unwrap();
+        assert!(store.harness.connection.execute("DELETE FROM consents", []).is_err());
+        store.harness.connection.execute_batch(drop_triggers).unwrap();
+        let other = store.digest("2").0;
+        let own = store.digest("1").0;
         store
+            .harness
+            .connection
+            .execute("DELETE FROM consents WHERE subject = ?", [other])
+            .unwrap();
+        store
+            .harness
             .connection
             .execute("UPDATE consents SET subject = ? WHERE subject = ?", [other, own])
             .unwrap();
         assert_eq!(store.ids("1"), [""; 0], "cut out: the audit chain will tell");
         assert!(store.read("2").is_err(), "another's");
         let change = "UPDATE consents SET subject = ?, at = at + 1";
-        store.connection.execute(change, [own]).unwrap();
-        store.remembered.forget(&[store.digests.subject(&subject("1"))]);
+        store.harness.connection.execute(change, [own]).unwrap();
+        store.remembered.forget(&[store.digest("1")]);
         assert!(store.read("1").is_err());
     }
 
     /// PROMISE-5
     #[test]
     fn more_records_than_are_asked_over_close_everything() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         for _ in 0..=RECORDS_MAX {
             store.write(&[given("1", "a")]);
         }

@@ -6,15 +6,17 @@
 //! Knows nothing of: HL7, routes' contracts, connections.
 //!
 //! Reading order: [`state`] (the folder), [`seal`] (encryption), [`journal`] (the door: append,
-//! read after, trim), [`ledger`] (whose consent), `told` (what it need not keep), [`due`] (what time
-//! changes of it), `steady` and `timer` (by which clock), `acts`, `family` and `subjects` (who is one
-//! person), `profiles` (how they were described), [`identity`] (whose store it is), [`writer`] (group
-//! commit), [`reader`] (entries back), [`query`] (what people look up), [`audit`] (the evidence).
+//! read after, trim), `recent` (what need not be read again), [`ledger`] (whose consent), `told` (what
+//! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
+//! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
+//! [`identity`] (whose store it is), [`writer`] (group commit), [`reader`] (entries back), [`query`]
+//! (what people look up), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
 pub mod connection;
 pub mod ring;
+mod recent;
 pub mod ledger;
 pub mod family;
 pub mod acts;
@@ -32,6 +34,8 @@ mod trim;
 pub mod writer;
 pub mod query;
 pub mod audit;
+#[cfg(test)]
+mod harness;
 
 pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};

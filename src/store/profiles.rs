@@ -1,14 +1,13 @@
 //! How each subject was last described.
 //!
 //! Promises: a message that describes somebody else under a subject's identifier is noticed, also
-//! after a restart; what such a message says is not kept; what is remembered is bounded.
+//! after a restart; what such a message says is not kept.
 //! Knows nothing of: what was described.
-
-use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
+use super::recent::{Limit, Recent};
 use crate::admit::Digest;
 use crate::admit::profile::{Described, Profile};
 
@@ -17,15 +16,17 @@ use crate::admit::profile::{Described, Profile};
 const SUBJECTS_MAX: usize = 1 << 16;
 
 /// The profiles of the subjects that messages lately were about.
-#[derive(Debug, Default)]
-pub(super) struct Profiles {
-    /// Two halves: what was not asked for since the younger was begun goes with the older.
-    young: HashMap<[u8; 16], Profile>,
-    old: HashMap<[u8; 16], Profile>,
-}
+#[derive(Debug)]
+pub(super) struct Profiles(Recent<Profile>);
 
 /// What a message changes, to be kept if it is taken.
 pub(super) type Changes = Vec<(Digest, Profile)>;
+
+impl Default for Profiles {
+    fn default() -> Self {
+        Self(Recent::new(Limit { subjects: SUBJECTS_MAX, bytes: usize::MAX }))
+    }
+}
 
 impl Profiles {
     /// Holds what a message says against what is known; nothing where it describes somebody else.
@@ -65,7 +66,7 @@ impl Profiles {
                      ON CONFLICT (subject) DO UPDATE SET profile = ?2",
                 )?
                 .execute(params![subject.0, profile.0.as_flattened()])?;
-            self.remember(subject.0, *profile);
+            self.remember(subject, *profile);
         }
         Ok(())
     }
@@ -76,22 +77,16 @@ impl Profiles {
     }
 
     fn known(&mut self, connection: &Connection, subject: &Digest) -> Result<Profile, StoreError> {
-        if let Some(profile) = self.young.get(&subject.0) {
-            return Ok(*profile);
+        if let Some(profile) = self.0.get(subject) {
+            return Ok(profile);
         }
-        let profile = match self.old.remove(&subject.0) {
-            Some(profile) => profile,
-            None => read(connection, subject)?,
-        };
-        self.remember(subject.0, profile);
+        let profile = read(connection, subject)?;
+        self.remember(subject, profile);
         Ok(profile)
     }
 
-    fn remember(&mut self, subject: [u8; 16], profile: Profile) {
-        self.young.insert(subject, profile);
-        if self.young.len() > SUBJECTS_MAX / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
+    fn remember(&mut self, subject: &Digest, profile: Profile) {
+        self.0.put(subject, profile, size_of::<Profile>());
     }
 }
 
@@ -160,18 +155,10 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let connection = connection::open_for_writing(
-            &dir.path().join("journal.db"),
-            connection::Schema::Journal,
-        )
-        .unwrap();
         let mut profiles = Profiles::default();
-        connection.execute_batch("BEGIN").unwrap();
         for subject in 0..2 * SUBJECTS_MAX {
-            profiles.remember(described(subject, 1, 1, 1).subject.0, Profile::default());
-            assert!(profiles.young.len() + profiles.old.len() <= SUBJECTS_MAX + 1);
+            profiles.remember(&described(subject, 1, 1, 1).subject, Profile::default());
+            assert!(profiles.0.held().0 <= SUBJECTS_MAX + 1);
         }
-        connection.execute_batch("COMMIT").unwrap();
     }
 }

@@ -17,6 +17,7 @@ use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
+use crate::audit::by::correlation_of;
 use crate::consent::Epoch;
 use crate::event::Subject;
 use crate::phi::Phi;
@@ -109,7 +110,7 @@ impl MessageName {
         if let Ok(number) = text.parse() {
             return Some(Self::Number(number));
         }
-        CorrelationId::read(text.split('.').next().unwrap_or(text)).map(Self::Correlation)
+        CorrelationId::read(correlation_of(text)).map(Self::Correlation)
     }
 }
 

@@ -159,36 +159,17 @@ fn in_order(mut records: Numbered) -> Vec<Record> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use std::sync::{Arc, Mutex};
-
-    use rusqlite::Connection;
 
     use super::*;
-    use crate::admit::DigestKey;
-    use crate::admit::entry::Acted;
-    use crate::consent::{Code, Policy, Question, Requirement, Unclear, ask};
+    use crate::admit::entry::{Acted, Given};
+    use crate::consent::{Code, Missing, Naming, Policy, Question, Requirement, Unclear, ask};
     use crate::event::EventId;
-    use crate::secret::Key as Secret;
     use crate::store::acts::{plan, write};
-    use crate::store::connection;
     use crate::store::family::{ACTS_MAX, MEMBERS_MAX, time};
-    use crate::store::ledger::Filing;
-    use crate::store::reader::Keys;
-    use crate::store::seal::{Master, Sealer};
+    use crate::store::harness::{Harness, subject};
 
-    struct Store {
-        connection: Connection,
-        sealer: Sealer,
-        digests: DigestKey,
-        filing: Filing,
-        reader: Mutex<Reader>,
-        next: u64,
-        _dir: tempfile::TempDir,
-    }
-
-    fn subject(value: &str) -> Subject {
-        Subject { authority: "A".to_owned(), value: Phi::new(value.to_owned()) }
-    }
+    #[derive(Default)]
+    struct Store(Harness);
 
     /// Messages come a second after each other.
     fn at(number: u64) -> i64 {
@@ -211,24 +192,6 @@ mod tests {
     }
 
     impl Store {
-        fn new() -> Self {
-            let key = |byte| Secret::from_bytes(&[byte; 32]).unwrap();
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("journal.db");
-            let connection =
-                connection::open_for_writing(&path, connection::Schema::Journal).unwrap();
-            let master = Master::new(&key(1)).unwrap();
-            let insert =
-                "INSERT INTO keys (id, purpose, made_at, wrapped) VALUES (7, 'data', 0, ?)";
-            connection.execute(insert, [master.wrap("data", &key(2)).unwrap()]).unwrap();
-            let digests = DigestKey::new(&key(3));
-            let keys = Keys::new(master.clone(), digests.clone());
-            let filing = Filing { keys, policy: Arc::default() };
-            let reader = Mutex::new(Reader::open(&path, master, digests.clone()).unwrap());
-            let sealer = Sealer::new(7, &key(2)).unwrap();
-            Self { connection, sealer, digests, filing, reader, next: 1, _dir: dir }
-        }
-
         /// A message that says something of subjects; how many rows it gave.
         fn say(&mut self, said: &[(Act, &str, &str)]) -> Result<usize, Unclear> {
             let acted = |(act, from, into): &(Act, &str, &str)| Acted {
@@ -237,49 +200,35 @@ mod tests {
                 into: subject(into),
             };
             let acts: Vec<Acted> = said.iter().map(acted).collect();
-            let number = self.next;
-            self.next += 1;
-            let plan = plan(&self.connection, &self.digests, &acts, number, at(number)).unwrap()?;
+            let number = self.0.next();
+            let Harness { connection, digests, sealer, .. } = &mut self.0;
+            let plan = plan(connection, digests, &acts, number, at(number)).unwrap()?;
             let brought = Brought { number, at: at(number), feed: "adt" };
-            write(&self.connection, &mut self.sealer, brought, &plan).unwrap();
+            write(connection, sealer, brought, &plan).unwrap();
             Ok(2 * plan.rows.len())
         }
 
         /// A message in which a subject decides.
         fn decide(&mut self, value: &str, decision: &str) {
-            let number = self.next;
-            self.next += 1;
+            let number = self.0.next();
             let record = record(decision, &format!("k{number}"), number);
-            let given = [crate::admit::entry::Given { subject: subject(value), record }];
+            let given = [Given { subject: subject(value), record }];
             let brought = Brought { number, at: at(number), feed: "adt" };
-            let Self { connection, sealer, digests, filing, .. } = self;
-            ledger::write(connection, sealer, digests, filing, brought, &given).unwrap();
+            self.0.file(brought, &given);
         }
 
         fn read(&self, value: &str) -> Result<Filed, StoreError> {
-            let digest = self.digests.subject(&subject(value));
-            ledger::read_from(&mut self.reader.lock().unwrap(), &digest).map(|(filed, _)| filed)
+            let digest = self.0.digests.subject(&subject(value));
+            ledger::read_from(&mut self.0.reader.lock().unwrap(), &digest).map(|(filed, _)| filed)
         }
 
         /// The answer to an opt-in.
         fn ask(&self, value: &str) -> Result<(), Code> {
             let filed = self.read(value).unwrap();
-            let question = Question {
-                event: &EventId("e".to_owned()),
-                route: "r",
-                purpose: "CLINTRCH",
-                visit: None,
-                channel: None,
-                grantee: "c",
-                jurisdictions: &[],
-                labels: &[],
-                contract_labels: &[],
-                classes: &[],
-                requirement: &Requirement::OptIn {
-                    missing: crate::consent::Missing::Suppress,
-                    grantee: crate::consent::Naming::Anybody,
-                },
-            };
+            let event = EventId("e".to_owned());
+            let opt_in =
+                Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Anybody };
+            let question = Question::new(&event, "r", "CLINTRCH", "c", &opt_in);
             let now = time(at(1_000_000));
             match ask(&question, &filed.ledger(), &Policy::default(), now) {
                 Ok(_) => Ok(()),
@@ -298,7 +247,7 @@ mod tests {
     /// PROMISE-5
     #[test]
     fn of_two_that_were_merged_the_more_restrictive_state_holds_until_one_decides_anew() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("a", "permit");
         store.decide("b", "deny");
         assert_eq!((store.ask("a"), store.ask("b")), (Ok(()), Err(Code::Revoked)));
@@ -320,7 +269,7 @@ mod tests {
     /// PROMISE-5
     #[test]
     fn an_unmerge_restores_both_but_for_what_was_closed_in_between() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("a", "permit");
         store.decide("b", "deny");
         store.say(&[(Merge, "b", "a")]).unwrap();
@@ -328,7 +277,7 @@ mod tests {
         assert_eq!((store.ask("a"), store.ask("b")), (Ok(()), Err(Code::Revoked)));
         assert_eq!((store.survivor("a"), store.survivor("b")), (None, None));
         assert_eq!(store.read("a").unwrap().others().len(), 1, "still fenced together");
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("a", "permit");
         store.decide("b", "permit");
         store.say(&[(Merge, "b", "a")]).unwrap();
@@ -339,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_circle_is_refused_whole_and_nothing_is_written_twice() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         assert_eq!(store.say(&[(Merge, "a", "b"), (Merge, "b", "c")]), Ok(4));
         assert_eq!(store.say(&[(Merge, "x", "y"), (Merge, "c", "a")]), Err(Unclear::Circle));
         assert_eq!(store.say(&[(Merge, "u", "v"), (Merge, "v", "u")]), Err(Unclear::Circle));
@@ -357,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_new_identifier_has_the_records_of_the_old_one_at_once() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("old", "permit");
         store.say(&[(Rekey, "old", "new")]).unwrap();
         assert_eq!((store.ask("old"), store.ask("new")), (Ok(()), Ok(())));
@@ -373,7 +322,7 @@ mod tests {
     #[test]
     fn a_new_identifier_that_had_records_is_read_as_a_merge() {
         for first in ["deny", "permit"] {
-            let mut store = Store::new();
+            let mut store = Store::default();
             store.decide("new", first);
             store.decide("old", if first == "deny" { "permit" } else { "deny" });
             store.say(&[(Rekey, "old", "new")]).unwrap();
@@ -383,7 +332,7 @@ mod tests {
             );
         }
         // Somebody else is merged with the new one already.
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("x", "deny");
         store.say(&[(Merge, "x", "new")]).unwrap();
         store.decide("old", "permit");
@@ -394,7 +343,7 @@ mod tests {
     /// PROMISE-5
     #[test]
     fn more_subjects_or_acts_than_may_be_one_person_close_everything() {
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.decide("0", "permit");
         for number in 1..=MEMBERS_MAX {
             store.say(&[(Merge, &number.to_string(), "0")]).unwrap();
@@ -403,13 +352,13 @@ mod tests {
             assert_eq!(store.ask(value), Err(Code::Closed), "{value}");
         }
         assert_eq!(store.read("0").unwrap().others().len(), MEMBERS_MAX, "and all are known");
-        let mut store = Store::new();
+        let mut store = Store::default();
         for _ in 0..=ACTS_MAX / 2 {
             store.say(&[(Merge, "a", "b")]).unwrap();
             store.say(&[(Unlink, "a", "b")]).unwrap();
         }
         assert_eq!(store.ask("b"), Err(Code::Closed));
-        let mut store = Store::new();
+        let mut store = Store::default();
         store.say(&[(Merge, "a", "b")]).unwrap();
         for _ in 0..ledger::RECORDS_MAX / 2 {
             store.decide("a", "permit");
@@ -432,14 +381,14 @@ mod tests {
             "side = CASE side WHEN 'from' THEN 'into' ELSE 'from' END",
             "sealed = zeroblob(90)",
         ] {
-            let mut store = Store::new();
+            let mut store = Store::default();
             store.say(&[(Merge, "a", "b")]).unwrap();
             let change = format!("UPDATE acts SET {change}");
             for forbidden in [&change, "DELETE FROM acts"] {
-                assert!(store.connection.execute(forbidden, []).is_err(), "{forbidden}");
+                assert!(store.0.connection.execute(forbidden, []).is_err(), "{forbidden}");
             }
-            store.connection.execute_batch("DROP TRIGGER acts_are_not_changed").unwrap();
-            store.connection.execute(&change, []).unwrap();
+            store.0.connection.execute_batch("DROP TRIGGER acts_are_not_changed").unwrap();
+            store.0.connection.execute(&change, []).unwrap();
             assert!(store.read("b").is_err() || store.read("a").is_err(), "{change}");
         }
     }
@@ -482,7 +431,7 @@ mod tests {
         /// where each was permitted, or somebody permitted when they were one.
         #[test]
         fn all_who_are_one_have_one_answer(steps in steps()) {
-            let mut store = Store::new();
+            let mut store = Store::default();
             run(&mut store, &steps);
             for value in WHO {
                 let goes_by = store.survivor(value).unwrap_or_else(|| value.to_owned());
@@ -496,7 +445,7 @@ mod tests {
         fn a_merge_never_opens_and_an_unmerge_restores(
             steps in steps(), from in 0..4_usize, into in 0..4_usize
         ) {
-            let mut store = Store::new();
+            let mut store = Store::default();
             run(&mut store, &steps);
             let answers = |store: &Store| WHO.map(|value| store.ask(value).is_ok());
             let before = answers(&store);

@@ -4,19 +4,7 @@ use serde_json::Value as Json;
 
 use crate::send;
 use crate::support::daemon::Setup;
-use crate::support::{EVERY_EVENT, POLICY, eventually};
-
-/// A message about two patients.
-fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
-    let second = if trigger == "A37" { "PID|2||" } else { "MRG|" };
-    format!(
-        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}|{control_id}|P|2.5.1\r\
-         EVN|{trigger}|20261122081500\r\
-         PID|1||{patient}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
-         {second}{other}^^^EPIC^MR\r"
-    )
-    .into_bytes()
-}
+use crate::support::{EVERY_EVENT, POLICY, eventually, two};
 
 /// The acts of that name, the newest first.
 fn acts(setup: &Setup, name: &str) -> Vec<Json> {

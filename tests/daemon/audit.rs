@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value as Json;
 
 use crate::support::daemon::{Daemon, Setup, TIDEGATE};
-use crate::support::{EVERY_EVENT, POLICY, adt, canary, consent, eventually};
+use crate::support::{EVERY_EVENT, POLICY, TOKEN, adt, canary, consent, eventually, two};
 use crate::{PATIENT, send};
 
 const OTHER: &str = "ZZ100002";
@@ -16,15 +16,7 @@ const OTHER: &str = "ZZ100002";
 fn setup() -> Setup {
     Setup::new()
         .policy(POLICY)
-        .contract(
-            "trial",
-            EVERY_EVENT,
-            "pseudonymized",
-            "CLINTRCH",
-            "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"",
-            "kind = \"file\"\npath = \"out/trial.ndjson\"",
-        )
-        .asking("trial", "CLINTRCH", "require = \"opt-in\"")
+        .pseudonymous("trial", "CLINTRCH", "require = \"opt-in\"", EVERY_EVENT, TOKEN)
         .file_route("ward", EVERY_EVENT)
 }
 
@@ -141,13 +133,7 @@ fn what_left_of_a_person_is_accounted_for_whichever_name_it_left_under() {
         found.iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!((subjects("1").len(), subjects("2").len()), (1, 1));
-    let merge = format!(
-        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^A40^ADT_A39|M1|P|2.5.1\r\
-         EVN|A40|20261122081500\r\
-         PID|1||{PATIENT}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
-         MRG|{OTHER}^^^EPIC^MR\r"
-    );
-    send(&daemon, merge.as_bytes());
+    send(&daemon, &two("A40", "M1", PATIENT, OTHER));
     eventually("either is both", || subjects("1").len() == 2 && subjects("2").len() == 2);
     assert!(daemon.stop().success());
     assert_eq!(subjects("1").len(), 2);

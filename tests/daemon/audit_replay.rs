@@ -21,7 +21,7 @@ use tidegate::store::{Filed, StoreError};
 
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::sender::Sender;
-use crate::support::{EVERY_EVENT, adt, consent, eventually};
+use crate::support::{EVERY_EVENT, adt, consent, eventually, two};
 
 const SUBJECTS: u64 = 30;
 const MESSAGES: u64 = 600;
@@ -111,14 +111,7 @@ fn message(random: &mut Random, nth: u64) -> Vec<u8> {
         36..42 => {
             let trigger = random.one_of(&["A40", "A40", "A37", "A47", "A43", "A24"]);
             let other = patient(random.below(SUBJECTS));
-            let other = match trigger {
-                "A24" | "A37" => format!("PID|2||{other}^^^EPIC^MR"),
-                _ => format!("MRG|{other}^^^EPIC^MR"),
-            };
-            format!(
-                "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}|{id}|P|2.5.1\r\
-                 EVN|{trigger}|20261122081500\rPID|1||{who}^^^EPIC^MR\r{other}\r"
-            )
+            text(two(trigger, &id, &who, &other))
         }
         _ => event(random.one_of(&["A01", "A02", "A03", "A08"])),
     }

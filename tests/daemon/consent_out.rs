@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::sender::Sender;
-use crate::support::{EVERY_EVENT, POLICY, adt, consent, eventually};
+use crate::support::{EVERY_EVENT, POLICY, TOKEN, adt, consent, eventually};
 use crate::{PATIENT, send};
 
 const OTHER: &str = "ZZ100002";
@@ -46,16 +46,7 @@ fn a_route_lets_out_what_is_permitted_while_it_is() {
     assert_eq!(out(&setup, "trial"), [""; 0]);
     assert!(daemon.stop().success());
     drop(daemon);
-    let setup = setup
-        .contract(
-            "trial",
-            EVERY_EVENT,
-            "pseudonymized",
-            "CLINTRCH",
-            "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"",
-            "kind = \"file\"\npath = \"out/trial.ndjson\"",
-        )
-        .asking("trial", "CLINTRCH", "require = \"opt-in\"");
+    let setup = setup.pseudonymous("trial", "CLINTRCH", "require = \"opt-in\"", EVERY_EVENT, TOKEN);
     let mut daemon = setup.start();
     let count = |setup: &Setup| setup.events("trial").len();
     // Permitted; another patient is not.

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::support::clock::Clock;
 use crate::support::daemon::Setup;
-use crate::support::{POLICY, adt, eventually};
+use crate::support::{POLICY, TOKEN, adt, eventually};
 use crate::{PATIENT, send};
 
 /// A route, `watch`, of what has expired.
@@ -76,11 +76,7 @@ fn the_end_of_a_permit_is_told_once_when_it_has_passed() {
 
 /// Adds a route that asks for a consent.
 fn with_trial(setup: Setup) -> Setup {
-    let deliver = "kind = \"file\"\npath = \"out/trial.ndjson\"";
-    let fields = "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"";
-    setup
-        .contract("trial", &["patient.updated"], "pseudonymized", "CLINTRCH", fields, deliver)
-        .asking("trial", "CLINTRCH", "require = \"opt-in\"")
+    setup.pseudonymous("trial", "CLINTRCH", "require = \"opt-in\"", &["patient.updated"], TOKEN)
 }
 
 /// PROMISE-5

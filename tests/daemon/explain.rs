@@ -40,15 +40,7 @@ fn what_would_be_decided_and_what_was_is_told_in_the_same_sentences() {
                   \"patient.language\" = \"keep\"";
     let setup = Setup::new()
         .policy(POLICY)
-        .contract(
-            "trial",
-            &["patient.updated"],
-            "pseudonymized",
-            "CLINTRCH",
-            fields,
-            "kind = \"file\"\npath = \"out/trial.ndjson\"",
-        )
-        .asking("trial", "CLINTRCH", "require = \"opt-in\"")
+        .pseudonymous("trial", "CLINTRCH", "require = \"opt-in\"", &["patient.updated"], fields)
         .saying("trial", "agreement = \"DUA-7\"")
         .file_route("ward", &["patient.updated"]);
     let mut daemon = setup.start();

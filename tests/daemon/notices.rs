@@ -4,30 +4,23 @@ use serde_json::Value as Json;
 
 use crate::send;
 use crate::support::daemon::Setup;
-use crate::support::{POLICY, adt, consent, eventually, schema};
+use crate::support::{POLICY, TOKEN, adt, consent, eventually, schema, two};
 
 const FIRST: &str = "ZZ100001";
 const SECOND: &str = "ZZ100002";
-const FIELDS: &str = "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"";
-
-fn pseudonymous(setup: Setup, name: &str, purpose: &str, fields: &str, consent: &str) -> Setup {
-    let deliver = format!("kind = \"file\"\npath = \"out/{name}.ndjson\"");
-    let events = &["patient.admitted", "patient.updated"];
-    setup
-        .contract(name, events, "pseudonymized", purpose, fields, &deliver)
-        .asking(name, purpose, consent)
-}
 
 /// `trial` asks for the consent; `delete` too, and wants all deleted; `other` is for another
 /// purpose; `nameless` knows no subject.
 fn setup() -> Setup {
-    let opt_in = "require = \"opt-in\"";
-    let setup = Setup::new().policy(POLICY);
-    let setup = pseudonymous(setup, "trial", "CLINTRCH", FIELDS, opt_in);
-    let setup = pseudonymous(setup, "delete", "CLINTRCH", FIELDS, opt_in)
-        .saying("delete", "on_revoked = \"delete\"");
-    let setup = pseudonymous(setup, "other", "HRESCH", FIELDS, "require = \"opt-out\"");
-    pseudonymous(setup, "nameless", "CLINTRCH", "\"visit.class\" = \"keep\"", opt_in)
+    let (opt_in, opt_out) = ("require = \"opt-in\"", "require = \"opt-out\"");
+    let events = &["patient.admitted", "patient.updated"];
+    Setup::new()
+        .policy(POLICY)
+        .pseudonymous("trial", "CLINTRCH", opt_in, events, TOKEN)
+        .pseudonymous("delete", "CLINTRCH", opt_in, events, TOKEN)
+        .saying("delete", "on_revoked = \"delete\"")
+        .pseudonymous("other", "HRESCH", opt_out, events, TOKEN)
+        .pseudonymous("nameless", "CLINTRCH", opt_in, events, "\"visit.class\" = \"keep\"")
 }
 
 fn told(notice: &Json) -> (&str, &str) {
@@ -94,13 +87,7 @@ fn who_knows_two_that_are_one_hears_both_tokens_and_is_told_of_both_to_stop() {
     }
     eventually("both are out", || setup.events("trial").len() == 2);
     let token = |at: usize| setup.events("trial")[at]["subject"].clone();
-    let merge = format!(
-        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^A40^ADT_A39|M1|P|2.5.1\r\
-         EVN|A40|20261122081500\r\
-         PID|1||{FIRST}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
-         MRG|{SECOND}^^^EPIC^MR\r"
-    );
-    send(&daemon, merge.as_bytes());
+    send(&daemon, &two("A40", "M1", FIRST, SECOND));
     eventually("it is linked", || setup.notices("trial").len() == 1);
     let link = &setup.notices("trial")[0];
     assert_eq!(told(link), ("patient.merged", "keep"));

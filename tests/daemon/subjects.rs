@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::send;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::peer::Peer;
-use crate::support::{EVERY_EVENT, adt, consent, eventually};
+use crate::support::{EVERY_EVENT, adt, consent, eventually, two};
 
 const A: &str = "ZZ100001";
 const B: &str = "ZZ100002";
@@ -22,19 +22,6 @@ fn setup() -> Setup {
         "TREAT",
         "require = \"opt-out\"",
     )
-}
-
-/// A message of a patient and another, by MRG or as a second PID.
-fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
-    let other = match trigger {
-        "A24" | "A37" => format!("PID|2||{other}^^^EPIC^MR"),
-        _ => format!("MRG|{other}^^^EPIC^MR"),
-    };
-    format!(
-        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}|{control_id}|P|2.5.1\r\
-         EVN|{trigger}|20261122081500\rPID|1||{patient}^^^EPIC^MR\r{other}\r"
-    )
-    .into_bytes()
 }
 
 /// A moment that has just come, as CON-13 has it.

@@ -337,19 +337,7 @@ fn the_shipped_consent_toml_loads() {
 fn a_sentence_names_purpose_record_and_date() {
     let (own, _) = ledger_of("permit key=C-17 v=2 2026-03-01 status=revoked");
     let event = EventId("e".to_owned());
-    let question = Question {
-        event: &event,
-        route: "r",
-        purpose: "CLINTRCH",
-        visit: None,
-        channel: None,
-        grantee: "crm",
-        jurisdictions: &[],
-        labels: &[],
-        contract_labels: &[],
-        classes: &[],
-        requirement: &Requirement::OptOut,
-    };
+    let question = Question::new(&event, "r", "CLINTRCH", "crm", &Requirement::OptOut);
     let refusal =
         ask(&question, &Ledger::of(Epoch(1), &own), &policy(), NOW.parse().unwrap()).unwrap_err();
     assert_eq!(

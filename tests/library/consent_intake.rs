@@ -72,19 +72,8 @@ fn ledger(rules: &Rules, messages: &[String]) -> Vec<Record> {
 /// What is answered an hour later, about CLINTRCH.
 fn answer(rules: &Rules, records: &[Record]) -> Option<Code> {
     let event = EventId("e".into());
-    let question = Question {
-        event: &event,
-        route: "out",
-        visit: None,
-        purpose: "CLINTRCH",
-        channel: None,
-        grantee: "crm",
-        jurisdictions: &[],
-        labels: &[],
-        contract_labels: &[],
-        classes: &[],
-        requirement: &Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Anybody },
-    };
+    let opt_in = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Anybody };
+    let question = Question::new(&event, "out", "CLINTRCH", "crm", &opt_in);
     let now = Timestamp::from_millisecond(FIRST + 60 * MINUTE).unwrap();
     ask(&question, &Ledger::of(Epoch(1), records), &rules.policy, now).err().map(|it| it.code())
 }

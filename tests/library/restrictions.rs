@@ -51,17 +51,8 @@ impl Kept {
         let asked = PURPOSES.iter().flat_map(|purpose| {
             ["ZZV1", "ZZV2"].map(|visit| {
                 let question = Question {
-                    event: &event,
-                    route: "out",
                     visit: Some(visit),
-                    purpose,
-                    channel: None,
-                    grantee: "crm",
-                    jurisdictions: &[],
-                    labels: &[],
-                    contract_labels: &[],
-                    classes: &[],
-                    requirement: &requirement,
+                    ..Question::new(&event, "out", purpose, "crm", &requirement)
                 };
                 let ledger = Ledger::of(Epoch(1), &self.records);
                 ask(&question, &ledger, &rules.policy, now).err().map(|it| it.code())

@@ -98,6 +98,21 @@ impl Setup {
         self
     }
 
+    /// Adds a route to a file `out/NAME.ndjson` that asks for a consent, by the lines of its
+    /// `[consent]`, and lets out pseudonyms.
+    pub fn pseudonymous(
+        self,
+        name: &str,
+        purpose: &str,
+        consent: &str,
+        events: &[&str],
+        fields: &str,
+    ) -> Self {
+        let deliver = format!("kind = \"file\"\npath = \"out/{name}.ndjson\"");
+        self.contract(name, events, "pseudonymized", purpose, fields, &deliver)
+            .asking(name, purpose, consent)
+    }
+
     /// Lets the route that was added ask for a consent, by the lines of its `[consent]`.
     pub fn asking(self, name: &str, purpose: &str, consent: &str) -> Self {
         let path = self.dir.path().join(format!("routes/{name}.toml"));

@@ -60,6 +60,24 @@ pub fn adt(trigger: &str, control_id: &str, patient: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What a route lets out that knows patients by a token, and little more.
+pub const TOKEN: &str = "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"";
+
+/// A made-up message of a patient and another, by MRG or as a second PID.
+pub fn two(trigger: &str, control_id: &str, patient: &str, other: &str) -> Vec<u8> {
+    let other = match trigger {
+        "A24" | "A37" => format!("PID|2||{other}^^^EPIC^MR"),
+        _ => format!("MRG|{other}^^^EPIC^MR"),
+    };
+    format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122081500-0800||ADT^{trigger}|{control_id}|P|2.5.1\r\
+         EVN|{trigger}|20261122081500\r\
+         PID|1||{patient}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         {other}\r"
+    )
+    .into_bytes()
+}
+
 /// A made-up consent of a patient: `CON-11` says its status, `CON-13` when it was decided. Its type
 /// is `L/ZZ9`, its number the patient's.
 pub fn consent(status: &str, decided: &str, control_id: &str, patient: &str) -> Vec<u8> {

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config;
-use crate::document::Problems;
-
-/// The daemon's file of checkpoints where no configuration names it.
-const CHECKPOINTS: &str = "checkpoints.ndjson";
+use crate::cli::configuration;
+use crate::config::CHECKPOINTS;
 
 /// Whose evidence.
 #[derive(Debug, Args)]
@@ -27,11 +24,8 @@ impl Whereabouts {
         match (&self.dir, &self.config) {
             (Some(dir), _) => Ok((dir.clone(), PathBuf::from(CHECKPOINTS))),
             (None, Some(file)) => {
-                let problems = Problems::default();
-                match config::load(file, &problems) {
-                    Some(config) => Ok((config.node.state_dir, config.audit.store.file)),
-                    None => Err(problems.mistakes().iter().map(ToString::to_string).collect()),
-                }
+                let config = configuration(file)?;
+                Ok((config.node.state_dir, config.audit.store.file))
             }
             (None, None) => Err(vec!["--config or --dir is wanted".to_owned()]),
         }

@@ -12,26 +12,34 @@ use crate::deliver::evidence::Proven;
 use crate::deliver::queue::{Handed, Item};
 use crate::deliver::sink::{Settled, SinkError, Ticket};
 use crate::fence::{Kept, Moment};
-use crate::privacy::Counts;
+use crate::privacy::{Counts, Release};
 use crate::store::audit::AuditBusy;
 use crate::{bug, clock};
 
 /// Most events that are decided and recorded together.
 const STAGED_MAX: usize = 256;
-/// More is decided when what is recorded and not handed over fills less than this part of the window.
-const PROVEN_LOW: usize = 4;
+/// More is decided when what is ready to be handed over fills less than this part of the window.
+const READY_LOW: usize = 4;
+
+/// A release whose evidence is durable.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub item: Item,
+    release: Box<Release>,
+    asked_at: Moment,
+}
 
 impl Route {
     /// Hands over what is recorded, as much as the window allows, and decides about what comes
     /// behind it.
     pub(super) fn go(&mut self) {
         while self.state == State::Up && self.flights.len() < self.config.window {
-            let Some(proven) = self.proven.pop_front() else { break };
-            self.hand_over(proven);
+            let Some(ready) = self.ready.pop_front() else { break };
+            self.hand_over(ready);
         }
-        // Not for every confirm by itself: each record costs its share of an fsync, and what is proven
+        // Not for every confirm by itself: each record costs its share of an fsync, and what is ready
         // feeds the window meanwhile.
-        let is_low = self.proven.len() <= self.config.window / PROVEN_LOW;
+        let is_low = self.ready.len() <= self.config.window / READY_LOW;
         if self.state == State::Up && self.evidence.is_idle() && is_low {
             self.decide_next();
         }
@@ -41,7 +49,7 @@ impl Route {
     fn decide_next(&mut self) {
         let now = clock::now();
         let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
-        let mut leaving = self.proven.len();
+        let mut leaving = self.ready.len();
         while leaving < self.config.window && decided.len() < STAGED_MAX {
             let Some(mut item) = self.queue.take_next() else { break };
             let asked_at = self.config.fence.moment();
@@ -108,17 +116,15 @@ impl Route {
     ) -> Result<(), RouteError> {
         match proven {
             Ok(proven) => {
-                for proven in proven {
-                    match &proven.answer {
+                for Proven { item, answer, asked_at } in proven {
+                    match answer {
                         // Where nothing can go now, it is asked again when something can.
-                        Answer::Release(_) if self.state != State::Up => {
-                            self.queue.again(proven.item);
+                        Answer::Release(_) if self.state != State::Up => self.queue.again(item),
+                        Answer::Release(release) => {
+                            self.ready.push_back(Ready { item, release, asked_at });
                         }
-                        Answer::Release(_) => self.proven.push_back(proven),
-                        Answer::Suppress(refusal) => {
-                            self.suppressed(&proven.item, refusal.code().name());
-                        }
-                        Answer::Nothing => self.queue.done(&proven.item),
+                        Answer::Suppress(refusal) => self.suppressed(&item, refusal.code().name()),
+                        Answer::Nothing => self.queue.done(&item),
                     }
                 }
                 Ok(())
@@ -142,9 +148,8 @@ impl Route {
 
     /// Hands a release over, if what it was permitted by still stands.
     // PROMISE-9: what comes here has its evidence.
-    fn hand_over(&mut self, proven: Proven) {
-        let Proven { mut item, answer, asked_at } = proven;
-        let Answer::Release(release) = answer else { return self.queue.done(&item) };
+    fn hand_over(&mut self, ready: Ready) {
+        let Ready { mut item, release, asked_at } = ready;
         let counts = release.counts();
         let subject = release.subject().clone();
         match self.config.fence.enter(&self.name, *release, asked_at) {

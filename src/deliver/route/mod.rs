@@ -5,14 +5,13 @@
 //! sent again with its first ID.
 //! Knows nothing of: feeds.
 //!
-//! Reading order: this (the loop), `select` (what is to be done with an entry), `going` (decide, record, hand over), `state` (whether the sink
-//! can be used, and what it could not do).
+//! Reading order: this (the loop), `select` (what is to be done with an entry), `going` (decide,
+//! record, hand over), `state` (whether the sink can be used, and what it could not do).
 
 mod going;
 mod select;
 mod state;
 
-use self::select::{Selected, select};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use self::going::Ready;
+use self::select::{Selected, select};
 use super::backoff::Backoff;
-use super::evidence::{Evidence, Proven};
+use super::evidence::Evidence;
 use super::queue::{Item, Queue};
 use super::sink::{Sink, Ticket};
 use crate::clock;
@@ -81,8 +82,8 @@ pub struct Route {
     sink: Sink,
     queue: Queue,
     evidence: Evidence,
-    /// Answers whose evidence is durable, which the window has no room for yet.
-    proven: VecDeque<Proven>,
+    /// Releases whose evidence is durable, which the window has no room for yet.
+    ready: VecDeque<Ready>,
     flights: HashMap<Ticket, Item>,
     next_ticket: Ticket,
     state: State,
@@ -143,7 +144,7 @@ impl Route {
             sink,
             queue: Queue::new(position),
             evidence,
-            proven: VecDeque::new(),
+            ready: VecDeque::new(),
             flights: HashMap::new(),
             next_ticket: 0,
             state: State::Down(now),

@@ -40,7 +40,7 @@ impl Route {
 
     /// What is on its way is waited for; nothing new goes for a while.
     pub(super) fn pause(&mut self, why: &str) {
-        self.requeue_proven();
+        self.requeue_ready();
         self.state = State::Paused(Instant::now() + self.backoff.delay());
         self.not_up(why, "route is paused, and tries again");
     }
@@ -122,15 +122,15 @@ impl Route {
     }
 
     /// What waits for the window was asked about a while ago, and is asked again.
-    fn requeue_proven(&mut self) {
-        while let Some(proven) = self.proven.pop_back() {
-            self.queue.again(proven.item);
+    fn requeue_ready(&mut self) {
+        while let Some(ready) = self.ready.pop_back() {
+            self.queue.again(ready.item);
         }
     }
 
     /// What was handed over goes back, each to the front of its subject's lane.
     fn take_back(&mut self) {
-        self.requeue_proven();
+        self.requeue_ready();
         let mut flights: Vec<Item> = self.flights.drain().map(|(_, item)| item).collect();
         // The oldest is to go first.
         flights.sort_by_key(|item| std::cmp::Reverse(item.sequence));

@@ -5,7 +5,6 @@
 //! sender's delimiters, version and character set, and echoes MSH-10 byte for byte.
 //! Knows nothing of: when it is sent.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,7 +13,7 @@ use jiff::Timestamp;
 use super::frame::{CR, FS, VT};
 use crate::parse::hl7::head::skip_lead;
 use crate::parse::hl7::{Delimiters, Head};
-use crate::secret::{Key, SecretError};
+use crate::secret::{SecretError, random_name};
 use crate::verdict::{Code, Fault};
 
 /// Names acknowledgements: each has a control ID of its own.
@@ -30,12 +29,7 @@ impl ControlIds {
     /// # Errors
     /// The operating system gives no randomness.
     pub fn begin() -> Result<Self, SecretError> {
-        let random = Key::random()?;
-        let mut start = String::new();
-        for byte in random.expose().iter().take(4) {
-            // A `String` takes all that is written to it.
-            write!(start, "{byte:02X}").unwrap_or_default();
-        }
+        let start = random_name(8)?.to_uppercase();
         Ok(Self { start, next: AtomicU64::new(1) })
     }
 

@@ -123,9 +123,7 @@ pub(super) fn write_segment(
         ("segments", segment::hash_of(&segments)),
         ("disclosed", disclosed_hash(connection, &disclosed)?),
     ];
-    let with = with.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let act = Act { act: ACT.to_owned(), who: "tidegate".to_owned(), with };
-    Ok(Some(Archived { segment, disclosed, act }))
+    Ok(Some(Archived { segment, disclosed, act: Act::new(ACT, "tidegate", with) }))
 }
 
 /// Releases that were never handed over: a later record stands instead of each.

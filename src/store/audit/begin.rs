@@ -18,7 +18,7 @@ use super::{AuditConfig, FILE, PUBLIC_KEY, SIGNING_KEY};
 use crate::audit::chain::genesis;
 use crate::audit::{Broken, Checkpoint, Hash, Signer, Verifier};
 use crate::metrics::AuditMetrics;
-use crate::secret::{Key, hex};
+use crate::secret::{hex, random_name};
 
 /// The mark beside the keys: the chain's ID.
 const CHAIN_MARK: &str = "audit";
@@ -80,8 +80,7 @@ fn chain_id(connection: &Connection) -> Result<String, StoreError> {
     if let Some(chain) = read_chain_id(connection)? {
         return Ok(chain);
     }
-    let id = Key::random()?;
-    let id = hex(id.expose().first_chunk::<16>().map_or(&[], |half| half.as_slice()));
+    let id = random_name(32)?;
     connection.execute("INSERT INTO meta (name, value) VALUES ('chain', ?)", [&id])?;
     Ok(id)
 }

@@ -202,9 +202,6 @@ impl Sought {
     }
 
     fn matches(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
-        };
         let in_time = self.from.is_none_or(|from| record.at >= from)
             && self.to.is_none_or(|to| record.at < to);
         let says = match &record.says {
@@ -223,9 +220,6 @@ impl Sought {
     }
 
     fn matches_decision(&self, one: &Decision) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
-        };
         is(&self.event, Some(&one.event))
             && is(&self.correlation, Some(correlation_of(&one.event)))
             && is(&self.token, one.token.as_deref())
@@ -237,4 +231,9 @@ impl Sought {
                 .as_ref()
                 .is_none_or(|consent| one.consents.iter().any(|found| found.record == *consent))
     }
+}
+
+/// Whether it is what is wanted; anything is where nothing is.
+fn is(wanted: &Option<String>, found: Option<&str>) -> bool {
+    wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
 }
