@@ -92,10 +92,16 @@ impl DryRun {
         let id = CorrelationId { correlation: correlated.correlation, epoch: 1 };
         let mut told = Vec::new();
         for stored in &admission.content.events {
-            let event = stored.event(&id);
+            let mut event = stored.event(&id);
             let own = admission.consents.iter().filter(|given| given.subject == event.subject);
             let records = own.map(|given| given.clone().of(&id).record).collect();
-            let filed = filed(&event.subject)?.with(records);
+            let mut known = filed(&event.subject)?;
+            // As a route takes it up: by whom its subject goes since it was merged.
+            if let Some(survivor) = known.survivor() {
+                event.subject = survivor.clone();
+                known = filed(&event.subject)?;
+            }
+            let filed = known.with(records);
             for (contract, keys) in &self.routes {
                 told.push(self.one(&event, &id, &filed, (contract, keys), rules, now)?);
             }

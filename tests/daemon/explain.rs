@@ -9,7 +9,7 @@ use crate::support::{POLICY, adt, consent, eventually};
 const PATIENT: &str = "ZZ100001";
 
 /// What `decide` says of a message, for each route.
-fn decided(setup: &Setup, message: &[u8]) -> Vec<Json> {
+pub fn decided(setup: &Setup, message: &[u8]) -> Vec<Json> {
     let file = setup.state_dir().parent().unwrap().join("message.hl7");
     std::fs::write(&file, message).unwrap();
     setup.json(&["decide", file.to_str().unwrap()])

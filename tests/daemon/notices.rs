@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use crate::explain::decided;
 use crate::send;
 use crate::support::daemon::Setup;
 use crate::support::{POLICY, TOKEN, adt, consent, eventually, schema, two};
@@ -93,7 +94,11 @@ fn who_knows_two_that_are_one_hears_both_tokens_and_is_told_of_both_to_stop() {
     assert_eq!(told(link), ("patient.merged", "keep"));
     assert_eq!((&link["subject"], &link["data"]["retired"]), (&token(0), &token(1)));
     assert!(schema::of("notice").is_valid(link), "{link}");
-    // What still comes under the retired identifier goes by the survivor's token.
+    // What still comes under the retired identifier goes by the survivor's token, and so it is said
+    // before.
+    let would = decided(&setup, &adt("A08", "A3", SECOND));
+    let would = would.iter().find(|told| told["route"] == "trial").unwrap();
+    assert_eq!(would["payload"]["subject"], token(0), "{would}");
     send(&daemon, &adt("A08", "A3", SECOND));
     eventually("it is out", || setup.events("trial").len() == 3);
     assert_eq!(token(2), token(0));
