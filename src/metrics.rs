@@ -142,7 +142,7 @@ pub const TABLE: [Row; 54] = [
         Kind::Counter,
         "tidegate_deid_fields_total",
         &["route", "action"],
-        "Fields of released events by kept, tokenized, removed.",
+        "Fields of released events by kept, tokenized, generalized, removed.",
     ),
     (
         Kind::Counter,
@@ -522,7 +522,7 @@ impl RouteMetrics {
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(
-                &["kept", "tokenized", "removed"],
+                &["kept", "tokenized", "generalized", "removed"],
                 |word| metrics::counter!("tidegate_deid_fields_total", "route" => route.clone(), "action" => word),
             ),
             lag: low(metrics::gauge!("tidegate_route_lag_events", "route" => route.clone())),

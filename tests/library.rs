@@ -21,6 +21,9 @@ mod consent_cases;
 #[path = "library/consent_intake.rs"]
 mod consent_intake;
 
+#[path = "library/contracts.rs"]
+mod contracts;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
 

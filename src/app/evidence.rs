@@ -13,8 +13,9 @@ use super::AppError;
 use crate::audit::{Act, Says};
 use crate::clock;
 use crate::config::Config;
-use crate::contract::Contract;
+use crate::contract::{Broken, Contract, Glass};
 use crate::deliver::checkpoints::Checkpoints;
+use crate::privacy::recipe::Line;
 use crate::store::{Audit, AuditBusy};
 
 /// Who acts where nobody else does.
@@ -77,14 +78,15 @@ pub(super) async fn stop(audit: &Audit) {
 }
 
 fn of_contract(contract: &Contract, config: &Config) -> Act {
-    let lines: Vec<String> = contract
-        .recipe
-        .lines
-        .iter()
-        .map(|line| format!("{} {}", line.path, line.transform.name()))
-        .collect();
+    let line = |line: &Line| {
+        let Line { path, leaves_as, transform, .. } = line;
+        let renamed = if leaves_as == path { String::new() } else { format!(" as {leaves_as}") };
+        format!("{path} {transform}{renamed}")
+    };
+    let lines: Vec<String> = contract.recipe.lines.iter().map(line).collect();
+    let filters: Vec<&str> = contract.when.fields().iter().map(|it| it.path.as_str()).collect();
     let file = config.files.get(&contract.file).cloned().unwrap_or_default();
-    act(
+    let mut act = act(
         "contract",
         [
             ("route", contract.name.clone()),
@@ -96,7 +98,26 @@ fn of_contract(contract: &Contract, config: &Config) -> Act {
             ("fields", lines.join(", ")),
             ("file", format!("sha256:{file}")),
         ],
-    )
+    );
+    let mut more = |name: String, value: Option<String>| {
+        act.with.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
+    };
+    more("when".to_owned(), Some(filters.join(", ")));
+    more("approved_by".to_owned(), contract.terms.approved_by.clone());
+    more("ends".to_owned(), contract.terms.ends().map(|ends| ends.to_string()));
+    more("expert".to_owned(), contract.expert.clone());
+    // Who let out more than the contract says, why, and until when.
+    for (nth, Broken { glass, .. }) in (1..).zip(&contract.broken) {
+        let Glass { wanted, approved_by, reason, ends } = glass;
+        let text = format!(
+            "{} {} until {ends}, approved by {}: {reason}",
+            wanted.path.value,
+            wanted.transform,
+            approved_by.join(" and ")
+        );
+        more(format!("break_glass {nth}"), Some(text));
+    }
+    act
 }
 
 fn act<const N: usize>(name: &str, with: [(&str, String); N]) -> Act {

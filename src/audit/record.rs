@@ -73,6 +73,15 @@ pub struct Decision {
     /// Under which agreement, where the contract names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<String>,
+    /// Under which protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// What for the consumer may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_use: Option<String>,
+    /// How long the consumer may keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
     /// Where to, such as `rabbitmq:tidegate.research` or `file:out/quality.ndjson`.
     pub destination: String,
     /// `sha256:` and the hash of the recipe.
@@ -101,6 +110,9 @@ pub struct Decision {
     /// left.
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub fields: Fields,
+    /// The fields that left by an exception to the contract (`break_glass`), by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub glass: Vec<String>,
     /// The record of a release or a notice that was never handed over, since the consent changed in
     /// between: this one stands instead of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,7 +271,7 @@ fn custom<'de, D: Deserializer<'de>>() -> D::Error {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"instead":5}}}"#;
+    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5}}}"#;
     const ACT: &str = r#"{"number":8,"at":"2026-11-22T12:00:00Z","says":{"act":{"act":"start","who":"tidegate","with":{"version":"0.1.0"}}}}"#;
 
     /// PROMISE-8

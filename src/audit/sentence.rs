@@ -56,6 +56,10 @@ pub fn sentence(decision: &Decision, names: &Names<'_>) -> String {
     if decision.outcome == Outcome::Release {
         push(&mut text, format_args!(" Fields: {}.", fields(decision, names)));
     }
+    if !decision.glass.is_empty() {
+        let fields = decision.glass.join(", ");
+        push(&mut text, format_args!(" By an exception to the contract (break_glass): {fields}."));
+    }
     if let Some(number) = decision.instead {
         push(&mut text, format_args!(" Instead of record {number}, which was not handed over."));
     }
@@ -81,7 +85,8 @@ fn yes(decision: &Decision) -> &'static str {
 fn no(decision: &Decision) -> String {
     match Code::from_name(&decision.reason) {
         Some(code) => {
-            format!("by rule {} ({code}). {}", code.rule(), code.sentence(&decision.purpose))
+            let rule = code.rule().map(|rule| format!("by rule {rule} ")).unwrap_or_default();
+            format!("{rule}({code}). {}", code.sentence(&decision.purpose))
         }
         None => format!("{}.", decision.reason),
     }
@@ -98,6 +103,7 @@ fn consent(consulted: &Consulted, names: &Names<'_>) -> String {
 
 /// Each field that the contract names, and what became of it.
 fn fields(decision: &Decision, names: &Names<'_>) -> String {
+    let recipe = names.recipe.filter(|recipe| recipe.hash == decision.recipe);
     let mut told: Vec<String> = decision
         .fields
         .0
@@ -106,11 +112,16 @@ fn fields(decision: &Decision, names: &Names<'_>) -> String {
             Fate::Kept => format!("{path} kept"),
             Fate::Token => format!("{path} as a token"),
             Fate::Hashed => format!("{path} hashed"),
+            Fate::Generalized => match recipe.and_then(|recipe| recipe.line(path)) {
+                Some(line) => format!("{path} as {} by {}", line.leaves_as, line.transform),
+                None => format!("{path} generalized"),
+            },
             Fate::Removed => format!("{path} removed by the tier"),
-            Fate::PartlyRemoved => format!("{path} partly removed by the tier"),
+            Fate::Undone => format!("{path} left out, since its transform can make nothing of it"),
+            Fate::PartlyRemoved => format!("{path} partly removed"),
         })
         .collect();
-    if let Some(recipe) = names.recipe.filter(|recipe| recipe.hash == decision.recipe) {
+    if let Some(recipe) = recipe {
         let has = |path: &str| decision.fields.0.iter().any(|(known, _)| known == path);
         let absent = recipe.lines.iter().filter(|line| !has(&line.path));
         told.extend(absent.map(|line| format!("{} not in the event", line.path)));

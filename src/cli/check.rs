@@ -1,13 +1,16 @@
 //! `tidegate check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, complain, say};
+use crate::clock;
 use crate::config::{self, Config};
-use crate::contract::{Contract, Destination};
+use crate::contract::schemas::{NOTICE, async_api};
+use crate::contract::{Broken, Contract, Destination};
 use crate::document::{Problem, Problems};
 
 /// Read the configuration, the mappings and the contracts, and print every mistake.
@@ -19,6 +22,10 @@ pub struct Check {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Write the JSON Schema of what each route lets out, and an AsyncAPI document of all of them, into
+    /// this folder; it is made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<PathBuf>,
 }
 
 impl Check {
@@ -48,11 +55,36 @@ impl Check {
                 complain(&mistake.to_string());
             }
             if let Some(config) = &config {
-                describe(config);
+                describe(config, clock::now());
             }
         }
-        if config.is_some() { Outcome::Done } else { Outcome::Wrong }
+        let Some(config) = config else { return Outcome::Wrong };
+        if let Some(dir) = &self.schemas
+            && let Err(error) = write_schemas(dir, &config)
+        {
+            complain(&format!("{}: {error}", dir.display()));
+            return Outcome::Wrong;
+        }
+        Outcome::Done
     }
+}
+
+/// `DIR/ROUTE/TYPE.json`, `DIR/ROUTE/notice.json` and `DIR/asyncapi.json`.
+fn write_schemas(dir: &Path, config: &Config) -> std::io::Result<()> {
+    let write = |path: PathBuf, json: &Json| std::fs::write(path, format!("{json:#}\n"));
+    for contract in &config.contracts {
+        let dir = dir.join(&contract.name);
+        std::fs::create_dir_all(&dir)?;
+        for kind in &contract.events {
+            write(dir.join(format!("{kind}.json")), &contract.schema(*kind))?;
+        }
+        if let Some(notice) = contract.notice_schema() {
+            write(dir.join(format!("{NOTICE}.json")), &notice)?;
+        }
+    }
+    let all = async_api(&config.node.name, env!("CARGO_PKG_VERSION"), &config.contracts);
+    std::fs::create_dir_all(dir)?;
+    write(dir.join("asyncapi.json"), &all)
 }
 
 fn problem(problem: &Problem) -> Json {
@@ -70,7 +102,10 @@ fn route(contract: &Contract) -> Json {
         .lines
         .iter()
         .map(|line| {
-            json!({ "field": line.path, "transform": line.transform.name(), "class": line.class.name() })
+            json!({
+                "field": line.path, "as": line.leaves_as, "transform": line.transform.to_string(),
+                "class": line.class.name(), "required": line.required,
+            })
         })
         .collect();
     json!({
@@ -83,10 +118,22 @@ fn route(contract: &Contract) -> Json {
         "recipe": contract.recipe.hash,
         "deliver": contract.deliver.kind(),
         "fields": fields,
+        "when": contract.when.fields().iter().map(|it| json!({
+            "field": it.path, "class": it.class.name(), "presence": it.presence,
+        })).collect::<Vec<Json>>(),
+        "ends": contract.terms.ends().map(|ends| ends.to_string()),
+        "breakGlass": contract.broken.iter().map(|broken| json!({
+            "field": broken.glass.wanted.path.value,
+            "transform": broken.glass.wanted.transform.to_string(),
+            "approvedBy": broken.glass.approved_by,
+            "reason": broken.glass.reason,
+            "ends": broken.glass.ends.to_string(),
+            "recipe": broken.recipe.hash,
+        })).collect::<Vec<Json>>(),
     })
 }
 
-fn describe(config: &Config) {
+fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
         say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
     }
@@ -107,7 +154,31 @@ fn describe(config: &Config) {
             contract.recipe.tier.name(),
         ));
         for line in &contract.recipe.lines {
-            say(&format!("  {} {} ({})", line.transform.name(), line.path, line.class.name()));
+            let class = line.class.name();
+            let renamed = if line.leaves_as == line.path {
+                String::new()
+            } else {
+                format!(" as {}", line.leaves_as)
+            };
+            say(&format!("  {} {}{renamed} ({class})", line.transform, line.path));
+        }
+        for filter in contract.when.fields() {
+            say(&format!("  discloses by `when` {} ({})", filter.path, filter.class.name()));
+        }
+        if let Some(ends) = contract.terms.ends() {
+            let word = if ends <= now { "HAS ENDED" } else { "ends" };
+            say(&format!("  {word} {ends}"));
+        }
+        for Broken { glass, .. } in &contract.broken {
+            let word = if glass.ends <= now { "ended" } else { "BREAK GLASS until" };
+            say(&format!(
+                "  {word} {}: {} {}, approved by {}: {}",
+                glass.ends,
+                glass.wanted.transform,
+                glass.wanted.path.value,
+                glass.approved_by.join(" and "),
+                glass.reason
+            ));
         }
     }
     say(&format!("configuration {}", config.hash));

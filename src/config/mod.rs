@@ -10,6 +10,7 @@ mod hash;
 mod identity;
 mod sections;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,10 @@ use crate::admit::Identity;
 use crate::consent::Policy;
 use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
-use crate::document::{Document, Problems, Table};
+use crate::document::{Document, Place, Problems, Table};
+use crate::normalize::table::Tables;
 use crate::normalize::{self, Mappings};
+use crate::privacy::transform::Coding;
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
@@ -120,7 +123,13 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let routes = sections::routes(table, node.as_ref());
     let mappings = normalize::load(&mappings_dir, problems);
     let policy = table.table("consent").map(|table| sections::consent(&table));
-    let mut contracts = contract::load(&routes.dir, problems);
+    let tables = RefCell::new(Tables::new(&mappings_dir.join("tables"), problems));
+    let coding = |name: &str, place: &Place| {
+        let table = tables.borrow_mut().get(name, place)?;
+        let owned = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
+        Some(Coding::new(name, table.rows().map(owned).collect()))
+    };
+    let mut contracts = contract::load(&routes.dir, &coding, problems);
     if let Some(to_files) = &routes.to_files {
         for contract in &mut contracts.right {
             let path = to_files.join(format!("{}.ndjson", contract.name));

@@ -11,7 +11,7 @@ use super::ledger::{Epoch, Ledger};
 use super::policy::Policy;
 use super::question::Question;
 use super::record::{Record, Reference};
-use super::refusal::Refusal;
+use super::refusal::{Code, Refusal};
 use super::rules::{
     Asked, rule_1_standing, rule_2_denied, rule_3_permitted, rule_4_demand, rule_4_preferred,
     rule_5_labelled, rule_7_required,
@@ -63,7 +63,7 @@ impl Permit {
 ///
 /// # Errors
 /// A [`Refusal`], which is an answer like the other. Where aliases say no for several reasons it is
-/// the first by [`Code`](super::Code).
+/// the first by [`Code`].
 // PROMISE-5: closed unless opened; without a permit there is no release.
 pub fn ask(
     question: &Question<'_>,
@@ -71,6 +71,9 @@ pub fn ask(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Permit, Refusal> {
+    if question.ends.is_some_and(|ends| now >= ends) {
+        return Err(Refusal::of(Code::Ended, question.purpose, None));
+    }
     let asked = Asked { question, policy, now };
     let mut records = Vec::new();
     let mut refused: Option<Refusal> = None;

@@ -123,7 +123,9 @@ pub fn notice(
     on_revoked: Prior,
     now: Timestamp,
 ) -> Option<Notice> {
-    let code = ask(question, ledger, policy, now).err()?.code();
+    // Who was sent something is told, also when the contract has ended since.
+    let question = Question { ends: None, ..*question };
+    let code = ask(&question, ledger, policy, now).err()?.code();
     let kind = kind_of(code, cause)?;
     let prior = if kind == EventType::ConsentRetracted { Prior::Delete } else { on_revoked };
     let route = question.route.to_owned();
@@ -168,7 +170,7 @@ pub fn retract(id: EventId, route: &str, subject: &Subject) -> Notice {
 /// What a refusal is told as; nothing where it is a doubt of ours, which a human settles.
 const fn kind_of(code: Code, cause: EventType) -> Option<EventType> {
     match code {
-        Code::Closed | Code::UnknownStatus | Code::FutureDated => None,
+        Code::Closed | Code::UnknownStatus | Code::FutureDated | Code::Ended => None,
         Code::Revoked => Some(EventType::ConsentRevoked),
         Code::Expired | Code::Inactive | Code::NotYetEffective => Some(EventType::ConsentExpired),
         Code::Missing if matches!(cause, EventType::ConsentRetracted) => {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::event::EventId;
 use crate::event::schema::Class;
 
@@ -75,6 +77,8 @@ pub struct Question<'q> {
     pub classes: &'q [Class],
     /// What the contract asks for.
     pub requirement: &'q Requirement,
+    /// From when on the contract lets nothing out; none: it has no end.
+    pub ends: Option<Timestamp>,
 }
 
 impl<'q> Question<'q> {
@@ -99,6 +103,7 @@ impl<'q> Question<'q> {
             contract_labels: &[],
             classes: &[],
             requirement,
+            ends: None,
         }
     }
 }

@@ -40,11 +40,13 @@ pub enum Code {
     NotCompetent,
     /// Nothing says yes.
     Missing,
+    /// The contract, or the agreement behind it, has ended: nobody was asked.
+    Ended,
 }
 
 impl Code {
     /// Every code, in the order of docs/consent.md.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Closed,
         Self::Restricted,
         Self::UnknownStatus,
@@ -59,6 +61,7 @@ impl Code {
         Self::Minor,
         Self::NotCompetent,
         Self::Missing,
+        Self::Ended,
     ];
 
     /// The word in metrics, the audit and docs/consent.md.
@@ -79,6 +82,7 @@ impl Code {
             Self::Minor => "minor",
             Self::NotCompetent => "not-competent",
             Self::Missing => "missing",
+            Self::Ended => "contract-ended",
         }
     }
 
@@ -88,10 +92,11 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
-    /// The rule of docs/consent.md that it comes of.
+    /// The rule of docs/consent.md that it comes of; none where nobody was asked.
     #[must_use]
-    pub const fn rule(self) -> u8 {
-        match self {
+    pub const fn rule(self) -> Option<u8> {
+        Some(match self {
+            Self::Ended => return None,
             Self::UnknownStatus
             | Self::FutureDated
             | Self::Expired
@@ -102,7 +107,7 @@ impl Code {
             Self::Label => 5,
             Self::Minor | Self::NotCompetent => 6,
             Self::Missing => 7,
-        }
+        })
     }
 
     /// What it means, in a sentence about a purpose.
@@ -142,6 +147,9 @@ impl Code {
                 "The patient could not decide about {purpose}, and nobody is named who did."
             ),
             Self::Missing => format!("No permit for {purpose} is in force."),
+            Self::Ended => {
+                format!("The contract for {purpose}, or the agreement behind it, has ended.")
+            }
         }
     }
 

@@ -5,30 +5,36 @@
 //! Knows nothing of: which realms and brokers are configured; `config` compares.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::consent::{Missing, Naming, PURPOSES, Prior, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
 use crate::event::EventType;
 use crate::event::schema::{self, Class};
-use crate::privacy::{Recipe, Tier, Transform};
+use crate::privacy::recipe::Wanted;
+use crate::privacy::{Recipe, Tier};
 
-use super::{Contract, Contracts, DEAD_SUFFIX, Destination, References};
+use super::fields::{self, Codings, Glass};
+use super::{Broken, Contract, Contracts, Destination, References, Terms, When, deliver};
 
 /// Most contracts in one folder.
 const CONTRACTS_MAX: usize = 200;
 /// Longest name of a route, feed or realm, in characters. It becomes a queue's name, a file's
 /// and a label of metrics.
-const NAME_CHARS_MAX: usize = 64;
-/// Longest name in AMQP 0-9-1 (`shortstr`), in bytes.
-const AMQP_NAME_BYTES_MAX: usize = 255;
-/// What may stand behind the exchange's name: the route's, where routes share it, and `.dead`.
-const EXCHANGE_ROOM: usize = 1 + NAME_CHARS_MAX + DEAD_SUFFIX.len();
+pub(super) const NAME_CHARS_MAX: usize = 64;
 /// Purposes that may see identified data without a consent that names the consumer.
 const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN", "PUBHLTH"];
+/// Purposes that may see a limited data set.
+const LIMITED_PURPOSES: [&str; 3] = ["HRESCH", "PUBHLTH", "HOPERAT"];
+/// Most sensitivity labels of a contract.
+const LABELS_MAX: usize = 64;
+/// Between which bounds a batch leaves.
+const BATCH_MIN: Duration = Duration::from_secs(60);
+const BATCH_MAX: Duration = Duration::from_secs(366 * 86_400);
 
-/// Loads `*.toml` of a folder. Mistakes go to `problems`.
+/// Loads `*.toml` of a folder, with the tables that they name. Mistakes go to `problems`.
 #[must_use]
-pub fn load(dir: &Path, problems: &Problems) -> Contracts {
+pub fn load(dir: &Path, codings: Codings<'_>, problems: &Problems) -> Contracts {
     let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -49,7 +55,10 @@ pub fn load(dir: &Path, problems: &Problems) -> Contracts {
     let mut contracts = Contracts::default();
     for file in files {
         let Some(document) = Document::open(&file, problems) else { continue };
-        let Some((references, contract)) = document.read(problems, read) else { continue };
+        let Some((references, contract)) = document.read(problems, |table| read(table, codings))
+        else {
+            continue;
+        };
         contracts.references.push(references);
         let Some(contract) = contract else { continue };
         if let Some(same) = contracts.right.iter().find(|known| known.name == contract.name) {
@@ -72,24 +81,20 @@ pub fn is_name(text: &str) -> bool {
 
 /// Reads one contract.
 #[expect(clippy::unnecessary_wraps, reason = "a document may be read to nothing, this one is not")]
-fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
+fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<Contract>)> {
     let name = named(table, "name").map(|name| name.value);
-    let version = table.required_text("version").and_then(|version| {
-        let numbers: Vec<&str> = version.value.split('.').collect();
-        let right =
-            numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
-        if !right {
-            table.mistake(&version.place, "`version` is three numbers, such as \"1.0.0\"");
-        }
-        right.then_some(version.value)
-    });
+    let version = version(table);
     let schema = table.required("schema").and_then(|item| item.integer(1..=schema::VERSION));
     let consumer = required(table, "consumer");
     let owner = required(table, "owner");
+    let terms = Terms::read(table);
     let tier = table.required_choice("tier", &Tier::NAMES);
     let purpose = purpose(table);
     let realm = named(table, "realm");
     let events = events(table);
+    let when = When::read(table, &events);
+    let history = table.boolean("history", false);
+    let labels = labels(table);
     let naming = purpose.as_deref().map_or(Naming::Anybody, |purpose| naming(tier, purpose));
     let consent = table.required("consent").and_then(|item| consent(&item.table()?, naming));
     if let (Naming::Named, Some(asked)) = (naming, &consent)
@@ -99,10 +104,25 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
         let text = format!("tier identified is for {list}, or with `consent.require = \"opt-in\"`");
         table.mistake(&table.place_of("purpose"), text);
     }
-    let recipe = tier.and_then(|tier| recipe(table, tier));
-    let deliver = table.required("deliver").and_then(|item| deliver(&item.table()?));
+    if tier == Some(Tier::Limited) {
+        check_limited(table, purpose.as_deref(), &terms);
+    }
+    let (batch, expert) = batch(table, tier);
+    let named_fields = table.required("fields").and_then(|item| item.table());
+    let named_fields = named_fields.map(|fields| fields::read(&fields, codings));
+    let glasses = fields::glasses(table, codings);
+    let recipe = tier.zip(named_fields.as_ref()).map(|(tier, wanted)| recipe(table, tier, wanted));
+    let broken = tier
+        .zip(named_fields.as_ref())
+        .map(|(tier, wanted)| broken(table, tier, wanted, glasses, &when));
+    if let Some(tier) = tier {
+        check_filters(table, tier, &when);
+    }
+    let deliver = table.required("deliver").and_then(|item| deliver::read(&item.table()?));
     let deliver_place = table.place_of("deliver");
-    let agreement = table.text("agreement").map(|agreement| agreement.value);
+    if let (Some(deliver), Some(recipe)) = (&deliver, &recipe) {
+        check_routing(table, deliver, recipe);
+    }
     let on_revoked = table.choice("on_revoked", &Prior::NAMES).unwrap_or_default();
     let references = References {
         realm: realm.clone(),
@@ -115,20 +135,164 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
             version: version?,
             consumer: consumer?,
             owner: owner?,
-            agreement,
+            terms,
             on_revoked,
             purpose: purpose?,
             realm: realm?,
             events,
+            history,
+            labels,
             requirement: consent.as_ref()?.requirement.clone(),
             channel: consent?.channel,
-            classes: classes(recipe.as_ref()?),
+            classes: classes(recipe.as_ref()?, &when),
+            when,
             recipe: recipe?,
+            broken: broken?,
+            batch,
+            expert,
+            routing: deliver.as_ref()?.routing_fields(),
             deliver: deliver?,
             file: table.place().file.to_string(),
         })
     };
     Some((references, contract()))
+}
+
+fn version(table: &Table<'_>) -> Option<String> {
+    let version = table.required_text("version")?;
+    let numbers: Vec<&str> = version.value.split('.').collect();
+    let right = numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u32>().is_ok());
+    if !right {
+        table.mistake(&version.place, "`version` is three numbers, such as \"1.0.0\"");
+    }
+    right.then_some(version.value)
+}
+
+fn labels(table: &Table<'_>) -> Vec<String> {
+    let Some(item) = table.item("labels") else { return Vec::new() };
+    let labels = item.texts();
+    if labels.len() > LABELS_MAX || labels.iter().any(|label| label.value.trim().is_empty()) {
+        item.mistake(format!("`labels` are at most {LABELS_MAX} words"));
+    }
+    labels.into_iter().take(LABELS_MAX).map(|label| label.value).collect()
+}
+
+/// A limited data set is for research, public health and operations, under a data use agreement (45
+/// CFR 164.514(e)).
+fn check_limited(table: &Table<'_>, purpose: Option<&str>, terms: &Terms) {
+    if purpose.is_some_and(|purpose| !LIMITED_PURPOSES.contains(&purpose)) {
+        let text = format!("tier limited is for {}", LIMITED_PURPOSES.join(", "));
+        table.mistake(&table.place_of("purpose"), text);
+    }
+    if terms.agreement.is_none() || terms.agreement_ends.is_none() {
+        let text = "tier limited wants a data use agreement with an end: `agreement` and \
+                    `agreement_ends`";
+        table.mistake(&table.place_of("tier"), text);
+    }
+}
+
+/// `batch` and `expert`, which belong to tier deidentified.
+fn batch(table: &Table<'_>, tier: Option<Tier>) -> (Option<Duration>, Option<String>) {
+    let bounds = BATCH_MIN..=BATCH_MAX;
+    let batch = table.has("batch").then(|| table.duration("batch", BATCH_MAX, bounds));
+    let expert = table.text("expert").map(|text| text.value);
+    match tier {
+        Some(Tier::Deidentified) if batch.is_none() => {
+            let text = "tier deidentified wants `batch`: how often what has come together leaves, \
+                        shuffled, such as \"30d\"";
+            table.mistake(&table.place_of("tier"), text);
+        }
+        Some(Tier::Deidentified) if expert.is_none() => {
+            let text = "that a batch arrives is a date of all that is in it; `expert` names the \
+                        determination that allows this";
+            table.warn(&table.place_of("batch"), text);
+        }
+        Some(Tier::Identified | Tier::Limited | Tier::Pseudonymized) => {
+            for key in ["batch", "expert"] {
+                if table.has(key) {
+                    let text = format!("`{key}` goes with tier deidentified");
+                    table.mistake(&table.place_of(key), text);
+                }
+            }
+        }
+        Some(Tier::Deidentified) | None => {}
+    }
+    (batch, expert)
+}
+
+/// Compiles `[fields]`.
+fn recipe(table: &Table<'_>, tier: Tier, wanted: &[Wanted]) -> Recipe {
+    let problems = Problems::default();
+    let recipe = Recipe::compile(tier, wanted, &problems);
+    for problem in problems.mistakes() {
+        table.mistake(&problem.place, problem.text);
+    }
+    if problems.is_clean() && recipe.lines.is_empty() {
+        table.mistake(&table.place_of("fields"), "`fields` lets nothing out");
+    }
+    recipe
+}
+
+/// What leaves while each glass is broken: `[fields]`, it, and all that end later.
+fn broken(
+    table: &Table<'_>,
+    tier: Tier,
+    wanted: &[Wanted],
+    mut glasses: Vec<Glass>,
+    when: &When,
+) -> Vec<Broken> {
+    glasses.sort_by_key(|glass| glass.ends);
+    let mut all = Vec::new();
+    for (index, glass) in glasses.iter().enumerate() {
+        let open = glasses.iter().skip(index);
+        let added: Vec<Wanted> = open.map(|glass| glass.wanted.clone()).collect();
+        for one in &added {
+            if wanted.iter().any(|known| known.path.value == one.path.value) {
+                let text = format!("`{}` is in `fields` already", one.path.value);
+                table.mistake(&one.path.place, text);
+            }
+        }
+        let recipe = recipe(table, tier, &[wanted, &added].concat());
+        let mut fields: Vec<String> = added.into_iter().map(|one| one.path.value).collect();
+        fields.dedup();
+        let classes = classes(&recipe, when);
+        all.push(Broken { glass: glass.clone(), recipe, classes, fields });
+    }
+    all
+}
+
+/// A field that decides whether an event leaves counts as released.
+// PROMISE-7
+fn check_filters(table: &Table<'_>, tier: Tier, when: &When) {
+    for filter in when.fields() {
+        if !filter.presence && !tier.allows_kept(filter.class) {
+            let text = format!(
+                "tier {} does not let out {} ({}), and that an event is there would disclose it",
+                tier.name(),
+                filter.path,
+                filter.class.name()
+            );
+            table.mistake(&table.place_of("when"), text);
+        }
+    }
+}
+
+/// A field of a routing key is one that leaves, and one value.
+// PROMISE-7
+fn check_routing(table: &Table<'_>, deliver: &Destination, recipe: &Recipe) {
+    let known: Vec<&str> = recipe
+        .lines
+        .iter()
+        .filter(|line| !line.leaves_as.contains("[]") && line.class != Class::ByValueType)
+        .map(|line| line.leaves_as.as_str())
+        .collect();
+    for field in deliver.routing_fields() {
+        if !known.contains(&field.as_str()) {
+            let hint = hint(&field, &known);
+            let text = format!("`routing_key`: `{field}` is no single field that leaves{hint}");
+            table.mistake(&table.place_of("deliver"), text);
+        }
+    }
 }
 
 fn required(table: &Table<'_>, key: &str) -> Option<String> {
@@ -238,101 +402,14 @@ fn naming(tier: Option<Tier>, purpose: &str) -> Naming {
     }
 }
 
-/// The classes of what leaves, each once.
-fn classes(recipe: &Recipe) -> Vec<Class> {
-    let mut classes: Vec<Class> = recipe.lines.iter().map(|line| line.class).collect();
+/// The classes of what leaves, and of what decides about it, each once.
+fn classes(recipe: &Recipe, when: &When) -> Vec<Class> {
+    let leaving = recipe.lines.iter().map(|line| line.class);
+    let mut classes: Vec<Class> =
+        leaving.chain(when.fields().iter().map(|filter| filter.class)).collect();
     classes.sort_unstable();
     classes.dedup();
     classes
-}
-
-fn recipe(table: &Table<'_>, tier: Tier) -> Option<Recipe> {
-    let needs = match tier {
-        Tier::Identified | Tier::Pseudonymized => None,
-        Tier::Limited => Some("a data use agreement with an end"),
-        Tier::Deidentified => Some("batches"),
-    };
-    if let Some(needs) = needs {
-        let text =
-            format!("tier {} needs {needs}, which this version does not know yet", tier.name());
-        table.mistake(&table.place_of("tier"), text);
-    }
-    let fields = table.required("fields")?.table()?;
-    let mut named: Vec<(Placed<String>, Transform)> = Vec::new();
-    for (path, item) in fields.entries() {
-        if item.is_table() {
-            item.mistake(format!(
-                "transforms with settings are not known yet; `{}` is one of {}",
-                path.value,
-                Transform::NAMES.map(|(name, _)| name).join(", ")
-            ));
-        } else if let Some(transform) = item.choice(&Transform::NAMES) {
-            named.push((path, transform));
-        }
-    }
-    let problems = Problems::default();
-    let recipe = Recipe::compile(tier, &named, &problems);
-    for problem in problems.mistakes() {
-        table.mistake(&problem.place, problem.text);
-    }
-    if problems.is_clean() && recipe.lines.is_empty() {
-        table.mistake(&table.place_of("fields"), "`fields` lets nothing out");
-    }
-    Some(recipe)
-}
-
-fn deliver(table: &Table<'_>) -> Option<Destination> {
-    let kind = table.required_choice("kind", &[("rabbitmq", Kind::RabbitMq), ("file", Kind::File)]);
-    let destination = match kind? {
-        Kind::RabbitMq => {
-            let exchange = table.required_text("exchange");
-            let routing_key = table.text("routing_key");
-            let exchange =
-                exchange.filter(|exchange| fits(table, "exchange", exchange, EXCHANGE_ROOM));
-            let routing_key = match routing_key {
-                None => "{type}".to_owned(),
-                Some(key) => {
-                    let longest =
-                        EventType::ALL.iter().map(|kind| kind.name().len()).max().unwrap_or(0);
-                    if !fits(table, "routing_key", &key, longest) {
-                        return None;
-                    }
-                    if key.value.replace("{type}", "").contains(['{', '}']) {
-                        table.mistake(
-                            &key.place,
-                            "`routing_key` may hold {type} and nothing else in braces",
-                        );
-                    }
-                    key.value
-                }
-            };
-            exchange.map(|exchange| Destination::RabbitMq { exchange: exchange.value, routing_key })
-        }
-        Kind::File => {
-            let path = table.required_text("path");
-            let rotate = table.size("rotate", 256 << 20, 1 << 12..=1 << 40);
-            path.map(|path| Destination::File { path: path.value.into(), rotate })
-        }
-    };
-    table.finish();
-    destination
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    RabbitMq,
-    File,
-}
-
-/// Whether a name fits into AMQP, with room for what is put into it.
-fn fits(table: &Table<'_>, key: &str, text: &Placed<String>, room: usize) -> bool {
-    let length = text.value.len() + room;
-    let right = !text.value.is_empty() && length <= AMQP_NAME_BYTES_MAX;
-    if !right {
-        let text_of = format!("`{key}` has {length} bytes; AMQP takes 1 to {AMQP_NAME_BYTES_MAX}");
-        table.mistake(&text.place, text_of);
-    }
-    right
 }
 
 #[cfg(test)]
@@ -362,7 +439,8 @@ exchange = "tidegate.care"
 
     fn check(text: &str) -> (Option<Contract>, Vec<String>) {
         let problems = Problems::default();
-        let contract = Document::from_text("r.toml", Path::new("."), text).read(&problems, read);
+        let contract = Document::from_text("r.toml", Path::new("."), text)
+            .read(&problems, |table| read(table, &|_, _| None));
         (
             contract.and_then(|(_, contract)| contract),
             problems.mistakes().iter().map(ToString::to_string).collect(),
@@ -459,19 +537,5 @@ exchange = "tidegate.care"
         assert_eq!(mistakes, Vec::<String>::new());
         let named = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Named };
         assert_eq!(contract.unwrap().requirement, named);
-    }
-
-    #[test]
-    fn what_this_version_does_not_know_does_not_load() {
-        for (from, to) in [
-            ("tier = \"identified\"", "tier = \"limited\""),
-            ("tier = \"identified\"", "tier = \"deidentified\""),
-            ("schema = 1", "schema = 1\nexpires = 2027-06-30"),
-            ("\"visit.class\" = \"keep\"", "\"visit.admittedAt\" = { transform = \"week\" }"),
-            ("purpose = \"TREAT\"", "purpose = \"HMARKT\""),
-        ] {
-            let (_, mistakes) = check(&RIGHT.replace(from, to));
-            assert!(!mistakes.is_empty(), "{to}");
-        }
     }
 }

@@ -3,11 +3,21 @@
 //! Promises: a contract is checked whole before a single event flows; what this version does
 //! not know it refuses to load.
 //! Knows nothing of: brokers and files; where a route delivers to is only named here.
+//!
+//! Reading order: [`check`] (one contract as written), [`terms`], [`fields`], [`when`], [`deliver`] (its
+//! sections), [`select`], [`schemas`].
 
 pub mod check;
+pub mod terms;
+pub mod fields;
+pub mod when;
+pub mod deliver;
 pub mod select;
+pub mod schemas;
 
-use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::consent::{Prior, Requirement};
 use crate::document::{Place, Placed};
@@ -16,7 +26,11 @@ use crate::event::schema::Class;
 use crate::privacy::Recipe;
 
 pub use check::load;
+pub use deliver::{DEAD_SUFFIX, Destination};
+pub use fields::Glass;
 pub use select::wants;
+pub use terms::Terms;
+pub use when::When;
 
 /// A contract, compiled.
 #[derive(Clone, Debug)]
@@ -29,8 +43,8 @@ pub struct Contract {
     pub consumer: String,
     /// Who answers for it inside.
     pub owner: String,
-    /// Under which agreement, protocol or permission; recorded with every release.
-    pub agreement: Option<String>,
+    /// What it rests on, and until when; recorded with every decision.
+    pub terms: Terms,
     /// What a notice says of what was sent before.
     pub on_revoked: Prior,
     /// Purpose of use (HL7 v3 PurposeOfUse).
@@ -39,16 +53,30 @@ pub struct Contract {
     pub realm: Placed<String>,
     /// Which events.
     pub events: Vec<EventType>,
+    /// And of those, what has to be in them.
+    pub when: When,
+    /// Whether events of history leave (MSH-11.2 A, R or I).
+    pub history: bool,
+    /// Sensitivity labels that the consumer may see.
+    pub labels: Vec<String>,
     /// Which consent they need.
     pub requirement: Requirement,
     /// How the consumer will use them to reach the patient; none: in any way.
     pub channel: Option<String>,
     /// Classes of the fields that leave, which a consent may be limited to.
     pub classes: Vec<Class>,
-    /// Which fields, in which form.
+    /// Which fields, in which form, by `[fields]` alone.
     pub recipe: Recipe,
+    /// What leaves beside them, for a time.
+    pub broken: Vec<Broken>,
+    /// How often what has come together leaves; at tier deidentified alone.
+    pub batch: Option<Duration>,
+    /// The determination by which batches may be this short (45 CFR 164.514(b)(1)).
+    pub expert: Option<String>,
     /// Where to.
     pub deliver: Destination,
+    /// The fields of the payload that the routing key holds.
+    pub routing: Vec<String>,
     /// The file it stands in, as the user named it.
     pub file: String,
 }
@@ -72,44 +100,26 @@ pub struct Contracts {
     pub references: Vec<References>,
 }
 
-/// Behind the name of an exchange or queue: the one for what its consumer rejects.
-pub const DEAD_SUFFIX: &str = ".dead";
-
-/// Where a route delivers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// An exchange of RabbitMQ.
-    RabbitMq {
-        /// The exchange.
-        exchange: String,
-        /// The routing key; `{type}` stands for the event type.
-        routing_key: String,
-    },
-    /// A file of lines.
-    File {
-        /// The file; relative to state_dir.
-        path: PathBuf,
-        /// At how many bytes a new file is begun.
-        rotate: u64,
-    },
+/// What a contract lets out while a glass is broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The exception that ends first, of those that are in it.
+    pub glass: Glass,
+    /// `[fields]`, this one, and those that end later.
+    pub recipe: Recipe,
+    /// The classes of these fields.
+    pub classes: Vec<Class>,
+    /// The paths that leave by a broken glass alone.
+    pub fields: Vec<String>,
 }
 
-impl Destination {
-    /// Where to, as the audit names it: `rabbitmq:tidegate.research`, `file:out/quality.ndjson`.
+impl Contract {
+    /// What leaves at a time, and what of it by a broken glass.
     #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::RabbitMq { exchange, .. } => format!("rabbitmq:{exchange}"),
-            Self::File { path, .. } => format!("file:{}", path.display()),
-        }
-    }
-
-    /// The word in a contract and in metrics.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::RabbitMq { .. } => "rabbitmq",
-            Self::File { .. } => "file",
-        }
+    pub fn recipe_at(&self, now: Timestamp) -> (&Recipe, &[Class], &[String]) {
+        let broken = self.broken.iter().find(|broken| now < broken.glass.ends);
+        broken.map_or((&self.recipe, &self.classes, &[]), |broken| {
+            (&broken.recipe, &broken.classes, &broken.fields)
+        })
     }
 }

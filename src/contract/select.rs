@@ -7,9 +7,11 @@ use crate::event::Event;
 
 use super::Contract;
 
-/// Whether the contract names the event's type. History (MSH-11.2 A, R, I) is for contracts
-/// that ask for it, and none can yet.
+/// Whether the contract names the event's type, and one of its tables `when` holds. History (MSH-11.2
+/// A, R, I) is for contracts that ask for it.
 #[must_use]
 pub fn wants(contract: &Contract, event: &Event) -> bool {
-    contract.events.contains(&event.kind) && !event.is_history()
+    contract.events.contains(&event.kind)
+        && (contract.history || !event.is_history())
+        && contract.when.holds(event)
 }

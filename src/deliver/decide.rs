@@ -80,24 +80,27 @@ pub fn decide_event(
     now: Timestamp,
 ) -> Result<(Answer, Decision), Withheld> {
     let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
-    let question = Question { visit, ..grounds.question(item) };
+    let (recipe, classes, glass) = grounds.contract.recipe_at(now);
+    let question = Question { visit, classes, ..grounds.question(item) };
     let asked = ask(&question, &grounds.ledger, grounds.policy, now);
     let (outcome, reason, records) = match &asked {
         Ok(permit) => (Outcome::Release, PERMITTED, permit.records()),
         Err(refusal) => (Outcome::Suppress, refusal.code().name(), refusal.records()),
     };
     let mut evidence = grounds.evidence(item, outcome, reason);
+    evidence.recipe.clone_from(&recipe.hash);
     evidence.consents =
         records.iter().map(|record| Consulted::of(record, grounds.digests)).collect();
     evidence.visit = visit.map(|visit| grounds.digests.visit(visit).to_string());
     let answer = match asked {
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
         Ok(permit) => {
-            let recipe = &grounds.contract.recipe;
             let source = grounds.source(item);
-            let release = release(permit, &item.event, recipe, &grounds.supplies(item, &source))?;
+            let supplies = grounds.supplies(item, &source, now);
+            let release = release(permit, &item.event, recipe, &supplies)?;
             evidence.token = release.token().map(str::to_owned);
             evidence.fields = fields(recipe, &release);
+            evidence.glass = glass.to_vec();
             Answer::Release(Box::new(release))
         }
     };
@@ -124,7 +127,7 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, W
     };
     let source = grounds.source(item);
     let told = match &notice {
-        Some(notice) => announce(notice, &contract.recipe, &grounds.supplies(item, &source), now)?,
+        Some(notice) => announce(notice, &contract.recipe, &grounds.supplies(item, &source, now))?,
         None => None,
     };
     let (Some(notice), Some(release)) = (notice, told) else {
@@ -168,7 +171,8 @@ impl Grounds<'_> {
         Question {
             channel: contract.channel.as_deref(),
             jurisdictions: self.jurisdiction.as_slice(),
-            classes: &contract.classes,
+            contract_labels: &contract.labels,
+            ends: contract.terms.ends(),
             ..Question::new(&item.event.id, name, purpose, consumer, requirement)
         }
     }
@@ -179,7 +183,7 @@ impl Grounds<'_> {
     }
 
     /// What a payload has beside the fields of its event.
-    fn supplies<'s>(&'s self, item: &'s Item, source: &'s str) -> Supplies<'s> {
+    fn supplies<'s>(&'s self, item: &'s Item, source: &'s str, now: Timestamp) -> Supplies<'s> {
         let contract = self.contract;
         Supplies {
             keys: self.keys,
@@ -189,12 +193,15 @@ impl Grounds<'_> {
             route: &contract.name,
             contract: &contract.version,
             purpose: &contract.purpose,
+            number: item.number,
+            now,
+            routing: &contract.routing,
         }
     }
 
     /// What is kept of a decision, as far as it does not depend on the answer.
     fn evidence(&self, item: &Item, outcome: Outcome, reason: &str) -> Decision {
-        let Contract { name, version, purpose, consumer, agreement, deliver, recipe, .. } =
+        let Contract { name, version, purpose, consumer, terms, deliver, recipe, .. } =
             self.contract;
         Decision {
             outcome,
@@ -204,7 +211,10 @@ impl Grounds<'_> {
             configuration: self.configuration.to_owned(),
             purpose: purpose.clone(),
             consumer: consumer.clone(),
-            agreement: agreement.clone(),
+            agreement: terms.agreement.clone(),
+            protocol: terms.protocol.clone(),
+            allowed_use: terms.allowed_use.clone(),
+            retention: terms.retention.clone(),
             destination: deliver.name(),
             recipe: recipe.hash.clone(),
             message: item.number,
@@ -216,6 +226,7 @@ impl Grounds<'_> {
             consents: Vec::new(),
             epoch: self.ledger.epoch.0,
             fields: Fields::default(),
+            glass: Vec::new(),
             instead: None,
             of: None,
         }

@@ -155,7 +155,7 @@ impl DryRun {
         };
         let (answer, evidence) = decide_event(&grounds, &item, now)?;
         let name = |consulted: &Consulted| filed.named(consulted, &rules.digests);
-        let names = Names { consent: &name, recipe: Some(&contract.recipe) };
+        let names = Names { consent: &name, recipe: Some(contract.recipe_at(now).0) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
             Answer::Suppress(_) | Answer::Nothing => None,

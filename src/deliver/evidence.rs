@@ -282,6 +282,7 @@ fn doubt(known: &Recorded, why: &str) -> Says {
     decision.fields = Fields::default();
     decision.consents = Vec::new();
     decision.visit = None;
+    decision.glass = Vec::new();
     decision.instead = None;
     decision.of = Some(known.number);
     Says::Decision(decision)

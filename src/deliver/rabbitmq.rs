@@ -31,9 +31,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::sink::{Settled, SinkError, Ticket};
 use crate::contract::DEAD_SUFFIX;
-use crate::event::EventType;
+use crate::contract::deliver::{TYPE, WORD_BYTES_MAX, fields_of};
 use crate::fence::Entered;
 use crate::metrics::BrokerMetrics;
+use crate::privacy::Release;
 
 /// `fence_timeout` where nothing is said.
 pub const FENCE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -170,7 +171,7 @@ impl RabbitSink {
         let body = release.body().to_vec();
         let properties = properties(&self.target, &entered);
         let exchange = short(&self.target.exchange);
-        let routing_key = short(&routing_key(&self.target.routing_key, release.kind()));
+        let routing_key = short(&routing_key(&self.target.routing_key, release));
         let channel = open.channel.clone();
         let id = release.id().to_owned();
         let confirm = Box::pin(async move {
@@ -442,9 +443,24 @@ fn properties(target: &Target, entered: &Entered) -> BasicProperties {
         .with_headers(headers)
 }
 
-fn routing_key(template: &str, kind: EventType) -> String {
-    template.replace("{type}", kind.name())
+/// The template with the event type and the fields of the payload. In a field dots, which part the
+/// words of a topic, and what is no letter, digit, hyphen or underscore become underscores; one that
+/// is not there is `none`.
+fn routing_key(template: &str, release: &Release) -> String {
+    let mut key = template.replace(&format!("{{{TYPE}}}"), release.kind().name());
+    let fields = fields_of(template).into_iter().filter(|field| *field != TYPE);
+    for (field, text) in fields.zip(release.routing()) {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+        let letters = text.chars().take(WORD_BYTES_MAX);
+        let word: String = letters.map(|letter| if plain(letter) { letter } else { '_' }).collect();
+        let word = if word.is_empty() { NO_WORD } else { &word };
+        key = key.replacen(&format!("{{{field}}}"), word, 1);
+    }
+    key
 }
+
+/// What stands in a routing key for a field that is not there.
+const NO_WORD: &str = "none";
 
 /// A short string. Names are checked when the configuration is loaded, and IDs are ours and
 /// shorter; should one be longer all the same, it is cut, since lapin would panic.
@@ -507,7 +523,12 @@ mod tests {
         assert_eq!(short("abc").as_str(), "abc");
         let long = "ä".repeat(200);
         assert_eq!(short(&long).as_str().len(), 254);
-        assert_eq!(routing_key("x.{type}", EventType::PatientAdmitted), "x.patient.admitted");
+        let subject = Subject { authority: "A".to_owned(), value: Phi::new("1".to_owned()) };
+        let release = Release::of(subject).routed(&["a.b#*é", "", "plain-word"]);
+        assert_eq!(
+            routing_key("x.{type}.{visit.class.code}.{a}.{b}", &release),
+            "x.patient.admitted.a_b___.none.plain-word"
+        );
     }
 
     /// A publish that is resolved like that as soon as anybody looks.

@@ -50,6 +50,16 @@ impl<'d> Item<'d> {
         self.source.problems.mistake(&self.place(), text);
     }
 
+    /// Adds a mistake at another place of its document, such as its key.
+    pub fn mistake_at(&self, place: &Place, text: impl Into<String>) {
+        self.source.problems.mistake(place, text);
+    }
+
+    /// Adds a warning at the value.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.source.problems.warn(&self.place(), text);
+    }
+
     /// Whether it is a list.
     #[must_use]
     pub fn is_list(&self) -> bool {
@@ -175,6 +185,50 @@ impl<'d> Item<'d> {
                     bounds.start(),
                     bounds.end()
                 ));
+                None
+            }
+        }
+    }
+
+    /// A finite number.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        let number = match self.value.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => {
+                self.wrong_type("a number");
+                return None;
+            }
+        };
+        let number = number.filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            self.mistake(format!("`{}` is no finite number", self.name));
+        }
+        number
+    }
+
+    /// A date, as TOML writes it or as a string, as text.
+    #[must_use]
+    pub fn date_text(&self) -> Option<String> {
+        match self.value.get_ref() {
+            DeValue::Datetime(date) => Some(date.to_string()),
+            DeValue::String(text) => Some(text.to_string()),
+            _ => {
+                self.wrong_type("a date such as 2026-11-22");
+                None
+            }
+        }
+    }
+
+    /// A day, as TOML writes it or as a string.
+    #[must_use]
+    pub fn date(&self) -> Option<Placed<jiff::civil::Date>> {
+        let text = self.date_text()?;
+        match text.parse() {
+            Ok(value) if text.len() == 10 => Some(Placed { value, place: self.place() }),
+            _ => {
+                self.mistake(format!("`{}` is a day, such as 2026-11-22", self.name));
                 None
             }
         }

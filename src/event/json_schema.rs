@@ -20,6 +20,13 @@ pub fn data_schema_uri(kind: EventType) -> String {
     format!("urn:tidegate:data:{kind}:{VERSION}")
 }
 
+/// What `dataschema` of an event names whose fields do not all leave under their own name and type: the
+/// schema of the route (`tidegate check --schemas`).
+#[must_use]
+pub fn route_schema_uri(kind: EventType, route: &str, contract: &str) -> String {
+    format!("{}:{route}:{contract}", data_schema_uri(kind))
+}
+
 /// What `dataschema` of a notice names.
 #[must_use]
 pub fn notice_schema_uri() -> String {
@@ -88,12 +95,59 @@ pub fn json_schema(kind: EventType) -> Json {
         "description": "CloudEvents 1.0, structured JSON. Which fields of data are there is for the route's contract to say.",
         "type": "object",
         "properties": envelope(kind, Json::Object(data)),
-        "required": ["specversion", "type", "source", "id", "datacontenttype", "dataschema",
-            "correlationid", "route", "contract", "purpose", "tier", "recipe", "sequence", "data"],
+        "required": REQUIRED,
         "additionalProperties": false,
         "$defs": defs,
     })
 }
+
+/// The schema of an event as one route delivers it: `data` is the schema of its data, `said` what its
+/// contract makes certain of the envelope, by attribute; one that is none of these is not there.
+#[must_use]
+pub fn route_schema(kind: EventType, id: &str, data: Json, said: &Map<String, Json>) -> Json {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": id,
+        "title": kind.name(),
+        "description": "CloudEvents 1.0, structured JSON, as this route lets it out.",
+        "type": "object",
+        "properties": envelope(kind, json!({})),
+        "required": REQUIRED,
+        "additionalProperties": false,
+    });
+    if let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) {
+        properties.insert("data".to_owned(), data);
+        for (name, value) in said {
+            match value {
+                Json::Null => {
+                    properties.remove(name);
+                }
+                value => {
+                    properties.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    schema
+}
+
+/// The attributes that every event has.
+const REQUIRED: [&str; 14] = [
+    "specversion",
+    "type",
+    "source",
+    "id",
+    "datacontenttype",
+    "dataschema",
+    "correlationid",
+    "route",
+    "contract",
+    "purpose",
+    "tier",
+    "recipe",
+    "sequence",
+    "data",
+];
 
 fn envelope(kind: EventType, data: Json) -> Json {
     let text = |doc: &str| json!({ "type": "string", "minLength": 1, "description": doc });

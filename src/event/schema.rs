@@ -28,6 +28,12 @@ pub enum Class {
 }
 
 impl Class {
+    /// Whether a value of it has a structure that says what it can be: a code, a number, a date.
+    #[must_use]
+    pub const fn is_structured(self) -> bool {
+        matches!(self, Self::Quasi | Self::Clinical | Self::Operational)
+    }
+
     /// The word used in schemas and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {

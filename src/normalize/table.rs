@@ -34,6 +34,11 @@ impl Table {
         self.rows.get(at).map(|(_, code)| code.as_ref())
     }
 
+    /// Its rows, source and code, in the order of the sources.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rows.iter().map(|(source, code)| (source.as_ref(), code.as_ref()))
+    }
+
     fn of(rows: BTreeMap<String, String>) -> Self {
         let mut letters = [None; 128];
         for (index, source) in (0..).zip(rows.keys()) {
@@ -115,13 +120,21 @@ impl Table {
 }
 
 /// The tables of one folder, each read once when a rule first names it.
-pub(super) struct Tables<'p> {
+pub struct Tables<'p> {
     dir: std::path::PathBuf,
     read: HashMap<String, Arc<Table>>,
     problems: &'p Problems,
 }
 
+impl std::fmt::Debug for Tables<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Tables({})", self.dir.display())
+    }
+}
+
 impl<'p> Tables<'p> {
+    /// Those of a folder. Mistakes go to `problems`.
+    #[must_use]
     pub fn new(dir: &Path, problems: &'p Problems) -> Self {
         Self { dir: dir.to_path_buf(), read: HashMap::new(), problems }
     }

@@ -36,11 +36,17 @@ pub(super) struct Envelope<'e> {
     pub data: View<'e>,
 }
 
-/// When it happened: what the sender says of that, else of its recording, of the observation,
-/// of the sending. Only a time that RFC 3339 can hold.
+/// Where an event may say when it happened: what the sender says of that, else of its recording, of
+/// the observation, of the sending.
+const HAPPENED: [&str; 4] =
+    ["message.occurredAt", "report.observedAt", "message.recordedAt", "message.sentAt"];
+
+/// When it happened, as precise as that was given.
+pub(super) fn happened(data: View<'_>) -> Option<&str> {
+    HAPPENED.into_iter().find_map(|path| data.at(path)?.as_text())
+}
+
+/// When it happened. Only a time that RFC 3339 can hold.
 pub(super) fn time_of(data: View<'_>) -> Option<String> {
-    ["message.occurredAt", "report.observedAt", "message.recordedAt", "message.sentAt"]
-        .into_iter()
-        .filter_map(|path| data.at(path)?.as_text())
-        .find_map(rfc3339)
+    HAPPENED.into_iter().filter_map(|path| data.at(path)?.as_text()).find_map(rfc3339)
 }

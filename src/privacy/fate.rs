@@ -15,9 +15,13 @@ pub enum Fate {
     Token,
     /// A keyed hash left instead.
     Hashed,
+    /// Less of it left: what its transform made of it.
+    Generalized,
     /// It did not leave: the tier forbids what it held.
     Removed,
-    /// Of some elements of the list it left, of others the tier forbids what it held.
+    /// It did not leave: its transform could make nothing of it for certain.
+    Undone,
+    /// Of some elements of the list it left, of others it did not.
     PartlyRemoved,
 }
 
@@ -29,7 +33,9 @@ impl Fate {
             Self::Kept => "kept",
             Self::Token => "token",
             Self::Hashed => "hashed",
+            Self::Generalized => "generalized",
             Self::Removed => "removed",
+            Self::Undone => "undone",
             Self::PartlyRemoved => "partly-removed",
         }
     }
@@ -37,13 +43,15 @@ impl Fate {
     /// What holds of a field where this holds of one element and that of another.
     #[must_use]
     const fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Removed, Self::Removed) => Self::Removed,
-            (Self::Removed | Self::PartlyRemoved, _) | (_, Self::Removed | Self::PartlyRemoved) => {
-                Self::PartlyRemoved
-            }
-            (one, _) => one,
+        if matches!(other, Self::PartlyRemoved) || self.is_gone() != other.is_gone() {
+            return Self::PartlyRemoved;
         }
+        self
+    }
+
+    /// Whether nothing of it left.
+    const fn is_gone(self) -> bool {
+        matches!(self, Self::Removed | Self::Undone)
     }
 }
 
@@ -74,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_list_holds_for_all_of_it() {
-        let mut fates = Fates::of(4);
+        let mut fates = Fates::of(6);
         for (line, fate) in
             [(0, Fate::Kept), (0, Fate::Kept), (1, Fate::Removed), (2, Fate::Removed)]
         {
@@ -82,7 +90,22 @@ mod tests {
         }
         fates.add(2, Fate::Kept);
         fates.add(2, Fate::Kept);
+        for fate in [Fate::Generalized, Fate::Generalized, Fate::Undone] {
+            fates.add(3, fate);
+        }
+        for (line, fate) in [(4, Fate::Undone), (4, Fate::Removed), (5, Fate::PartlyRemoved)] {
+            fates.add(line, fate);
+        }
+        fates.add(5, Fate::Undone);
         let found: Vec<_> = fates.iter().collect();
-        assert_eq!(found, [(0, Fate::Kept), (1, Fate::Removed), (2, Fate::PartlyRemoved)]);
+        let wanted = [
+            (0, Fate::Kept),
+            (1, Fate::Removed),
+            (2, Fate::PartlyRemoved),
+            (3, Fate::PartlyRemoved),
+            (4, Fate::Undone),
+            (5, Fate::PartlyRemoved),
+        ];
+        assert_eq!(found, wanted);
     }
 }

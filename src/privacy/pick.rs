@@ -1,16 +1,19 @@
 //! Picks an event's fields by a recipe.
 //!
-//! Promises: what is not picked is not copied; a value whose class the tier forbids is dropped,
-//! counted and its fate noted.
+//! Promises: what is not picked is not copied; a value whose class the tier forbids, or that its
+//! transform cannot make anything of, is dropped, counted and its fate noted.
 //! Knows nothing of: the envelope.
 
-use crate::event::{Tree, Value, View};
+use jiff::civil;
+
+use crate::event::{Subject, Tree, Value, View};
 
 use super::fate::{Fate, Fates};
-use super::recipe::Pick;
+use super::recipe::{ATTACHMENT, Line, Pick, Place};
 use super::release::Counts;
 use super::tier::class_of_value;
-use super::{RealmKeys, Tier};
+use super::transform::{Around, Made};
+use super::{RealmKeys, Tier, Transform};
 
 pub(super) struct Picking<'k> {
     pub data: Tree,
@@ -18,18 +21,22 @@ pub(super) struct Picking<'k> {
     pub fates: Fates,
     pub keys: &'k RealmKeys,
     pub tier: Tier,
+    pub lines: &'k [Line],
+    pub today: civil::Date,
+    pub happened: Option<&'k str>,
+    pub subject: &'k Subject,
 }
 
 impl Picking<'_> {
-    pub fn fields(&mut self, from: View<'_>, picks: &[(&'static str, Pick)]) {
-        for (key, pick) in picks {
-            if let Some(value) = from.get(key) {
-                self.field(key, value, pick);
+    pub fn fields(&mut self, from: View<'_>, picks: &[Place]) {
+        for place in picks {
+            if let Some(value) = from.get(place.from) {
+                self.field(place.to, value, from, &place.pick);
             }
         }
     }
 
-    fn field(&mut self, key: &'static str, value: View<'_>, pick: &Pick) {
+    fn field(&mut self, key: &'static str, value: View<'_>, parent: View<'_>, pick: &Pick) {
         match (pick, value.value()) {
             (_, Value::Null) => {
                 if let Some(line) = pick.line() {
@@ -42,43 +49,58 @@ impl Picking<'_> {
                 self.fates.add(*line, Fate::Kept);
                 self.data.copy(key, value);
             }
-            (Pick::Hash { line, path }, Value::Text(text)) => {
-                self.counts.tokenized += 1;
-                self.fates.add(*line, Fate::Hashed);
-                let hash = self.keys.hash(path, text);
-                self.data.text(key, &hash);
-            }
-            (Pick::Value { line }, Value::Object) => self.value(key, value, *line),
             (_, Value::List) => {
                 let list = self.data.open_list(key);
                 for element in value.children() {
-                    self.field("", element, pick);
+                    self.field("", element, parent, pick);
                 }
                 self.data.close(list);
             }
+            (Pick::Make { line }, _) => self.make(key, value, parent, *line),
+            (Pick::Value { line, text }, Value::Object) => self.value(key, value, *line, *text),
             (Pick::Fields(picks), Value::Object) => {
                 let object = self.data.open_object(key);
                 self.fields(value, picks);
                 self.data.close(object);
             }
             // A shape that the schema does not have; nothing of it leaves.
-            (Pick::Hash { .. } | Pick::Value { .. } | Pick::Fields(_), _) => {
-                self.counts.removed += 1;
-                if let Some(line) = pick.line() {
-                    self.fates.add(line, Fate::Removed);
-                }
-            }
+            (Pick::Value { .. } | Pick::Fields(_), _) => self.remove(pick.line(), Fate::Removed),
+        }
+    }
+
+    fn remove(&mut self, line: Option<usize>, fate: Fate) {
+        self.counts.removed += 1;
+        if let Some(line) = line {
+            self.fates.add(line, fate);
+        }
+    }
+
+    /// What a transform makes of a value; nothing of a value that it can make nothing of.
+    fn make(&mut self, key: &'static str, value: View<'_>, parent: View<'_>, at: usize) {
+        let Some(line) = self.lines.get(at) else { return };
+        let Self { today, happened, subject, keys, .. } = *self;
+        let around = Around { parent, today, happened, subject, keys };
+        match line.transform.make(&line.path, value, &around) {
+            None => return self.remove(Some(at), Fate::Undone),
+            Some(Made::Text(text)) => self.data.text(key, &text),
+            Some(Made::Number(number)) => self.data.number(key, number),
+        }
+        if line.transform == Transform::Hash {
+            self.counts.tokenized += 1;
+            self.fates.add(at, Fate::Hashed);
+        } else {
+            self.counts.generalized += 1;
+            self.fates.add(at, Fate::Generalized);
         }
     }
 
     /// An observation's value, where its class may leave. Below tier identified a code leaves
     /// by system and code, and a sender's words do not.
-    fn value(&mut self, key: &'static str, value: View<'_>, line: usize) {
+    fn value(&mut self, key: &'static str, value: View<'_>, line: usize, text: bool) {
         let class = class_of_value(value);
-        if !self.tier.allows_kept(class) {
-            self.counts.removed += 1;
-            self.fates.add(line, Fate::Removed);
-            return;
+        let is_words = !class.is_structured() && !text;
+        if is_words || !self.tier.allows_kept(class) {
+            return self.remove(Some(line), Fate::Removed);
         }
         self.counts.kept += 1;
         self.fates.add(line, Fate::Kept);
@@ -93,9 +115,15 @@ impl Picking<'_> {
                     }
                     self.data.close(list);
                 }
-                ("attachment", _) if self.tier != Tier::Identified => {
-                    self.counts.removed += 1;
-                    self.fates.add(line, Fate::Removed);
+                (ATTACHMENT, _) if self.tier != Tier::Identified => {
+                    self.remove(Some(line), Fate::Removed);
+                }
+                // Below tier identified a number's own text leaves, and not what stands beside it.
+                ("text" | "comparator" | "separator", _)
+                    if self.tier != Tier::Identified
+                        && !child.as_text().is_some_and(is_numeral) =>
+                {
+                    self.remove(Some(line), Fate::Removed);
                 }
                 (key, _) => self.data.copy(key, child),
             }
@@ -112,4 +140,9 @@ impl Picking<'_> {
         }
         self.data.close(object);
     }
+}
+
+/// Whether a text is a number, with what HL7 has before and between numbers (SN), and nothing else.
+fn is_numeral(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.<>=/:eE \n".contains(&byte))
 }

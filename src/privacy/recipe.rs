@@ -4,43 +4,17 @@
 //! that is not named is not in it; two recipes with the same hash let out the same.
 //! Knows nothing of: TOML. Names and transforms are handed in with their places.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::document::{Placed, Problems, hint};
-use crate::event::schema::{self, Class, DATA, Field, Part, Shape};
+use crate::event::schema::{self, Class, DATA, Field, Part, Shape as Type};
 use crate::secret::hex;
 
-use super::Tier;
-
-/// What is done to a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transform {
-    /// It leaves as it is; of a code, its system and code.
-    Keep,
-    /// It does not leave; cuts a hole into a part that is kept.
-    Drop,
-    /// The subject's pseudonym in the realm.
-    Token,
-    /// A keyed hash, per realm and field.
-    Hash,
-}
-
-impl Transform {
-    /// The words in a contract.
-    pub const NAMES: [(&'static str, Self); 4] =
-        [("keep", Self::Keep), ("drop", Self::Drop), ("token", Self::Token), ("hash", Self::Hash)];
-
-    /// The word in a contract.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Drop => "drop",
-            Self::Token => "token",
-            Self::Hash => "hash",
-        }
-    }
-}
+use super::shape::{Kind, Member, Shape};
+use super::{Form, Tier, Transform};
 
 /// How the subject leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,42 +27,70 @@ pub enum SubjectForm {
     Token,
 }
 
+/// A line of `[fields]`, as written.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The field, or a whole part.
+    pub path: Placed<String>,
+    /// What is done to it.
+    pub transform: Transform,
+    /// The path that it leaves under, beside the field; none: its own, or one made of the
+    /// transform's name where it is no longer of the field's type.
+    pub leaves_as: Option<Placed<String>>,
+    /// Whether nothing leaves where it cannot.
+    pub required: bool,
+}
+
+/// Where a pick is taken from and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub from: &'static str,
+    pub to: &'static str,
+    pub pick: Pick,
+}
+
 /// A node of the tree of picks. A leaf knows its place among the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pick {
     /// The value as it is.
     Keep { line: usize },
-    /// A keyed hash of the text; the path is part of it.
-    Hash { line: usize, path: String },
-    /// An observation's value, as far as its type's class may leave.
-    Value { line: usize },
+    /// What the line's transform makes of it.
+    Make { line: usize },
+    /// An observation's value, as far as its type's class may leave; text variants where `text`.
+    Value { line: usize, text: bool },
     /// Fields of the value, or of each element.
-    Fields(Vec<(&'static str, Pick)>),
+    Fields(Vec<Place>),
 }
 
 impl Pick {
     /// The line of a leaf.
     pub const fn line(&self) -> Option<usize> {
         match self {
-            Self::Keep { line } | Self::Hash { line, .. } | Self::Value { line } => Some(*line),
+            Self::Keep { line } | Self::Make { line } | Self::Value { line, .. } => Some(*line),
             Self::Fields(_) => None,
         }
     }
 }
 
 /// One field that leaves, for `check` and for the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// The path, such as `visit.class.code`.
     pub path: String,
+    /// The path that it leaves under.
+    pub leaves_as: String,
     /// How it leaves.
     pub transform: Transform,
-    /// How identifying it is.
+    /// How identifying it is before.
     pub class: Class,
+    /// What it looks like when it leaves.
+    pub form: Form,
+    /// Whether nothing leaves where it cannot.
+    pub required: bool,
 }
 
 /// What a route lets out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// How identifying that may be.
     pub tier: Tier,
@@ -98,78 +100,86 @@ pub struct Recipe {
     pub lines: Vec<Line>,
     /// `sha256:` and the hash of the lines.
     pub hash: String,
-    pub(super) picks: Vec<(&'static str, Pick)>,
+    /// What a payload looks like.
+    pub shape: Shape,
+    /// Whether every field leaves under its own name and type, so that a payload satisfies the schema
+    /// of its event type, too.
+    pub is_plain: bool,
+    pub(super) picks: Vec<Place>,
 }
 
 /// `subject`, which is not a field of the data.
 pub const SUBJECT: &str = "subject";
+/// Longest name of a field, in characters.
+const NAME_CHARS_MAX: usize = 64;
 
 impl Recipe {
     /// Compiles `[fields]`. Mistakes go to `problems`.
     #[must_use]
-    pub fn compile(
-        tier: Tier,
-        fields: &[(Placed<String>, Transform)],
-        problems: &Problems,
-    ) -> Self {
+    pub fn compile(tier: Tier, fields: &[Wanted], problems: &Problems) -> Self {
         let mut subject = SubjectForm::Hidden;
-        let mut named = Vec::new();
-        for (path, transform) in fields {
-            if path.value == SUBJECT {
-                subject = subject_form(tier, path, *transform, problems);
+        let mut named = BTreeMap::new();
+        for wanted in fields {
+            if wanted.path.value == SUBJECT {
+                subject = subject_form(tier, wanted, problems);
                 continue;
             }
-            match schema::find(&path.value) {
+            match schema::find(&wanted.path.value) {
                 Ok(found) => {
-                    check(tier, path, &found, *transform, problems);
-                    named.push(Named { path: path.value.clone(), transform: *transform });
+                    check(tier, wanted, &found, problems);
+                    named.insert(wanted.path.value.as_str(), wanted);
                 }
                 Err(text) => {
-                    let known: Vec<&str> = DATA.fields.iter().map(|field| field.name).collect();
-                    let top = path.value.split(['.', '[']).next().unwrap_or_default();
-                    let near =
-                        if DATA.field(top).is_none() { hint(top, &known) } else { String::new() };
-                    let text = if near.is_empty() {
-                        text
-                    } else {
-                        format!("`{}` is no field{near}", path.value)
-                    };
-                    problems.mistake(&path.place, text);
+                    problems.mistake(&wanted.path.place, nearest(&wanted.path.value, text))
                 }
             }
         }
-        let mut builder = Builder { tier, named: &named, lines: Vec::new() };
+        check_values(fields, problems);
+        let mut builder = Builder { tier, named: &named, lines: Vec::new(), is_plain: true };
         let picks = builder.part(&DATA, "", None);
-        let lines = builder.lines;
+        let Builder { lines, is_plain, .. } = builder;
+        let mut leaving = BTreeSet::new();
+        for line in &lines {
+            if !leaving.insert(line.leaves_as.as_str())
+                && let Some(wanted) = named.get(line.path.as_str())
+            {
+                let text = format!("`{}` leaves already", line.leaves_as);
+                problems.mistake(&wanted.path.place, text);
+            }
+        }
+        let shape = Shape { members: members(&picks, &DATA, &lines, tier) };
         let hash = hash(tier, subject, &lines);
-        Self { tier, subject, lines, hash, picks }
+        Self { tier, subject, lines, hash, shape, is_plain, picks }
+    }
+
+    /// The line of a field.
+    #[must_use]
+    pub fn line(&self, path: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.path == path)
     }
 }
 
-struct Named {
-    path: String,
-    transform: Transform,
+fn nearest(path: &str, text: String) -> String {
+    let known: Vec<&str> = DATA.fields.iter().map(|field| field.name).collect();
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    let near = if DATA.field(top).is_none() { hint(top, &known) } else { String::new() };
+    if near.is_empty() { text } else { format!("`{path}` is no field{near}") }
 }
 
-fn subject_form(
-    tier: Tier,
-    path: &Placed<String>,
-    transform: Transform,
-    problems: &Problems,
-) -> SubjectForm {
-    match (transform, tier) {
+fn subject_form(tier: Tier, wanted: &Wanted, problems: &Problems) -> SubjectForm {
+    if let Some(name) = &wanted.leaves_as {
+        problems.mistake(&name.place, "`subject` leaves as `subject`");
+    }
+    match (&wanted.transform, tier) {
         (Transform::Keep, Tier::Identified) => SubjectForm::Clear,
         (Transform::Token, Tier::Identified | Tier::Limited | Tier::Pseudonymized) => {
             SubjectForm::Token
         }
         (Transform::Drop, _) => SubjectForm::Hidden,
-        (Transform::Keep | Transform::Token | Transform::Hash, _) => {
-            let text = format!(
-                "tier {} does not let the subject out by `{}`",
-                tier.name(),
-                transform.name()
-            );
-            problems.mistake(&path.place, text);
+        (other, _) => {
+            let text =
+                format!("tier {} does not let the subject out by `{}`", tier.name(), other.name());
+            problems.mistake(&wanted.path.place, text);
             SubjectForm::Hidden
         }
     }
@@ -177,28 +187,33 @@ fn subject_form(
 
 /// Whether a named field, with all that it expands to, may leave.
 // PROMISE-7: a contract that would let out more than its tier allows does not load.
-fn check(
-    tier: Tier,
-    path: &Placed<String>,
-    found: &schema::Found,
-    transform: Transform,
-    problems: &Problems,
-) {
+fn check(tier: Tier, wanted: &Wanted, found: &schema::Found, problems: &Problems) {
     let Some(field) = found.field() else { return };
-    let mut leaves = Vec::new();
-    expand(field, &path.value, &mut leaves);
-    if transform == Transform::Token {
-        problems.mistake(&path.place, "`token` is for `subject`; a field takes `hash`");
+    let Wanted { path, transform, leaves_as, required } = wanted;
+    if let Some(text) = transform.misfit(&path.value, field) {
+        problems.mistake(&path.place, text);
         return;
     }
-    if transform == Transform::Hash {
-        let whole = matches!(field.shape, Shape::Part(_));
-        let text = leaves.iter().all(|(_, leaf)| matches!(leaf.shape, Shape::Text));
-        if whole || !text {
-            problems.mistake(&path.place, "`hash` is for one field that holds text");
-            return;
+    if let Transform::Table(table) = transform
+        && tier != Tier::Identified
+        && !tier.allows_kept(field.class)
+        && let Some(same) = table.identity()
+    {
+        let text = format!("the table gives `{same}` for `{same}`, and so it would hide nothing");
+        problems.mistake(&path.place, text);
+    }
+    let is_part = matches!(field.shape, Type::Part(_));
+    if is_part && *required {
+        problems.mistake(&path.place, "`required` is for one field; a part is no value");
+    }
+    if let Some(name) = leaves_as {
+        check_name(found, path, name, problems);
+        if is_part {
+            problems.mistake(&name.place, "`as` is for one field; a part keeps its name");
         }
     }
+    let mut leaves = Vec::new();
+    expand(field, &path.value, &mut leaves);
     let beyond: Vec<String> = leaves
         .iter()
         .filter(|(_, leaf)| !tier.allows(leaf.class, transform))
@@ -215,6 +230,60 @@ fn check(
     }
 }
 
+/// A new name stands beside the field, and is no other field's.
+fn check_name(
+    found: &schema::Found,
+    path: &Placed<String>,
+    name: &Placed<String>,
+    problems: &Problems,
+) {
+    let split = |path: &str| match path.rsplit_once('.') {
+        Some((parent, last)) => (parent.to_owned(), last.to_owned()),
+        None => (String::new(), path.to_owned()),
+    };
+    let ((parent, _), (wanted, last)) = (split(&path.value), split(&name.value));
+    if parent != wanted {
+        let text = format!("`as` stands beside the field, in `{parent}`");
+        problems.mistake(&name.place, text);
+    }
+    let right = last.len() <= NAME_CHARS_MAX
+        && last.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
+        && last.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !right {
+        problems.mistake(&name.place, "`as` ends in a name such as `ageBand`");
+    }
+    let part = match found.fields.as_slice() {
+        [.., parent, _] => match parent.shape {
+            Type::Part(part) => Some(part),
+            Type::Text | Type::Date | Type::Number | Type::Bool => None,
+        },
+        _ => None,
+    };
+    let own = found.field().is_some_and(|field| field.name == last);
+    if !own && part.is_some_and(|part| part.field(&last).is_some()) {
+        problems.mistake(&name.place, format!("`{last}` is another field's name"));
+    }
+}
+
+/// A value that leaves whole has no fields that leave by a line of their own.
+fn check_values(fields: &[Wanted], problems: &Problems) {
+    let whole = |path: &str| {
+        fields.iter().any(|wanted| {
+            wanted.transform == Transform::Keep
+                && wanted.path.value.trim_end_matches("[]") == path.trim_end_matches("[]")
+        })
+    };
+    for wanted in fields {
+        let path = &wanted.path;
+        if let Some((value, _)) = path.value.split_once(".value.")
+            && whole(&format!("{value}.value"))
+        {
+            let text = format!("`{value}.value` leaves whole; name its fields instead of it");
+            problems.mistake(&path.place, text);
+        }
+    }
+}
+
 fn shorten(names: &[String]) -> String {
     match names {
         [first, second, third, rest @ ..] if !rest.is_empty() => {
@@ -224,13 +293,13 @@ fn shorten(names: &[String]) -> String {
     }
 }
 
-/// The fields that `keep` on a field lets out: of a code its system and code, of another part
-/// every field.
+/// The fields that a line lets out: of a code its system and code, of another part every field but
+/// free text, which leaves only where it is named itself.
 fn expand(field: &'static Field, path: &str, leaves: &mut Vec<(String, &'static Field)>) {
     match field.shape {
         // A value as a whole leaves by the class of its type, which is seen when it is there.
-        Shape::Part(part) if part.name == VALUE => {}
-        Shape::Part(part) => {
+        Type::Part(part) if part.name == VALUE => {}
+        Type::Part(part) => {
             let base = if field.many && !path.ends_with("[]") {
                 format!("{path}[]")
             } else {
@@ -240,20 +309,23 @@ fn expand(field: &'static Field, path: &str, leaves: &mut Vec<(String, &'static 
                 expand(inner, &format!("{base}.{}", inner.name), leaves);
             }
         }
-        Shape::Text | Shape::Date | Shape::Number | Shape::Bool => {
+        Type::Text | Type::Date | Type::Number | Type::Bool => {
             leaves.push((path.to_owned(), field));
         }
     }
 }
 
+/// Whether what holds for a part holds for a field of it that is not named.
 fn is_kept(part: &Part, field: &Field) -> bool {
-    part.kept.is_empty() || part.kept.contains(&field.name)
+    let is_words = field.class == Class::FreeText && !matches!(field.shape, Type::Part(_));
+    !is_words && (part.kept.is_empty() || part.kept.contains(&field.name))
 }
 
 struct Builder<'n> {
     tier: Tier,
-    named: &'n [Named],
+    named: &'n BTreeMap<&'n str, &'n Wanted>,
     lines: Vec<Line>,
+    is_plain: bool,
 }
 
 impl Builder<'_> {
@@ -262,8 +334,8 @@ impl Builder<'_> {
         &mut self,
         part: &'static Part,
         path: &str,
-        inherited: Option<Transform>,
-    ) -> Vec<(&'static str, Pick)> {
+        inherited: Option<&Transform>,
+    ) -> Vec<Place> {
         let mut picks = Vec::new();
         for field in part.fields {
             let path = if path.is_empty() {
@@ -272,14 +344,16 @@ impl Builder<'_> {
                 format!("{path}.{}", field.name)
             };
             let labelled = if field.many { format!("{path}[]") } else { path.clone() };
-            let own = self
-                .named
-                .iter()
-                .find(|named| named.path == path || named.path == labelled)
-                .map(|named| named.transform);
-            let from_above = inherited.filter(|_| is_kept(part, field));
-            if let Some(pick) = self.field(field, &labelled, own.or(from_above)) {
-                picks.push((field.name, pick));
+            let own = self.named.get(path.as_str()).or_else(|| self.named.get(labelled.as_str()));
+            let own = own.copied();
+            let from_above = inherited.filter(|_| is_kept(part, field)).map(|transform| {
+                // Of a code's family the system is kept.
+                let is_family = matches!(transform, Transform::CodeFamily { .. });
+                if is_family && field.name != "code" { &Transform::Keep } else { transform }
+            });
+            let transform = own.map(|wanted| &wanted.transform).or(from_above);
+            if let Some((to, pick)) = self.field(field, &labelled, transform, own) {
+                picks.push(Place { from: field.name, to, pick });
             }
         }
         picks
@@ -289,60 +363,153 @@ impl Builder<'_> {
         &mut self,
         field: &'static Field,
         path: &str,
-        transform: Option<Transform>,
-    ) -> Option<Pick> {
-        if let Shape::Part(part) = field.shape {
-            if part.name == VALUE && transform == Some(Transform::Keep) {
-                let line = Line {
+        transform: Option<&Transform>,
+        own: Option<&Wanted>,
+    ) -> Option<(&'static str, Pick)> {
+        if let Type::Part(part) = field.shape {
+            if part.name == VALUE && transform == Some(&Transform::Keep) {
+                let text = own.is_some() && self.tier == Tier::Identified;
+                self.lines.push(Line {
                     path: path.to_owned(),
+                    leaves_as: path.to_owned(),
                     transform: Transform::Keep,
                     class: Class::ByValueType,
-                };
-                self.lines.push(line);
-                return Some(Pick::Value { line: self.lines.len() - 1 });
+                    form: Form::Text,
+                    required: own.is_some_and(|wanted| wanted.required),
+                });
+                return Some((field.name, Pick::Value { line: self.lines.len() - 1, text }));
             }
             let fields = self.part(part, path, transform);
-            return (!fields.is_empty()).then_some(Pick::Fields(fields));
+            return (!fields.is_empty()).then_some((field.name, Pick::Fields(fields)));
         }
         let transform = transform?;
-        if !self.tier.allows(field.class, transform) {
+        let removes = matches!(transform, Transform::Drop | Transform::Token);
+        if removes || !self.tier.allows(field.class, transform) {
             return None;
         }
-        let line = self.lines.len();
-        let pick = match transform {
-            Transform::Drop | Transform::Token => return None,
-            Transform::Keep => Pick::Keep { line },
-            Transform::Hash => Pick::Hash { line, path: path.to_owned() },
+        let retypes = transform.retypes(field);
+        let to = match own.and_then(|wanted| wanted.leaves_as.as_ref()) {
+            Some(name) => intern(name.value.rsplit('.').next().unwrap_or_default()),
+            None if retypes => intern(&format!("{}{}", field.name, camel(transform.name()))),
+            None => field.name,
         };
-        self.lines.push(Line { path: path.to_owned(), transform, class: field.class });
-        Some(pick)
+        self.is_plain &= !retypes && to == field.name;
+        let parent =
+            path.rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
+        let many = if field.many { "[]" } else { "" };
+        let line = self.lines.len();
+        self.lines.push(Line {
+            path: path.to_owned(),
+            leaves_as: format!("{parent}{to}{many}"),
+            transform: transform.clone(),
+            class: field.class,
+            form: transform.form(field),
+            required: own.is_some_and(|wanted| wanted.required),
+        });
+        let keeps = matches!(transform, Transform::Keep);
+        Some((to, if keeps { Pick::Keep { line } } else { Pick::Make { line } }))
     }
+}
+
+/// `age-band` as the end of a name: `AgeBand`.
+fn camel(word: &str) -> String {
+    let mut name = String::new();
+    for part in word.split('-') {
+        let mut letters = part.chars();
+        name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
+}
+
+/// The name as a key of trees. Each is kept once, for as long as the process runs; they come from
+/// contracts alone.
+fn intern(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(kept);
+    kept
+}
+
+/// What picks let out of a part.
+fn members(picks: &[Place], part: &'static Part, lines: &[Line], tier: Tier) -> Vec<Member> {
+    let mut found = Vec::new();
+    for Place { from, to, pick } in picks {
+        let Some(field) = part.field(from) else { continue };
+        let line = pick.line().and_then(|line| lines.get(line));
+        let kind = match (pick, field.shape, line) {
+            (Pick::Fields(picks), Type::Part(inner), _) => {
+                Kind::Fields(members(picks, inner, lines, tier))
+            }
+            (Pick::Value { .. }, Type::Part(inner), _) => Kind::Fields(whole(inner, tier)),
+            (_, _, Some(line)) => {
+                Kind::Leaf { form: line.form, class: field.class, safe_harbor: field.safe_harbor }
+            }
+            _ => continue,
+        };
+        let required = line.is_some_and(|line| line.required);
+        found.push(Member { name: to, many: field.many, required, doc: field.doc, kind });
+    }
+    found
+}
+
+/// What a value that leaves whole may hold.
+fn whole(part: &'static Part, tier: Tier) -> Vec<Member> {
+    let fields = part.fields.iter().filter(|field| {
+        (part.kept.is_empty() || part.kept.contains(&field.name))
+            && (tier == Tier::Identified || field.name != ATTACHMENT)
+    });
+    fields
+        .map(|field| Member {
+            name: field.name,
+            many: field.many,
+            required: false,
+            doc: field.doc,
+            kind: match field.shape {
+                Type::Part(inner) => Kind::Fields(whole(inner, tier)),
+                Type::Text | Type::Date | Type::Number | Type::Bool => Kind::Leaf {
+                    form: Transform::Keep.form(field),
+                    class: field.class,
+                    safe_harbor: field.safe_harbor,
+                },
+            },
+        })
+        .collect()
 }
 
 /// The part whose class follows its type.
 const VALUE: &str = "value";
+/// What leaves of a value at tier identified alone.
+pub(super) const ATTACHMENT: &str = "attachment";
 
 fn hash(tier: Tier, subject: SubjectForm, lines: &[Line]) -> String {
     let mut text =
         format!("schema {}\ntier {}\nsubject {subject:?}\n", schema::VERSION, tier.name());
-    for line in lines {
-        text.push_str(&format!("{} {}\n", line.path, line.transform.name()));
+    for Line { path, leaves_as, transform, required, .. } in lines {
+        let required = if *required { " required" } else { "" };
+        text.push_str(&format!("{path} {transform} as {leaves_as}{required}\n"));
     }
     format!("sha256:{}", hex(digest(&SHA256, text.as_bytes()).as_ref()))
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Place;
+    use crate::document;
 
     fn compile(tier: Tier, fields: &[(&str, Transform)]) -> (Recipe, Vec<String>) {
         let problems = Problems::default();
-        let place = Place { file: "r.toml".into(), line: 1, column: 1 };
+        let place = document::Place { file: "r.toml".into(), line: 1, column: 1 };
         let fields: Vec<_> = fields
             .iter()
-            .map(|(path, transform)| {
-                (Placed { value: (*path).to_owned(), place: place.clone() }, *transform)
+            .map(|(path, transform)| Wanted {
+                path: Placed { value: (*path).to_owned(), place: place.clone() },
+                transform: transform.clone(),
+                leaves_as: None,
+                required: false,
             })
             .collect();
         let recipe = Recipe::compile(tier, &fields, &problems);

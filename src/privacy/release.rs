@@ -6,16 +6,18 @@
 //! Knows nothing of: sinks. What a release holds is bytes and headers.
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 
 use crate::consent::{Notice, Permit};
-use crate::event::json_schema::{data_schema_uri, notice_schema_uri};
+use crate::event::json_schema::{data_schema_uri, notice_schema_uri, route_schema_uri};
 use crate::event::{Event, EventType, Subject, Tree};
 
-use super::envelope::{Envelope, time_of};
+use super::envelope::{Envelope, happened, time_of};
 use super::fate::Fates;
 use super::pick::Picking;
 use super::recipe::SubjectForm;
-use super::{RealmKeys, Recipe};
+use super::shape::PAYLOAD_BYTES_MAX;
+use super::{RealmKeys, Recipe, Tier};
 
 /// What a release needs that neither the event nor the recipe holds.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ pub struct Supplies<'s> {
     pub contract: &'s str,
     /// Purpose of use.
     pub purpose: &'s str,
+    /// Journal number of the message.
+    pub number: u64,
+    /// When it is released.
+    pub now: Timestamp,
+    /// The fields of the payload that the routing key holds, by the path that they leave under.
+    pub routing: &'s [String],
 }
 
 /// How many fields left, and how.
@@ -43,7 +51,10 @@ pub struct Counts {
     pub kept: u64,
     /// Left as a token or a keyed hash.
     pub tokenized: u64,
-    /// Were named, and did not leave because the tier forbids values of their kind.
+    /// Left as less than they were.
+    pub generalized: u64,
+    /// Were named, and did not leave: the tier forbids values of their kind, or their transform could
+    /// make nothing of them.
     pub removed: u64,
 }
 
@@ -64,10 +75,17 @@ pub struct Release {
     counts: Counts,
     fates: Fates,
     token: Option<String>,
+    routing: Vec<String>,
     is_notice: bool,
 }
 
 impl Release {
+    /// What the payload holds in the fields of the routing key; empty where there is none.
+    #[must_use]
+    pub fn routing(&self) -> &[String] {
+        &self.routing
+    }
+
     /// The event's ID as the consumer sees it.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -151,8 +169,14 @@ impl Release {
             counts: Counts::default(),
             fates: Fates::of(0),
             token: None,
+            routing: Vec::new(),
             is_notice: false,
         }
+    }
+
+    /// The same, with these fields for its routing key.
+    pub(crate) fn routed(self, words: &[&str]) -> Self {
+        Self { routing: words.iter().map(|word| (*word).to_owned()).collect(), ..self }
     }
 
     /// A notice of a subject, with nothing in it.
@@ -161,9 +185,16 @@ impl Release {
     }
 }
 
-/// Why a release was not made. Each is a fault of ours: the route stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a release was not made. But for a violation each is a fault of ours: the route stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
+    /// The payload is not as the contract says: a field that it requires is not there, or something
+    /// is beyond its bounds.
+    #[error("the payload is not as the contract says, at {place}")]
+    Violation {
+        /// The field, by its path in the payload.
+        place: String,
+    },
     /// The permit is for another event or route.
     #[error("the permit is for another event or route")]
     OtherPermit,
@@ -175,7 +206,8 @@ pub enum Withheld {
 /// Puts an event into the form that the recipe says.
 ///
 /// # Errors
-/// [`Withheld`], which does not occur unless the code is wrong.
+/// [`Withheld::Violation`], where the payload would not be as the contract says; another one does not
+/// occur unless the code is wrong.
 // PROMISE-7: what leaves is what the recipe picks.
 pub fn release(
     permit: Permit,
@@ -186,23 +218,38 @@ pub fn release(
     if !permit.covers(&event.id, supplies.route) {
         return Err(Withheld::OtherPermit);
     }
+    let root = event.data.root();
     let mut picking = Picking {
         data: Tree::new(),
         counts: Counts::default(),
         fates: Fates::of(recipe.lines.len()),
         keys: supplies.keys,
         tier: recipe.tier,
+        lines: &recipe.lines,
+        today: Offset::UTC.to_datetime(supplies.now).date(),
+        happened: happened(root),
+        subject: &event.subject,
     };
-    picking.fields(event.data.root(), &recipe.picks);
-    let consents: Vec<String> = permit.records().iter().map(ToString::to_string).collect();
-    let consentref = (!consents.is_empty()).then(|| shown(recipe, supplies, &consents.join(", ")));
-    let time = if recipe.tier.shows_time() { time_of(event.data.root()) } else { None };
+    picking.fields(root, &recipe.picks);
     let Picking { data, counts, fates, .. } = picking;
+    let checked = recipe.shape.check(event.kind, data.root());
+    checked.map_err(|place| Withheld::Violation { place })?;
+    let consents: Vec<String> = permit.records().iter().map(ToString::to_string).collect();
+    let consents = (!consents.is_empty()).then(|| consents.join(", "));
+    // Without a subject it would be one: it is the same for all that leaves under it.
+    let consents = consents.filter(|_| recipe.tier != Tier::Deidentified);
+    let consentref = consents.map(|consents| shown(recipe, supplies, &consents));
+    let time = if recipe.tier.shows_time() { time_of(root) } else { None };
+    let dataschema = if recipe.is_plain {
+        data_schema_uri(event.kind)
+    } else {
+        route_schema_uri(event.kind, supplies.route, supplies.contract)
+    };
     let leaving = Leaving {
         id: &event.id.0,
         kind: event.kind,
         subject: &event.subject,
-        dataschema: data_schema_uri(event.kind),
+        dataschema,
         time,
         consentref,
         data,
@@ -222,7 +269,6 @@ pub fn announce(
     notice: &Notice,
     recipe: &Recipe,
     supplies: &Supplies<'_>,
-    now: Timestamp,
 ) -> Result<Option<Release>, Withheld> {
     if !notice.is_for(supplies.route) {
         return Err(Withheld::OtherPermit);
@@ -240,7 +286,7 @@ pub fn announce(
         kind: notice.kind(),
         subject: notice.subject(),
         dataschema: notice_schema_uri(),
-        time: Timestamp::from_second(now.as_second()).ok().map(|now| now.to_string()),
+        time: Timestamp::from_second(supplies.now.as_second()).ok().map(|now| now.to_string()),
         consentref: None,
         data,
         counts: Counts::default(),
@@ -268,6 +314,18 @@ fn shown(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> String {
     if recipe.tier.shows_ids() { id.to_owned() } else { supplies.keys.id(id) }
 }
 
+/// The event's ID and its message's as the consumer may see them. At tier deidentified neither is made
+/// of the message's own, and nothing says that two events are of one message.
+fn ids(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> (String, String) {
+    if recipe.tier != Tier::Deidentified {
+        let correlation_id = shown(recipe, supplies, supplies.correlation_id);
+        return (shown(recipe, supplies, id), correlation_id);
+    }
+    let place = id.strip_prefix(supplies.correlation_id).unwrap_or(id);
+    let id = supplies.keys.id(&format!("{}{place}", supplies.number));
+    (id.clone(), id)
+}
+
 /// A subject as the consumer knows it; empty where it does not.
 fn named(recipe: &Recipe, supplies: &Supplies<'_>, subject: &Subject) -> String {
     match recipe.subject {
@@ -283,14 +341,18 @@ fn wrap(
     supplies: &Supplies<'_>,
 ) -> Result<Release, Withheld> {
     let Leaving { id, kind, subject, dataschema, time, consentref, data, counts, fates } = leaving;
-    let id = shown(recipe, supplies, id);
-    let correlation_id = shown(recipe, supplies, supplies.correlation_id);
+    let (id, correlation_id) = ids(recipe, supplies, id);
     let name = (recipe.subject != SubjectForm::Hidden).then(|| named(recipe, supplies, subject));
     let token = name.clone().filter(|_| recipe.subject == SubjectForm::Token);
+    // Which feed it came in by says which part of the hospital.
+    let source = match recipe.tier {
+        Tier::Deidentified => supplies.source.rsplit_once('/').map_or("", |(node, _)| node),
+        Tier::Identified | Tier::Limited | Tier::Pseudonymized => supplies.source,
+    };
     let envelope = Envelope {
         specversion: "1.0",
         kind,
-        source: supplies.source,
+        source,
         id: &id,
         time,
         subject: name,
@@ -306,7 +368,12 @@ fn wrap(
         sequence: supplies.sequence.to_string(),
         data: data.root(),
     };
+    let text = |path: &String| data.root().at(path).and_then(|it| it.as_text()).unwrap_or_default();
+    let routing = supplies.routing.iter().map(|path| text(path).to_owned()).collect();
     let body = serde_json::to_vec(&envelope).map_err(|_| Withheld::Unwritable)?;
+    if body.len() > PAYLOAD_BYTES_MAX {
+        return Err(Withheld::Violation { place: "data".to_owned() });
+    }
     Ok(Release {
         id,
         correlation_id,
@@ -317,6 +384,7 @@ fn wrap(
         counts,
         fates,
         token,
+        routing,
         is_notice: false,
     })
 }
@@ -330,7 +398,8 @@ mod tests {
     use crate::document::{Place, Placed, Problems};
     use crate::event::EventId;
     use crate::phi::Phi;
-    use crate::privacy::{Tier, Transform};
+    use crate::privacy::Transform;
+    use crate::privacy::recipe::Wanted;
     use crate::secret::Key;
 
     const DATA: &str = r#"{"message":{"occurredAt":"2026-11-22T08:05-08:00"},
@@ -350,8 +419,13 @@ mod tests {
     fn released(tier: Tier, fields: &[(&str, Transform)]) -> (serde_json::Value, Counts) {
         let problems = Problems::default();
         let place = Place { file: "r".into(), line: 1, column: 1 };
-        let placed = |path: &str| Placed { value: path.to_owned(), place: place.clone() };
-        let fields: Vec<_> = fields.iter().map(|(path, how)| (placed(path), *how)).collect();
+        let wanted = |(path, transform): &(&str, Transform)| Wanted {
+            path: Placed { value: (*path).to_owned(), place: place.clone() },
+            transform: transform.clone(),
+            leaves_as: None,
+            required: false,
+        };
+        let fields: Vec<Wanted> = fields.iter().map(wanted).collect();
         let recipe = Recipe::compile(tier, &fields, &problems);
         assert!(problems.is_clean(), "{:?}", problems.mistakes());
         let event = Event {
@@ -371,6 +445,9 @@ mod tests {
             route: "r",
             contract: "1.0.0",
             purpose: "TREAT",
+            number: 7,
+            now: Timestamp::UNIX_EPOCH,
+            routing: &[],
         };
         let permit = permitted(&event.id, "r");
         let release = release(permit, &event, &recipe, &supplies).unwrap();
@@ -388,7 +465,7 @@ mod tests {
         assert_eq!(body["subject"], "MRN|ZZ1");
         assert_eq!(body["id"], "ab-1.patient.admitted.pid1");
         assert_eq!(body["time"], "2026-11-22T08:05:00-08:00");
-        assert_eq!(counts, Counts { kept: 1, tokenized: 0, removed: 0 });
+        assert_eq!(counts, Counts { kept: 1, ..Counts::default() });
     }
 
     /// PROMISE-7
@@ -440,6 +517,9 @@ mod tests {
             route: "r",
             contract: "1",
             purpose: "TREAT",
+            number: 7,
+            now: Timestamp::UNIX_EPOCH,
+            routing: &[],
         };
         let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
         assert_eq!(release(permit, &event, &recipe, &supplies).unwrap_err(), Withheld::OtherPermit);

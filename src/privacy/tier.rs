@@ -57,18 +57,41 @@ impl Tier {
     /// Whether a field of a class may leave by a transform.
     // PROMISE-7
     #[must_use]
-    pub const fn allows(self, class: Class, transform: Transform) -> bool {
-        match (transform, class) {
-            (Transform::Drop, _) => true,
-            (Transform::Keep, _) => self.allows_kept(class),
-            (Transform::Hash, Class::Direct | Class::Clinical | Class::Operational) => {
+    pub const fn allows(self, class: Class, transform: &Transform) -> bool {
+        match transform {
+            // A fixed text says that there was something, and nothing of what.
+            Transform::Drop | Transform::Constant(_) => true,
+            // The subject's token is a matter of `subject`, not of a field.
+            Transform::Token => false,
+            // What a mask leaves is part of the value.
+            Transform::Keep
+            | Transform::Mask { .. }
+            | Transform::CodeFamily { .. }
+            | Transform::Round { .. }
+            | Transform::Band(_) => self.allows_kept(class),
+            Transform::Hash => match class {
+                Class::Direct | Class::Clinical | Class::Operational => {
+                    !matches!(self, Self::Deidentified)
+                }
+                Class::Quasi | Class::FreeText | Class::ByValueType => {
+                    matches!(self, Self::Identified)
+                }
+            },
+            // What 45 CFR 164.514(b)(2)(i)(B) and (C) leave of a date and a place.
+            Transform::Year
+            | Transform::Age
+            | Transform::AgeBand { .. }
+            | Transform::Zip3
+            | Transform::State => true,
+            Transform::Month | Transform::Week | Transform::Shift { .. } => {
                 !matches!(self, Self::Deidentified)
             }
-            (Transform::Hash, Class::Quasi | Class::FreeText | Class::ByValueType) => {
-                matches!(self, Self::Identified)
-            }
-            // The subject's token is a matter of `subject`, not of a field.
-            (Transform::Token, _) => false,
+            // Only what the table holds can leave; whether that is coarser nobody can tell from it.
+            Transform::Table(_) => match class {
+                Class::Clinical | Class::Operational => true,
+                Class::Quasi | Class::FreeText => !matches!(self, Self::Deidentified),
+                Class::Direct | Class::ByValueType => matches!(self, Self::Identified),
+            },
         }
     }
 
@@ -104,28 +127,48 @@ pub fn class_of_value(value: View<'_>) -> Class {
 mod tests {
     use super::*;
     use crate::event::Tree;
+    use crate::privacy::transform::{Bands, Coding};
 
     /// PROMISE-7
     #[test]
     fn a_tier_lets_out_what_is_written_and_nothing_else() {
-        let table = |tier: Tier, transform| {
-            [Class::Direct, Class::Quasi, Class::Clinical, Class::Operational, Class::FreeText]
-                .map(|class| tier.allows(class, transform))
+        const CLASSES: [Class; 6] = [
+            Class::Direct,
+            Class::Quasi,
+            Class::Clinical,
+            Class::Operational,
+            Class::FreeText,
+            Class::ByValueType,
+        ];
+        let table = |tier: Tier, transform: &Transform| {
+            CLASSES.map(|class| if tier.allows(class, transform) { '+' } else { '-' })
         };
-        for (tier, keep, hash) in [
-            (Tier::Identified, [true; 5], [true; 5]),
-            (Tier::Limited, [false, true, true, true, false], [true, false, true, true, false]),
-            (
-                Tier::Pseudonymized,
-                [false, false, true, true, false],
-                [true, false, true, true, false],
-            ),
-            (Tier::Deidentified, [false, false, true, true, false], [false; 5]),
+        let coding = Coding::new("t", std::collections::BTreeMap::new());
+        // direct quasi clinical operational free-text by-value-type, in each of the four tiers.
+        for (transform, wanted) in [
+            (Transform::Keep, ["++++++", "-+++--", "--++--", "--++--"]),
+            (Transform::Mask { last: 4 }, ["++++++", "-+++--", "--++--", "--++--"]),
+            (Transform::CodeFamily { length: 3 }, ["++++++", "-+++--", "--++--", "--++--"]),
+            (Transform::Round { to: 1.0 }, ["++++++", "-+++--", "--++--", "--++--"]),
+            (Transform::Band(Bands::Width(1.0)), ["++++++", "-+++--", "--++--", "--++--"]),
+            (Transform::Hash, ["++++++", "+-++--", "+-++--", "------"]),
+            (Transform::Month, ["++++++", "++++++", "++++++", "------"]),
+            (Transform::Week, ["++++++", "++++++", "++++++", "------"]),
+            (Transform::Shift { days: 9 }, ["++++++", "++++++", "++++++", "------"]),
+            (Transform::Table(coding), ["++++++", "-++++-", "-++++-", "--++--"]),
+            (Transform::Year, ["++++++"; 4]),
+            (Transform::Age, ["++++++"; 4]),
+            (Transform::AgeBand { width: 5 }, ["++++++"; 4]),
+            (Transform::Zip3, ["++++++"; 4]),
+            (Transform::State, ["++++++"; 4]),
+            (Transform::Constant("x".to_owned()), ["++++++"; 4]),
+            (Transform::Drop, ["++++++"; 4]),
+            (Transform::Token, ["------"; 4]),
         ] {
-            assert_eq!(table(tier, Transform::Keep), keep, "{tier:?}");
-            assert_eq!(table(tier, Transform::Hash), hash, "{tier:?}");
-            assert_eq!(table(tier, Transform::Token), [false; 5], "{tier:?}");
-            assert_eq!(table(tier, Transform::Drop), [true; 5], "{tier:?}");
+            for ((_, tier), wanted) in Tier::NAMES.into_iter().zip(wanted) {
+                let found: String = table(tier, &transform).iter().collect();
+                assert_eq!(found, wanted, "{tier:?} {transform}");
+            }
         }
     }
 

@@ -209,6 +209,7 @@ impl Auditor {
             contract_labels: &[],
             classes: &contract.classes,
             requirement: &contract.requirement,
+            ends: None,
         };
         let consulted = |records: &[tidegate::consent::Reference]| {
             records.iter().map(|record| Consulted::of(record, digests)).collect()

@@ -155,6 +155,7 @@ struct Asking {
     contract_labels: Vec<String>,
     classes: Vec<Class>,
     requirement: Requirement,
+    ends: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -187,6 +188,7 @@ impl Asking {
                 () if has("none") => Requirement::None { basis: "a law".to_owned() },
                 () => Requirement::OptIn { missing, grantee },
             },
+            ends: get("ends").map(|day| format!("{day}T00:00:00Z").parse().unwrap()),
             now: get("now").unwrap_or(NOW).parse().unwrap(),
         }
     }
@@ -210,6 +212,7 @@ impl Asking {
             contract_labels: &self.contract_labels,
             classes: &self.classes,
             requirement: &self.requirement,
+            ends: self.ends,
         };
         let ledger = Ledger { epoch: Epoch(7), own, aliases };
         let (word, records, wait) = match ask(&question, &ledger, policy, now) {

@@ -240,6 +240,13 @@ pub const CASES: &[(&str, &[Case])] = &[
         Case("a permit that is silent lifts no refusal of labelled events", "deny 2026-01-05 labels=HIV; permit 2026-03-01", "labels=HIV contract=HIV", "refused: r1"),
         Case("a permit that names the label lifts it", "deny 2026-01-05 labels=HIV; permit 2026-03-01 labels=HIV", "labels=HIV contract=HIV", "permit: r2"),
     ]),
+    ("Contracts that end", &[
+        Case("the contract ends tomorrow", "permit 2026-01-05", "ends=2026-11-23", "permit: r1"),
+        Case("the contract has ended", "permit 2026-01-05", "ends=2026-11-22", "contract-ended"),
+        Case("the contract has ended, and the patient refused", "deny 2026-01-05", "ends=2026-11-22", "contract-ended"),
+        Case("the contract has ended, and needs no permit", "", "none ends=2026-11-22", "contract-ended"),
+        Case("the contract has ended, and would wait", "", "wait ends=2026-11-22", "contract-ended"),
+    ]),
     ("Representatives", &[
         Case("for a minor", "permit 2020-01-05 by-guardian=minor born=2010-06-01", "", "permit: r1"),
         Case("for a minor, the day before majority", "permit 2020-01-05 by-guardian=minor born=2008-11-23", "", "permit: r1"),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Route, RouteError, State, as_f64};
 use crate::deliver::decide::{Answer, Decided, Grounds, decide};
 use crate::deliver::evidence::Proven;
-use crate::deliver::queue::{Handed, Item};
+use crate::deliver::queue::{Handed, Item, Recorded};
 use crate::deliver::sink::{Settled, SinkError, Ticket};
 use crate::fence::{Kept, Moment};
 use crate::privacy::{Counts, Release};
@@ -150,6 +150,9 @@ impl Route {
     // PROMISE-9: what comes here has its evidence.
     fn hand_over(&mut self, ready: Ready) {
         let Ready { mut item, release, asked_at } = ready;
+        if self.is_over(&item, clock::now()) {
+            return self.queue.again(item);
+        }
         let counts = release.counts();
         let subject = release.subject().clone();
         match self.config.fence.enter(&self.name, *release, asked_at) {
@@ -179,6 +182,17 @@ impl Route {
         }
     }
 
+    /// Whether less may leave now than when it was decided: the contract has ended in between, or an
+    /// exception to it.
+    // PROMISE-7
+    fn is_over(&self, item: &Item, now: Timestamp) -> bool {
+        let contract = &self.config.contract;
+        let (recipe, ..) = contract.recipe_at(now);
+        let other = |known: &Recorded| known.decision.recipe != recipe.hash;
+        let has_ended = contract.terms.ends().is_some_and(|ends| now >= ends);
+        !item.is_notice() && (has_ended || item.recorded.as_ref().is_some_and(other))
+    }
+
     /// Counts what leaves, once for each event.
     fn count(&self, item: &Item, counts: Counts) {
         let metrics = &self.config.metrics;
@@ -194,6 +208,7 @@ impl Route {
         metrics.permitted.increment(1);
         metrics.fields.add("kept", counts.kept);
         metrics.fields.add("tokenized", counts.tokenized);
+        metrics.fields.add("generalized", counts.generalized);
         metrics.fields.add("removed", counts.removed);
     }
 

@@ -84,6 +84,15 @@ impl<'t> View<'t> {
         }
     }
 
+    /// The number that it is.
+    #[must_use]
+    pub fn as_number(&self) -> Option<f64> {
+        match self.value() {
+            Value::Number(number) => Some(number),
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List | Value::Object => None,
+        }
+    }
+
     /// Its elements or fields; none where it is neither list nor object.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'t> {
         let tree = self.tree;

@@ -1,0 +1,268 @@
+//! What a route's payloads look like: compiled to a check, and printed as JSON Schema.
+//!
+//! Promises: a payload that the check lets pass satisfies the schema, and the other way round; what
+//! a check says is where, never what.
+//! Knows nothing of: the envelope around the data, and how it came to be.
+
+use std::sync::OnceLock;
+
+use regex::Regex;
+use serde_json::{Map, Value as Json, json};
+
+use crate::event::schema::{Class, parts_of};
+use crate::event::{EventType, Value, View};
+
+use super::transform::Form;
+
+/// Longest text of a payload, in characters. A whole report as text has some hundred thousand.
+pub const TEXT_CHARS_MAX: usize = 1 << 20;
+/// Most elements of a list of a payload. A waveform (OBX-5, NA) has some ten thousand.
+pub const ELEMENTS_MAX: usize = 100_000;
+/// Longest payload with its envelope, in bytes; a broker takes 16 MiB (RabbitMQ 4, `max_message_size`).
+pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
+
+/// What the data of a route may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    pub(super) members: Vec<Member>,
+}
+
+/// A field of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub name: &'static str,
+    pub many: bool,
+    /// Whether it has to be there, and be something.
+    pub required: bool,
+    pub doc: &'static str,
+    pub kind: Kind,
+}
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One value.
+    Leaf { form: Form, class: Class, safe_harbor: Option<char> },
+    /// Fields.
+    Fields(Vec<Member>),
+}
+
+impl Member {
+    /// Whether it, or something in it, has to be there.
+    pub fn is_required(&self) -> bool {
+        self.required
+            || match &self.kind {
+                Kind::Leaf { .. } => false,
+                Kind::Fields(members) => members.iter().any(Self::is_required),
+            }
+    }
+}
+
+impl Form {
+    /// What its text looks like; nothing where that is free, or it is no text.
+    #[must_use]
+    pub const fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Text | Self::Number | Self::Bool => None,
+            Self::Date => Some(
+                "^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\\.[0-9]{1,9})?)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)?$",
+            ),
+            Self::Digest => Some("^[0-9a-f]{32}$"),
+            Self::Masked => Some("^\\*{4}"),
+            Self::Year => Some("^([0-9]{4}|90\\+)$"),
+            Self::Week => Some("^[0-9]{4}-W[0-9]{2}$"),
+            Self::Age => Some("^([0-9]{1,2}|90\\+)$"),
+            Self::AgeBand => Some("^([0-9]{1,2}-[0-9]{1,2}|90\\+)$"),
+            Self::Zip3 => Some("^[0-9]{3}$"),
+            Self::State => Some("^[A-Z]{2}$"),
+        }
+    }
+
+    fn holds(self, text: &str) -> bool {
+        // Characters are counted only where bytes do not settle it.
+        if text.len() > TEXT_CHARS_MAX && text.chars().count() > TEXT_CHARS_MAX {
+            return false;
+        }
+        self.pattern().is_none() || self.regex().is_some_and(|regex| regex.is_match(text))
+    }
+
+    fn regex(self) -> Option<&'static Regex> {
+        static ALL: OnceLock<Vec<(Form, Regex)>> = OnceLock::new();
+        let all = ALL.get_or_init(|| {
+            let compiled = |form: Self| Some((form, Regex::new(form.pattern()?).ok()?));
+            Self::ALL.into_iter().filter_map(compiled).collect()
+        });
+        all.iter().find(|(form, _)| *form == self).map(|(_, regex)| regex)
+    }
+
+    const ALL: [Self; 12] = [
+        Self::Text,
+        Self::Date,
+        Self::Number,
+        Self::Bool,
+        Self::Digest,
+        Self::Masked,
+        Self::Year,
+        Self::Week,
+        Self::Age,
+        Self::AgeBand,
+        Self::Zip3,
+        Self::State,
+    ];
+}
+
+impl Shape {
+    /// Whether the data of an event satisfies it.
+    ///
+    /// # Errors
+    /// The path of the first field that does not.
+    // PROMISE-7: checked once more, whatever picked it.
+    pub fn check(&self, kind: EventType, data: View<'_>) -> Result<(), String> {
+        let parts = parts_of(kind);
+        let members: Vec<&Member> =
+            self.members.iter().filter(|member| parts.contains(&member.name)).collect();
+        check_fields(&members, data, "")
+    }
+
+    /// The schema of the data of an event (JSON Schema 2020-12).
+    #[must_use]
+    pub fn json_schema(&self, kind: EventType) -> Json {
+        let parts = parts_of(kind);
+        schema_of(self.members.iter().filter(|member| parts.contains(&member.name)))
+    }
+}
+
+fn check_fields(members: &[&Member], object: View<'_>, path: &str) -> Result<(), String> {
+    let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let mut found = 0;
+    for member in members {
+        match object.get(member.name) {
+            Some(value) => {
+                found += 1;
+                check_member(member, value).map_err(|inner| at(&inner))?;
+            }
+            None if member.is_required() => return Err(at(member.name)),
+            None => {}
+        }
+    }
+    // Something that no line of the contract names.
+    if object.children().count() != found {
+        return Err(if path.is_empty() { "data".to_owned() } else { path.to_owned() });
+    }
+    Ok(())
+}
+
+/// On a mistake, the path from this member inwards.
+fn check_member(member: &Member, value: View<'_>) -> Result<(), String> {
+    let name = member.name;
+    if value.value() == Value::Null {
+        return if member.is_required() { Err(name.to_owned()) } else { Ok(()) };
+    }
+    if !member.many {
+        return check_value(member, value, name);
+    }
+    let label = format!("{name}[]");
+    if value.value() != Value::List {
+        return Err(label);
+    }
+    for (index, element) in value.children().enumerate() {
+        if index >= ELEMENTS_MAX {
+            return Err(label);
+        }
+        // An element may be said to be none, but where something of it has to be there.
+        if element.value() == Value::Null && !member.is_required() {
+            continue;
+        }
+        check_value(member, element, &label)?;
+    }
+    Ok(())
+}
+
+fn check_value(member: &Member, value: View<'_>, label: &str) -> Result<(), String> {
+    match (&member.kind, value.value()) {
+        (Kind::Fields(members), Value::Object) => {
+            let members: Vec<&Member> = members.iter().collect();
+            check_fields(&members, value, "").map_err(|inner| format!("{label}.{inner}"))
+        }
+        (Kind::Leaf { form: Form::Number, .. }, Value::Number(number)) if number.is_finite() => {
+            Ok(())
+        }
+        (Kind::Leaf { form: Form::Bool, .. }, Value::Bool(_)) => Ok(()),
+        (Kind::Leaf { form: Form::Number | Form::Bool, .. }, _) => Err(label.to_owned()),
+        (Kind::Leaf { form, .. }, Value::Text(text)) if form.holds(text) => Ok(()),
+        (Kind::Leaf { .. } | Kind::Fields(_), _) => Err(label.to_owned()),
+    }
+}
+
+fn schema_of<'m>(members: impl Iterator<Item = &'m Member>) -> Json {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for member in members {
+        if member.is_required() {
+            required.push(Json::from(member.name));
+        }
+        properties.insert(member.name.to_owned(), schema_of_member(member));
+    }
+    let mut schema = json!({
+        "type": "object", "properties": properties, "additionalProperties": false,
+    });
+    if let Some(object) = schema.as_object_mut().filter(|_| !required.is_empty()) {
+        object.insert("required".to_owned(), required.into());
+    }
+    schema
+}
+
+fn schema_of_member(member: &Member) -> Json {
+    let is_required = member.is_required();
+    let single = match &member.kind {
+        Kind::Leaf { form, .. } => {
+            let kind = match form {
+                Form::Number => "number",
+                Form::Bool => "boolean",
+                Form::Text
+                | Form::Date
+                | Form::Digest
+                | Form::Masked
+                | Form::Year
+                | Form::Week
+                | Form::Age
+                | Form::AgeBand
+                | Form::Zip3
+                | Form::State => "string",
+            };
+            let mut schema = json!({ "type": nullable(kind, is_required) });
+            if let Some(object) = schema.as_object_mut().filter(|_| kind == "string") {
+                object.insert("maxLength".to_owned(), TEXT_CHARS_MAX.into());
+                if let Some(pattern) = form.pattern() {
+                    object.insert("pattern".to_owned(), pattern.into());
+                }
+            }
+            schema
+        }
+        Kind::Fields(members) => {
+            let mut schema = schema_of(members.iter());
+            if let Some(object) = schema.as_object_mut() {
+                object.insert("type".to_owned(), nullable("object", is_required));
+            }
+            schema
+        }
+    };
+    let mut schema = if member.many {
+        json!({ "type": nullable("array", is_required), "items": single, "maxItems": ELEMENTS_MAX })
+    } else {
+        single
+    };
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("description".to_owned(), member.doc.into());
+        if let Kind::Leaf { class, safe_harbor, .. } = &member.kind {
+            object.insert("x-class".to_owned(), class.name().into());
+            if let Some(letter) = safe_harbor {
+                object.insert("x-safe-harbor".to_owned(), letter.to_string().into());
+            }
+        }
+    }
+    schema
+}
+
+fn nullable(kind: &str, is_required: bool) -> Json {
+    if is_required { kind.into() } else { json!([kind, "null"]) }
+}
