@@ -76,6 +76,9 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/rate.rs"]
+mod rate;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

@@ -26,6 +26,9 @@ const EXCHANGE_ROOM: usize = 1 + NAME_CHARS_MAX + DEAD_SUFFIX.len();
 /// Purposes that may see identified data without a consent that names the consumer.
 const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN", "PUBHLTH"];
 
+/// Most events a second that `rate_max` may say: above what one route can deliver it limits nothing.
+const RATE_MAX: u64 = 100_000;
+
 /// Loads `*.toml` of a folder. Mistakes go to `problems`.
 #[must_use]
 pub fn load(dir: &Path, problems: &Problems) -> Contracts {
@@ -104,6 +107,7 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let deliver_place = table.place_of("deliver");
     let agreement = table.text("agreement").map(|agreement| agreement.value);
     let on_revoked = table.choice("on_revoked", &Prior::NAMES).unwrap_or_default();
+    let rate_max = table.integer("rate_max", 0, 0..=RATE_MAX);
     let references = References {
         realm: realm.clone(),
         deliver: deliver.clone().map(|deliver| (deliver, deliver_place)),
@@ -124,6 +128,7 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
             channel: consent?.channel,
             classes: classes(recipe.as_ref()?),
             recipe: recipe?,
+            rate_max,
             deliver: deliver?,
             file: table.place().file.to_string(),
         })
@@ -459,6 +464,18 @@ exchange = "tidegate.care"
         assert_eq!(mistakes, Vec::<String>::new());
         let named = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Named };
         assert_eq!(contract.unwrap().requirement, named);
+    }
+
+    #[test]
+    fn a_contract_says_how_many_events_a_second_leave() {
+        let said = |line: &str| {
+            let (contract, mistakes) = check(&format!("{line}\n{RIGHT}"));
+            (contract.map(|contract| contract.rate_max), mistakes.len())
+        };
+        assert_eq!(said(""), (Some(0), 0));
+        assert_eq!(said("rate_max = 250"), (Some(250), 0));
+        assert_eq!(said("rate_max = 100001").1, 1);
+        assert_eq!(said("rate_max = -1").1, 1);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Contract {
     pub classes: Vec<Class>,
     /// Which fields, in which form.
     pub recipe: Recipe,
+    /// Most events a second that are handed over; 0: as many as can be.
+    pub rate_max: u64,
     /// Where to.
     pub deliver: Destination,
     /// The file it stands in, as the user named it.

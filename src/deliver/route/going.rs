@@ -5,6 +5,7 @@
 //! Knows nothing of: opening and closing.
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{Route, RouteError, State, as_f64};
 use crate::deliver::decide::{Answer, Decided, Grounds, decide};
@@ -33,7 +34,10 @@ impl Route {
     /// Hands over what is recorded, as much as the window allows, and decides about what comes
     /// behind it.
     pub(super) fn go(&mut self) {
-        while self.state == State::Up && self.flights.len() < self.config.window {
+        while self.state == State::Up
+            && self.flights.len() < self.config.window
+            && self.rate.room(Instant::now()) > 0
+        {
             let Some(ready) = self.ready.pop_front() else { break };
             self.hand_over(ready);
         }
@@ -41,16 +45,19 @@ impl Route {
         // feeds the window meanwhile.
         let is_low = self.ready.len() <= self.config.window / READY_LOW;
         if self.state == State::Up && self.evidence.is_idle() && is_low {
-            self.decide_next();
+            // What the rate keeps here for now is decided when it may go, and not before.
+            let room = self.rate.room(Instant::now()).min(self.config.window);
+            self.decide_next(room);
         }
     }
 
-    /// Decides about the next events, as many as the window takes, and has that recorded.
-    fn decide_next(&mut self) {
+    /// Decides about the next events, until as many may leave as there is room for, and has that
+    /// recorded.
+    fn decide_next(&mut self, room: usize) {
         let now = clock::now();
         let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
         let mut leaving = self.ready.len();
-        while leaving < self.config.window && decided.len() < STAGED_MAX {
+        while leaving < room && decided.len() < STAGED_MAX {
             let Some(mut item) = self.queue.take_next() else { break };
             let asked_at = self.config.fence.moment();
             match self.decide(&mut item, now) {
@@ -157,6 +164,7 @@ impl Route {
                 self.count(&item, counts);
                 item.attempts += 1;
                 item.sent_at = clock::monotonic();
+                self.rate.take(Instant::now());
                 if let Some(recorded) = &mut item.recorded {
                     recorded.handed = Handed::Yes;
                 }

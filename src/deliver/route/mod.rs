@@ -24,6 +24,7 @@ use self::select::{Selected, select};
 use super::backoff::Backoff;
 use super::evidence::Evidence;
 use super::queue::{Item, Queue};
+use super::rate::Rate;
 use super::sink::{Sink, Ticket};
 use crate::clock;
 use crate::consent::Policy;
@@ -88,6 +89,7 @@ pub struct Route {
     next_ticket: Ticket,
     state: State,
     backoff: Backoff,
+    rate: Rate,
     pulse: Pulse,
     noted: Position,
     noted_at: Instant,
@@ -149,6 +151,7 @@ impl Route {
             next_ticket: 0,
             state: State::Down(now),
             backoff: Backoff::new(),
+            rate: Rate::new(config.contract.rate_max),
             pulse: Pulse::new(),
             noted: position,
             noted_at: now,
@@ -281,7 +284,10 @@ impl Route {
         };
         let note =
             if self.queue.position() == self.noted { turn } else { self.noted_at + CURSOR_DELAY };
-        turn.min(due).min(note)
+        // With nothing to hand over there is nothing to wait for.
+        let now = Instant::now();
+        let rate = self.rate.wait(now).filter(|_| !self.queue.is_empty()).unwrap_or(turn);
+        turn.min(due).min(note).min(rate)
     }
 
     fn measure(&self, head: u64) {
