@@ -100,7 +100,7 @@ pub const TABLE: [Row; 54] = [
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, suppressed, unselected, notified.",
+        "Events by what the route did: released, suppressed, exception, unselected, notified.",
     ),
     (
         Kind::Counter,
@@ -518,7 +518,7 @@ impl RouteMetrics {
                     "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
             }),
             events: ByWord::new(
-                &["released", "suppressed", "unselected", "notified"],
+                &["released", "suppressed", "exception", "unselected", "notified"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(

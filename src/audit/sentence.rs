@@ -79,11 +79,15 @@ fn yes(decision: &Decision) -> &'static str {
 }
 
 fn no(decision: &Decision) -> String {
-    match Code::from_name(&decision.reason) {
-        Some(code) => {
+    match (Code::from_name(&decision.reason), &decision.place) {
+        (Some(code), _) => {
             format!("by rule {} ({code}). {}", code.rule(), code.sentence(&decision.purpose))
         }
-        None => format!("{}.", decision.reason),
+        (None, Some(place)) => format!(
+            "nothing denies it, but what would leave at {place} is not what the contract says ({}).",
+            decision.reason
+        ),
+        (None, None) => format!("{}.", decision.reason),
     }
 }
 

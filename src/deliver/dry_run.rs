@@ -158,7 +158,7 @@ impl DryRun {
         let names = Names { consent: &name, recipe: Some(&contract.recipe) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
-            Answer::Suppress(_) | Answer::Nothing => None,
+            Answer::Suppress(_) | Answer::Violation { .. } | Answer::Nothing => None,
         };
         Ok(told(evidence.outcome.name(), sentence(&evidence, &names), payload))
     }

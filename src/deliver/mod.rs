@@ -6,12 +6,13 @@
 //! Knows nothing of: wire formats of messages.
 //!
 //! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
-//! (an event to a release), [`evidence`] (what is recorded before it goes), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`], [`rate`],
+//! (an event to a release), [`evidence`] (what is recorded before it goes), [`unnoted`] (exceptions that wait for the cursor), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`], [`rate`],
 //! [`route`] (the loop), [`dry_run`] (what would go).
 
 pub mod queue;
 pub mod decide;
 pub mod evidence;
+pub mod unnoted;
 pub mod backoff;
 pub mod rate;
 pub mod sink;

@@ -161,8 +161,8 @@ impl Release {
     }
 }
 
-/// Why a release was not made. Each is a fault of ours: the route stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a release was not made. Each but a violation is a fault of ours: the route stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
     /// The permit is for another event or route.
     #[error("the permit is for another event or route")]
@@ -170,6 +170,13 @@ pub enum Withheld {
     /// The event could not be written as JSON.
     #[error("the event could not be written as JSON")]
     Unwritable,
+    /// What would leave does not satisfy the contract's compiled shape: this event does not, and the
+    /// route goes on.
+    #[error("what would leave at {place} is not what the contract says")]
+    Violation {
+        /// The field's path in the contract.
+        place: String,
+    },
 }
 
 /// Puts an event into the form that the recipe says.

@@ -18,13 +18,14 @@ use super::acts::{self, Noted};
 use super::batch::{Admitted, Opened, Prepared, highest_number};
 use super::identity::{begin_cursors, digest_key, identify, store_mark};
 use super::ledger::{self, Filed, Remembered};
+use super::moves::Moved;
 use super::reader::Reader;
 use super::ring::Ring;
 use super::seal::Master;
 use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
-use super::{StateDir, StoreError, connection};
+use super::{StateDir, StoreError, connection, due, violations};
 use crate::admit::entry::{Admission, Category};
-use crate::admit::{DigestKey, Entry};
+use crate::admit::{DigestKey, Entry, import};
 use crate::consent::Policy;
 use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
@@ -92,9 +93,14 @@ impl Shared {
 
     /// Counts the exception that a message opened.
     pub fn count(&self, feed: &Arc<str>, admitted: &Admitted) {
-        if let Some((category, Opened::New)) = admitted.raised
-            && let Some(metrics) = self.exceptions.get(&(category, Arc::clone(feed)))
-        {
+        if let Some((category, Opened::New)) = admitted.raised {
+            self.count_opened(category, feed);
+        }
+    }
+
+    /// Counts an exception that was opened.
+    pub fn count_opened(&self, category: Category, feed: &Arc<str>) {
+        if let Some(metrics) = self.exceptions.get(&(category, Arc::clone(feed))) {
             metrics.opened.increment(1);
         }
     }
@@ -167,10 +173,12 @@ impl Journal {
         let cursors = begin_cursors(&connection, routes, highest)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (head_sender, head) = watch::channel(highest);
-        let exceptions = feeds.iter().flat_map(|feed| {
-            Category::ALL.map(|category| {
-                ((category, Arc::clone(feed)), ExceptionMetrics::new(category.name(), feed))
-            })
+        let of_feeds = feeds.iter().flat_map(|feed| Category::ALL.map(|it| (it, Arc::clone(feed))));
+        // Events of our own entries go through the same contracts.
+        let of_ours = [due::FEED, import::FEED].map(|feed| (violations::CATEGORY, feed.into()));
+        let exceptions = of_feeds.chain(of_ours).map(|(category, feed)| {
+            let metrics = ExceptionMetrics::new(category.name(), &feed);
+            ((category, feed), metrics)
         });
         let shared = Arc::new(Shared {
             ring: Ring::default(),
@@ -308,16 +316,13 @@ impl Journal {
         self.cursors.get(route).copied().unwrap_or_default()
     }
 
-    /// Notes how far a route has come. It rides in the next transaction.
+    /// Notes how far a route has come, and the exceptions of what it passed. It rides in the next
+    /// transaction.
     ///
     /// # Errors
     /// The writer has stopped.
-    pub async fn move_cursor(
-        &self,
-        route: &Arc<str>,
-        position: Position,
-    ) -> Result<(), StoreError> {
-        let command = Command::Move(Arc::clone(route), position);
+    pub async fn move_cursor(&self, route: &Arc<str>, moved: Moved) -> Result<(), StoreError> {
+        let command = Command::Move(Arc::clone(route), moved);
         self.commands.send(command).await.map_err(|_| StoreError::Stopped)
     }
 

@@ -20,11 +20,13 @@ use super::batch::{Appended, Context, Prepared, append};
 use super::due::Fired;
 use super::journal::{JournalConfig, Position, Shared};
 use super::ledger::Filing;
+use super::moves::{Moved, Pending};
 use super::profiles::Profiles;
 use super::reader::Keys;
 use super::seal::{Master, Sealer};
 use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
+use super::violations::CATEGORY;
 use super::{StoreError, connection, due};
 use crate::admit::{Digest, DigestKey};
 use crate::clock;
@@ -56,7 +58,7 @@ pub(super) enum Command {
     /// Take a message.
     Append(Box<Append>),
     /// Note how far a route has come.
-    Move(Arc<str>, Position),
+    Move(Arc<str>, Moved),
     /// Look for what is old.
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
@@ -89,7 +91,9 @@ pub(super) struct Writer {
     pub next_number: u64,
     pub cursors: BTreeMap<Arc<str>, Position>,
     /// Cursors that have moved and are not noted yet.
-    moves: BTreeMap<Arc<str>, Position>,
+    moves: BTreeMap<Arc<str>, Pending>,
+    /// Feeds of the exceptions that routes open in the open transaction.
+    violated: Vec<Arc<str>>,
     pub config: JournalConfig,
     pub shared: Arc<Shared>,
     pub head: watch::Sender<u64>,
@@ -133,6 +137,7 @@ impl Writer {
             sealer: Sealer::open(start.digests.clone()),
             digests: start.digests,
             moves: BTreeMap::new(),
+            violated: Vec::new(),
             encrypt,
             key_day: i64::MIN,
             next_number: start.next_number,
@@ -177,7 +182,10 @@ impl Writer {
     /// One transaction: what waits, then a step of trimming.
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.renew_key()?;
-        self.moves.extend(batch.moves);
+        for (route, later) in batch.moves {
+            let position = later.position;
+            self.moves.entry(route).or_insert_with(|| Pending::at(position)).follow(later);
+        }
         let expiring = self.timer.look(&self.shared.metrics);
         let has_work = !batch.appends.is_empty() || !self.moves.is_empty();
         if has_work || batch.tick || self.trim_more || expiring.is_some() {
@@ -202,7 +210,9 @@ impl Writer {
                         self.shared.metrics.group_commit.record(as_f64(count));
                     }
                     self.publish(appended, waiting);
-                    self.cursors.append(&mut self.moves);
+                    for (route, pending) in std::mem::take(&mut self.moves) {
+                        self.cursors.insert(route, pending.position);
+                    }
                 }
                 Err(error) if error.passes() => {
                     self.shared.set_full();
@@ -231,6 +241,7 @@ impl Writer {
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
         self.consented.clear();
+        self.violated.clear();
         let outcome = self.in_transaction(prepared, trim_rows, expiring);
         // Also after an error: what is remembered too little is read again.
         self.shared.remembered.forget(&self.consented);
@@ -271,8 +282,8 @@ impl Writer {
             None => Fired::default(),
         };
         appended.append(&mut fired.appended);
-        for (route, position) in &self.moves {
-            write_cursor(&self.connection, route, *position)?;
+        for (route, pending) in &self.moves {
+            self.violated.extend(pending.write(&self.connection, route)?);
         }
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
         let wrote = !appended.is_empty() || !self.moves.is_empty() || step.deleted() > 0;
@@ -296,6 +307,9 @@ impl Writer {
             if let Some((entry, _)) = entry {
                 self.shared.count(&entry.feed, admitted);
             }
+        }
+        for feed in &self.violated {
+            self.shared.count_opened(CATEGORY, feed);
         }
         let (admitted, entries): (Vec<_>, Vec<_>) = appended.into_iter().unzip();
         self.shared.ring.push(entries.into_iter().flatten());
@@ -353,7 +367,7 @@ impl Writer {
 #[derive(Default)]
 struct Batch {
     appends: Vec<Append>,
-    moves: BTreeMap<Arc<str>, Position>,
+    moves: BTreeMap<Arc<str>, Pending>,
     bytes: usize,
     tick: bool,
     finish_checkpoint: bool,
@@ -367,8 +381,9 @@ impl Batch {
                 self.bytes += append.prepared.bytes();
                 self.appends.push(*append);
             }
-            Command::Move(route, position) => {
-                self.moves.insert(route, position);
+            Command::Move(route, moved) => {
+                let position = moved.position;
+                self.moves.entry(route).or_insert_with(|| Pending::at(position)).absorb(moved);
             }
             Command::Tick => self.tick = true,
             Command::FinishCheckpoint => self.finish_checkpoint = true,
@@ -382,25 +397,6 @@ fn refuse(answer: oneshot::Sender<Result<Admitted, Busy>>, turn: &Turn) {
     turn.0.store(true, Ordering::Relaxed);
     // A sender that went away needs no answer.
     answer.send(Err(Busy::Disk)).ok();
-}
-
-pub(super) fn write_cursor(
-    connection: &Connection,
-    route: &str,
-    position: Position,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO cursors (route, number, sequence, at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (route) DO UPDATE SET number = ?2, sequence = ?3, at = ?4",
-        )?
-        .execute(params![
-            route,
-            position.number.cast_signed(),
-            position.sequence.cast_signed(),
-            clock::now_ms()
-        ])?;
-    Ok(())
 }
 
 /// Copies the log into the store each time it is asked, while the writer goes on; ends with the

@@ -14,7 +14,9 @@ use crate::deliver::queue::{Handed, Item};
 use crate::deliver::sink::{Settled, SinkError, Ticket};
 use crate::fence::{Kept, Moment};
 use crate::privacy::{Counts, Release};
+use crate::store::Violation;
 use crate::store::audit::AuditBusy;
+use crate::store::violations::Kind;
 use crate::{bug, clock};
 
 /// Most events that are decided and recorded together.
@@ -131,6 +133,7 @@ impl Route {
                             self.ready.push_back(Ready { item, release, asked_at });
                         }
                         Answer::Suppress(refusal) => self.suppressed(&item, refusal.code().name()),
+                        Answer::Violation { place } => self.violated(&item, &place),
                         Answer::Nothing => self.queue.done(&item),
                     }
                 }
@@ -150,6 +153,21 @@ impl Route {
         self.config.metrics.events.count("suppressed");
         self.config.metrics.denied.count(reason);
         tracing::debug!(route = %self.name, event = %item.event.id, reason, "suppressed");
+        self.queue.done(item);
+    }
+
+    /// The event does not leave, since its payload is not what the contract says: an exception, with
+    /// the cursor.
+    fn violated(&mut self, item: &Item, place: &str) {
+        self.config.metrics.events.count("exception");
+        self.config.metrics.permitted.increment(1);
+        let contract = &self.config.contract;
+        tracing::debug!(route = %self.name, event = %item.event.id, place, "contract violation");
+        let (route, version) = (contract.name.as_str(), contract.version.as_str());
+        let kind = Kind { route, contract: version, kind: item.event.kind, place };
+        let (message, digests) = ((item.number, &item.feed), self.config.journal.digests());
+        let violation = Violation::new(kind, message, digests, clock::now_ms());
+        self.unnoted.add(item.number, violation);
         self.queue.done(item);
     }
 

@@ -26,6 +26,7 @@ use super::evidence::Evidence;
 use super::queue::{Item, Queue};
 use super::rate::Rate;
 use super::sink::{Sink, Ticket};
+use super::unnoted::Unnoted;
 use crate::clock;
 use crate::consent::Policy;
 use crate::contract::Contract;
@@ -33,7 +34,7 @@ use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
 use crate::privacy::RealmKeys;
 use crate::store::audit::Audit;
-use crate::store::{Journal, Position, StoreError};
+use crate::store::{Journal, Moved, Position, StoreError};
 
 /// Entries read at once.
 const READ_ENTRIES: usize = 256;
@@ -83,6 +84,7 @@ pub struct Route {
     sink: Sink,
     queue: Queue,
     evidence: Evidence,
+    unnoted: Unnoted,
     /// Releases whose evidence is durable, which the window has no room for yet.
     ready: VecDeque<Ready>,
     flights: HashMap<Ticket, Item>,
@@ -146,6 +148,7 @@ impl Route {
             sink,
             queue: Queue::new(position),
             evidence,
+            unnoted: Unnoted::default(),
             ready: VecDeque::new(),
             flights: HashMap::new(),
             next_ticket: 0,
@@ -231,7 +234,8 @@ impl Route {
 
     /// Reads entries up to the head, as far as there is room.
     async fn read(&mut self, head: u64) -> Result<(), RouteError> {
-        while self.queue.read_number() < head && self.queue.has_room() {
+        let has_room = |route: &Self| route.queue.has_room() && !route.unnoted.is_full();
+        while self.queue.read_number() < head && has_room(self) {
             let (journal, contract) = (&self.config.journal, &self.config.contract);
             let after = self.queue.read_number();
             // Off the runtime once for all of them, since it costs a thread each time.
@@ -266,9 +270,11 @@ impl Route {
     /// Notes how far the route has come, when enough has come together.
     async fn note(&mut self, at_once: bool) -> Result<(), RouteError> {
         let position = self.queue.position();
-        let due = at_once || self.noted_at.elapsed() >= CURSOR_DELAY;
+        let due = at_once || self.unnoted.is_full() || self.noted_at.elapsed() >= CURSOR_DELAY;
         if position != self.noted && due {
-            let moved = self.config.journal.move_cursor(&self.name, position).await;
+            let violations = self.unnoted.up_to(position.number);
+            let moved = Moved { position, violations };
+            let moved = self.config.journal.move_cursor(&self.name, moved).await;
             moved.map_err(|source| self.failed(source))?;
             self.noted = position;
             self.noted_at = Instant::now();
