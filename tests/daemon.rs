@@ -76,6 +76,9 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/batches.rs"]
+mod batches;
+
 #[path = "daemon/rate.rs"]
 mod rate;
 

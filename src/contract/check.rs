@@ -5,6 +5,7 @@
 //! Knows nothing of: which realms and brokers are configured; `config` compares.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::consent::{Missing, Naming, PURPOSES, Prior, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
@@ -26,6 +27,10 @@ const EXCHANGE_ROOM: usize = 1 + NAME_CHARS_MAX + DEAD_SUFFIX.len();
 /// Purposes that may see identified data without a consent that names the consumer.
 const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN", "PUBHLTH"];
 
+/// How often a batch may leave. More often than a minute it would be live, and more rarely than a year
+/// the journal would have to keep what waits for longer than anyone plans a disk for.
+const BATCH: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(366 * 86_400);
 /// Most events a second that `rate_max` may say: above what one route can deliver it limits nothing.
 const RATE_MAX: u64 = 100_000;
 
@@ -107,6 +112,7 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
     let deliver_place = table.place_of("deliver");
     let agreement = table.text("agreement").map(|agreement| agreement.value);
     let on_revoked = table.choice("on_revoked", &Prior::NAMES).unwrap_or_default();
+    let batch = batch(table, tier);
     let rate_max = table.integer("rate_max", 0, 0..=RATE_MAX);
     let references = References {
         realm: realm.clone(),
@@ -128,6 +134,7 @@ fn read(table: &Table<'_>) -> Option<(References, Option<Contract>)> {
             channel: consent?.channel,
             classes: classes(recipe.as_ref()?),
             recipe: recipe?,
+            batch,
             rate_max,
             deliver: deliver?,
             file: table.place().file.to_string(),
@@ -233,6 +240,25 @@ const REQUIRE: [(&str, Require); 3] =
 /// What `channel` says where any will do.
 const ANY_CHANNEL: &str = "any";
 
+/// `batch`, which tier deidentified wants, and no other has.
+fn batch(table: &Table<'_>, tier: Option<Tier>) -> Option<Duration> {
+    let is_there = table.item("batch").is_some();
+    match (tier, is_there) {
+        (Some(Tier::Deidentified), false) => {
+            let text =
+                "tier deidentified wants `batch`: how often its events leave, such as \"30d\"";
+            table.mistake(&table.place_of("tier"), text);
+        }
+        (Some(Tier::Identified | Tier::Limited | Tier::Pseudonymized), true) => {
+            let text = "`batch` goes with tier deidentified: other tiers leave in order";
+            table.mistake(&table.place_of("batch"), text);
+        }
+        (Some(Tier::Deidentified), true)
+        | (Some(Tier::Identified | Tier::Limited | Tier::Pseudonymized) | None, _) => {}
+    }
+    is_there.then(|| table.duration("batch", *BATCH.end(), BATCH))
+}
+
 /// Whether a permit must name the consumer: what identifies the patient leaves for a purpose that
 /// is not a basis of its own (design, tiers).
 fn naming(tier: Option<Tier>, purpose: &str) -> Naming {
@@ -253,9 +279,8 @@ fn classes(recipe: &Recipe) -> Vec<Class> {
 
 fn recipe(table: &Table<'_>, tier: Tier) -> Option<Recipe> {
     let needs = match tier {
-        Tier::Identified | Tier::Pseudonymized => None,
+        Tier::Identified | Tier::Pseudonymized | Tier::Deidentified => None,
         Tier::Limited => Some("a data use agreement with an end"),
-        Tier::Deidentified => Some("batches"),
     };
     if let Some(needs) = needs {
         let text =
@@ -464,6 +489,29 @@ exchange = "tidegate.care"
         assert_eq!(mistakes, Vec::<String>::new());
         let named = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Named };
         assert_eq!(contract.unwrap().requirement, named);
+    }
+
+    #[test]
+    fn a_deidentified_contract_says_how_often_it_leaves_and_no_other_does() {
+        let said = |tier: &str, lines: &str| {
+            let text = RIGHT
+                .replace("tier = \"identified\"", &format!("tier = \"{tier}\"\n{lines}"))
+                .replace("\"subject\" = \"keep\"", "");
+            let (contract, mistakes) = check(&text);
+            (contract.and_then(|contract| contract.batch), mistakes.len())
+        };
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(said("deidentified", "batch = \"30d\""), (days(30), 0));
+        assert_eq!(said("pseudonymized", ""), (None, 0));
+        for (tier, lines) in [
+            ("deidentified", ""),
+            ("deidentified", "batch = \"30s\""),
+            ("deidentified", "batch = \"367d\""),
+            ("deidentified", "batch = \"monthly\""),
+            ("pseudonymized", "batch = \"30d\""),
+        ] {
+            assert_eq!(said(tier, lines).1, 1, "{tier} {lines}");
+        }
     }
 
     #[test]

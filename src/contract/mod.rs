@@ -8,6 +8,7 @@ pub mod check;
 pub mod select;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::consent::{Prior, Requirement};
 use crate::document::{Place, Placed};
@@ -47,6 +48,8 @@ pub struct Contract {
     pub classes: Vec<Class>,
     /// Which fields, in which form.
     pub recipe: Recipe,
+    /// How often events leave, shuffled; none: each as soon as it may.
+    pub batch: Option<Duration>,
     /// Most events a second that are handed over; 0: as many as can be.
     pub rate_max: u64,
     /// Where to.

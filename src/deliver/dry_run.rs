@@ -135,6 +135,7 @@ impl DryRun {
             task: Task::Event,
             recorded: None,
             number: 0,
+            step: 0,
             event: event.clone(),
             sequence: 0,
             correlation_id: id.to_string(),

@@ -12,7 +12,7 @@ use crate::store::Violation;
 /// many again as that holds.
 const WAITING_MAX: usize = 256;
 
-/// Exceptions by the entries that they are of.
+/// Exceptions by the steps of the route that they are of.
 #[derive(Debug, Default)]
 pub struct Unnoted {
     waiting: BTreeMap<u64, Vec<Violation>>,
@@ -20,9 +20,9 @@ pub struct Unnoted {
 }
 
 impl Unnoted {
-    /// Keeps one until its entry is done.
-    pub fn add(&mut self, entry: u64, violation: Violation) {
-        self.waiting.entry(entry).or_default().push(violation);
+    /// Keeps one until its step is done.
+    pub fn add(&mut self, step: u64, violation: Violation) {
+        self.waiting.entry(step).or_default().push(violation);
         self.length += 1;
     }
 
@@ -32,9 +32,9 @@ impl Unnoted {
         self.length >= WAITING_MAX
     }
 
-    /// Gives up those of the entries up to one, which are done.
-    pub fn up_to(&mut self, entry: u64) -> Vec<Violation> {
-        let later = match entry.checked_add(1) {
+    /// Gives up those of the steps up to one, which are done.
+    pub fn up_to(&mut self, step: u64) -> Vec<Violation> {
+        let later = match step.checked_add(1) {
             Some(next) => self.waiting.split_off(&next),
             None => BTreeMap::new(),
         };

@@ -22,6 +22,7 @@ use super::moves::Moved;
 use super::reader::Reader;
 use super::ring::Ring;
 use super::seal::Master;
+use super::spans::{self, Begun, Span};
 use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
 use super::{StateDir, StoreError, connection, due, violations};
 use crate::admit::entry::{Admission, Category};
@@ -129,6 +130,7 @@ pub struct Journal {
     path: PathBuf,
     watermark: u8,
     cursors: BTreeMap<Arc<str>, Position>,
+    spans: BTreeMap<Arc<str>, Begun>,
 }
 
 /// The journal's threads.
@@ -171,6 +173,7 @@ impl Journal {
         let digests = digest_key(&connection, &master)?;
         let highest = highest_number(&connection)?;
         let cursors = begin_cursors(&connection, routes, highest)?;
+        let spans = spans::read(&connection, &master, routes)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (head_sender, head) = watch::channel(highest);
         let of_feeds = feeds.iter().flat_map(|feed| Category::ALL.map(|it| (it, Arc::clone(feed))));
@@ -210,8 +213,18 @@ impl Journal {
         let ledger = Mutex::new(Reader::open(&path, master, digests.clone())?);
         let mut threads = start_threads(writer, receiver, asked, &commands, &path)?;
         threads.ended = Some(whose);
-        let journal =
-            Self { commands, shared, head, reader, ledger, digests, path, watermark, cursors };
+        let journal = Self {
+            commands,
+            shared,
+            head,
+            reader,
+            ledger,
+            digests,
+            path,
+            watermark,
+            cursors,
+            spans,
+        };
         Ok((journal, threads))
     }
 
@@ -324,6 +337,29 @@ impl Journal {
     pub async fn move_cursor(&self, route: &Arc<str>, moved: Moved) -> Result<(), StoreError> {
         let command = Command::Move(Arc::clone(route), moved);
         self.commands.send(command).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// The newest span that a route delivers shuffled, as it was when the journal was opened.
+    #[must_use]
+    pub fn span(&self, route: &str) -> Option<&Begun> {
+        self.spans.get(route)
+    }
+
+    /// Notes the span that a route is to deliver shuffled next, behind so many events. The answer comes
+    /// when it is durable.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub async fn begin_span(
+        &self,
+        route: &Arc<str>,
+        span: Span,
+        sequence: u64,
+    ) -> Result<oneshot::Receiver<()>, StoreError> {
+        let (durable, receiver) = oneshot::channel();
+        let command = Command::Begin(Arc::clone(route), Box::new((span, sequence)), durable);
+        self.commands.send(command).await.map_err(|_| StoreError::Stopped)?;
+        Ok(receiver)
     }
 
     /// Lets the writer look for what is old.

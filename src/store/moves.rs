@@ -12,44 +12,54 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::journal::Position;
+use super::spans;
 use super::violations::{self, Violation};
 use super::writer::Opened;
 use crate::admit::Digest;
 use crate::clock;
 
+/// How far a route has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// Every event up to and including this entry is done.
+    To(Position),
+    /// Of the span that it delivers shuffled, so many places are. The cursor stays before the span.
+    Within(Position),
+}
+
 /// A route has come further.
 #[derive(Debug)]
 pub struct Moved {
     /// How far.
-    pub position: Position,
+    pub came: Came,
     /// Payloads of events up to there that did not satisfy the contract.
     pub violations: Vec<Violation>,
 }
 
 impl From<Position> for Moved {
     fn from(position: Position) -> Self {
-        Self { position, violations: Vec::new() }
+        Self { came: Came::To(position), violations: Vec::new() }
     }
 }
 
 /// Moves of one route that are not noted yet.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub position: Position,
+    pub came: Came,
     /// One of a kind, counted, so that a disk which stays full holds no more of them than there are
     /// kinds.
     violations: BTreeMap<(Arc<str>, Digest), Violation>,
 }
 
 impl Pending {
-    /// With nothing but a position.
-    pub const fn at(position: Position) -> Self {
-        Self { position, violations: BTreeMap::new() }
+    /// With nothing but how far.
+    pub const fn at(came: Came) -> Self {
+        Self { came, violations: BTreeMap::new() }
     }
 
     /// Takes a later move on.
     pub fn absorb(&mut self, moved: Moved) {
-        self.position = moved.position;
+        self.came = moved.came;
         for violation in moved.violations {
             self.add(violation);
         }
@@ -57,7 +67,7 @@ impl Pending {
 
     /// Takes later moves on that were brought together before.
     pub fn follow(&mut self, later: Self) {
-        self.position = later.position;
+        self.came = later.came;
         for violation in later.violations.into_values() {
             self.add(violation);
         }
@@ -76,7 +86,13 @@ impl Pending {
     /// Writes all of it into the open transaction; the feeds of the exceptions that were opened.
     // PROMISE-1: what the cursor passes is delivered, or stands as an exception.
     pub fn write(&self, connection: &Connection, route: &str) -> Result<Vec<Arc<str>>, StoreError> {
-        write_cursor(connection, route, self.position)?;
+        match self.came {
+            Came::To(position) => {
+                write_cursor(connection, route, position)?;
+                spans::end(connection, route)?;
+            }
+            Came::Within(done) => spans::move_within(connection, route, done)?,
+        }
         let mut opened = Vec::new();
         for violation in self.violations.values() {
             if violations::raise(connection, violation)? == Opened::New {

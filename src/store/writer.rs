@@ -20,10 +20,11 @@ use super::batch::{Appended, Context, Prepared, append};
 use super::due::Fired;
 use super::journal::{JournalConfig, Position, Shared};
 use super::ledger::Filing;
-use super::moves::{Moved, Pending};
+use super::moves::{Came, Moved, Pending};
 use super::profiles::Profiles;
 use super::reader::Keys;
 use super::seal::{Master, Sealer};
+use super::spans::{self, Span};
 use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::violations::CATEGORY;
@@ -59,6 +60,9 @@ pub(super) enum Command {
     Append(Box<Append>),
     /// Note how far a route has come.
     Move(Arc<str>, Moved),
+    /// Note the span that a route is to deliver shuffled, behind so many events, and say when that is
+    /// durable.
+    Begin(Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>),
     /// Look for what is old.
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
@@ -66,6 +70,9 @@ pub(super) enum Command {
     /// Write what waits, and end.
     Stop,
 }
+
+/// A span that is to begin, behind so many events, and who waits until that is durable.
+type Begin = (Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>);
 
 /// A message, and who waits for the answer.
 pub(super) struct Append {
@@ -92,6 +99,8 @@ pub(super) struct Writer {
     pub cursors: BTreeMap<Arc<str>, Position>,
     /// Cursors that have moved and are not noted yet.
     moves: BTreeMap<Arc<str>, Pending>,
+    /// Spans that are to begin, and who waits for each.
+    begins: Vec<Begin>,
     /// Feeds of the exceptions that routes open in the open transaction.
     violated: Vec<Arc<str>>,
     pub config: JournalConfig,
@@ -137,6 +146,7 @@ impl Writer {
             sealer: Sealer::open(start.digests.clone()),
             digests: start.digests,
             moves: BTreeMap::new(),
+            begins: Vec::new(),
             violated: Vec::new(),
             encrypt,
             key_day: i64::MIN,
@@ -183,11 +193,13 @@ impl Writer {
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.renew_key()?;
         for (route, later) in batch.moves {
-            let position = later.position;
-            self.moves.entry(route).or_insert_with(|| Pending::at(position)).follow(later);
+            let came = later.came;
+            self.moves.entry(route).or_insert_with(|| Pending::at(came)).follow(later);
         }
+        self.begins.extend(batch.begins);
         let expiring = self.timer.look(&self.shared.metrics);
-        let has_work = !batch.appends.is_empty() || !self.moves.is_empty();
+        let noting = !self.moves.is_empty() || !self.begins.is_empty();
+        let has_work = !batch.appends.is_empty() || noting;
         if has_work || batch.tick || self.trim_more || expiring.is_some() {
             let mut prepared = Vec::with_capacity(batch.appends.len());
             let mut waiting = Vec::with_capacity(batch.appends.len());
@@ -211,7 +223,14 @@ impl Writer {
                     }
                     self.publish(appended, waiting);
                     for (route, pending) in std::mem::take(&mut self.moves) {
-                        self.cursors.insert(route, pending.position);
+                        // PROMISE-1: within a span, what is trimmed goes by where it begins.
+                        if let Came::To(position) = pending.came {
+                            self.cursors.insert(route, position);
+                        }
+                    }
+                    for (_, _, durable) in std::mem::take(&mut self.begins) {
+                        // A route that stopped meanwhile finds it at the next start.
+                        durable.send(()).ok();
                     }
                 }
                 Err(error) if error.passes() => {
@@ -285,8 +304,12 @@ impl Writer {
         for (route, pending) in &self.moves {
             self.violated.extend(pending.write(&self.connection, route)?);
         }
+        for (route, span, _) in &self.begins {
+            spans::begin(&self.connection, &self.master, route, span)?;
+        }
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
-        let wrote = !appended.is_empty() || !self.moves.is_empty() || step.deleted() > 0;
+        let noted = !self.moves.is_empty() || !self.begins.is_empty();
+        let wrote = !appended.is_empty() || noted || step.deleted() > 0;
         let begun = clock::monotonic();
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         if wrote {
@@ -368,6 +391,7 @@ impl Writer {
 struct Batch {
     appends: Vec<Append>,
     moves: BTreeMap<Arc<str>, Pending>,
+    begins: Vec<Begin>,
     bytes: usize,
     tick: bool,
     finish_checkpoint: bool,
@@ -382,9 +406,10 @@ impl Batch {
                 self.appends.push(*append);
             }
             Command::Move(route, moved) => {
-                let position = moved.position;
-                self.moves.entry(route).or_insert_with(|| Pending::at(position)).absorb(moved);
+                let came = moved.came;
+                self.moves.entry(route).or_insert_with(|| Pending::at(came)).absorb(moved);
             }
+            Command::Begin(route, span, durable) => self.begins.push((route, span, durable)),
             Command::Tick => self.tick = true,
             Command::FinishCheckpoint => self.finish_checkpoint = true,
             Command::Stop => return true,

@@ -167,7 +167,7 @@ impl Route {
         let kind = Kind { route, contract: version, kind: item.event.kind, place };
         let (message, digests) = ((item.number, &item.feed), self.config.journal.digests());
         let violation = Violation::new(kind, message, digests, clock::now_ms());
-        self.unnoted.add(item.number, violation);
+        self.unnoted.add(item.step, violation);
         self.queue.done(item);
     }
 
