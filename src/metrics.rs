@@ -94,13 +94,13 @@ pub const TABLE: [Row; 54] = [
         Kind::Seconds,
         "tidegate_end_to_end_duration_seconds",
         &["route"],
-        "From the message coming in to its event being confirmed.",
+        "From the message coming in, or its batch being due, to its event being confirmed.",
     ),
     (
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, suppressed, unselected, notified.",
+        "Events by what the route did: released, suppressed, exception, unselected, notified.",
     ),
     (
         Kind::Counter,
@@ -154,13 +154,13 @@ pub const TABLE: [Row; 54] = [
         Kind::Gauge,
         "tidegate_route_lag_events",
         &["route"],
-        "Journal entries that the route has not finished.",
+        "Journal entries that the route has not finished; of a batch, once it is due.",
     ),
     (
         Kind::Gauge,
         "tidegate_route_oldest_timestamp_seconds",
         &["route"],
-        "When the oldest of them came in, since 1970; 0: none.",
+        "When the oldest of them came in, or of a batch when it was due or last went on, since 1970; 0: none.",
     ),
     (Kind::Gauge, "tidegate_route_up", &["route"], "1 while the route can deliver."),
     (
@@ -518,7 +518,7 @@ impl RouteMetrics {
                     "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
             }),
             events: ByWord::new(
-                &["released", "suppressed", "unselected", "notified"],
+                &["released", "suppressed", "exception", "unselected", "notified"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(

@@ -76,6 +76,12 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/batches.rs"]
+mod batches;
+
+#[path = "daemon/rate.rs"]
+mod rate;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

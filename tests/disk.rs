@@ -33,6 +33,8 @@ mod rot;
 mod retention;
 #[path = "disk/model.rs"]
 mod model;
+#[path = "disk/violations.rs"]
+mod violations;
 #[path = "disk/audit.rs"]
 mod audit;
 #[path = "disk/audit_crash.rs"]

@@ -23,6 +23,12 @@ pub enum Answer {
     Release(Box<Release>),
     /// It does not leave.
     Suppress(Box<Refusal>),
+    /// It may, and what would leave is not what the contract says: it does not leave, and a human
+    /// looks.
+    Violation {
+        /// The field's path in the contract.
+        place: String,
+    },
     /// There is nothing to tell, and nothing to decide.
     Nothing,
 }
@@ -97,14 +103,35 @@ pub fn decide_event(
         Ok(permit) => {
             let source = grounds.source(item);
             let supplies = grounds.supplies(item, &source, now);
-            let release = release(permit, &item.event, recipe, &supplies)?;
-            evidence.token = release.token().map(str::to_owned);
-            evidence.fields = fields(recipe, &release);
-            evidence.glass = glass.to_vec();
-            Answer::Release(Box::new(release))
+            let released = release(permit, &item.event, recipe, &supplies);
+            answered(released, (recipe, glass), &mut evidence)?
         }
     };
     Ok((answer, evidence))
+}
+
+/// What was made of an event that may leave, and its evidence.
+// PROMISE-7: what is not what the contract says does not leave.
+fn answered(
+    released: Result<Release, Withheld>,
+    (recipe, glass): (&Recipe, &[String]),
+    evidence: &mut Decision,
+) -> Result<Answer, Withheld> {
+    match released {
+        Ok(release) => {
+            evidence.token = release.token().map(str::to_owned);
+            evidence.fields = fields(recipe, &release);
+            evidence.glass = glass.to_vec();
+            Ok(Answer::Release(Box::new(release)))
+        }
+        Err(Withheld::Violation { place }) => {
+            evidence.outcome = Outcome::Suppress;
+            CONTRACT_VIOLATION.clone_into(&mut evidence.reason);
+            evidence.place = Some(place.clone());
+            Ok(Answer::Violation { place })
+        }
+        Err(withheld @ (Withheld::OtherPermit | Withheld::Unwritable)) => Err(withheld),
+    }
 }
 
 /// A notice in its form; nothing where there is none, or the consumer knows no subject.
@@ -146,6 +173,8 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, W
 
 /// The reason of a release.
 pub const PERMITTED: &str = "permitted";
+/// The reason of what did not satisfy the contract.
+pub const CONTRACT_VIOLATION: &str = "contract-violation";
 /// The reason of what stands instead of a notice that waited until there was nothing to tell.
 pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 
@@ -229,6 +258,7 @@ impl Grounds<'_> {
             glass: Vec::new(),
             instead: None,
             of: None,
+            place: None,
         }
     }
 }
@@ -246,4 +276,82 @@ fn fields(recipe: &Recipe, release: &Release) -> Fields {
         .iter()
         .filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
     Fields(subject.into_iter().chain(lines).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Consulted, Names, sentence};
+    use crate::consent::Epoch;
+    use crate::document::Problems;
+    use crate::event::{Event, EventType, Subject, Tree};
+    use crate::phi::Phi;
+    use crate::privacy::Tier;
+    use crate::secret::Key;
+
+    /// The evidence of an event that may leave.
+    fn permitted() -> (Decision, Recipe) {
+        let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
+        let digests = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
+        let event = Event {
+            id: EventId("ab-1.patient.admitted.pid1".to_owned()),
+            kind: EventType::PatientAdmitted,
+            subject: Subject { authority: "A".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+            prior: None,
+            data: std::sync::Arc::new(Tree::new()),
+        };
+        let decision = Decision {
+            outcome: Outcome::Release,
+            reason: PERMITTED.to_owned(),
+            route: "r".to_owned(),
+            contract: "1.0.0".to_owned(),
+            configuration: "sha256:00".to_owned(),
+            purpose: "TREAT".to_owned(),
+            consumer: "crm".to_owned(),
+            agreement: None,
+            protocol: None,
+            allowed_use: None,
+            retention: None,
+            destination: "file:r".to_owned(),
+            recipe: recipe.hash.clone(),
+            message: 1,
+            event: event.id.to_string(),
+            kind: event.kind,
+            subject: digests.subject(&event.subject).to_string(),
+            token: None,
+            visit: None,
+            consents: Vec::new(),
+            epoch: Epoch::default().0,
+            fields: Fields::default(),
+            glass: Vec::new(),
+            instead: None,
+            of: None,
+            place: None,
+        };
+        (decision, recipe)
+    }
+
+    /// PROMISE-7, PROMISE-8
+    #[test]
+    fn what_is_not_what_the_contract_says_does_not_leave_and_the_evidence_says_where() {
+        let (mut evidence, recipe) = permitted();
+        let violation = Withheld::Violation { place: "visit.class".to_owned() };
+        let answer = answered(Err(violation), (&recipe, &[]), &mut evidence).unwrap();
+        assert!(matches!(answer, Answer::Violation { place } if place == "visit.class"));
+        assert_eq!(evidence.outcome, Outcome::Suppress);
+        assert_eq!(evidence.reason, "contract-violation");
+        let nobody = |_: &Consulted| None;
+        let told = sentence(&evidence, &Names { consent: &nobody, recipe: None });
+        let wanted = "Suppressed for crm: nothing denies it, but what would leave at visit.class is \
+                      not what the contract says (contract-violation).";
+        assert!(told.starts_with(wanted), "{told}");
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_no_answer() {
+        let (mut evidence, recipe) = permitted();
+        let fault = answered(Err(Withheld::OtherPermit), (&recipe, &[]), &mut evidence);
+        assert_eq!(fault.unwrap_err(), Withheld::OtherPermit);
+        assert_eq!(evidence, permitted().0);
+    }
 }

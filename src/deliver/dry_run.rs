@@ -135,6 +135,7 @@ impl DryRun {
             task: Task::Event,
             recorded: None,
             number: 0,
+            step: 0,
             event: event.clone(),
             sequence: 0,
             correlation_id: id.to_string(),
@@ -158,7 +159,7 @@ impl DryRun {
         let names = Names { consent: &name, recipe: Some(contract.recipe_at(now).0) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
-            Answer::Suppress(_) | Answer::Nothing => None,
+            Answer::Suppress(_) | Answer::Violation { .. } | Answer::Nothing => None,
         };
         Ok(told(evidence.outcome.name(), sentence(&evidence, &names), payload))
     }

@@ -269,6 +269,7 @@ fn is_same(known: &Decision, decision: &Decision) -> bool {
         && known.fields == decision.fields
         && known.kind == decision.kind
         && known.token == decision.token
+        && known.place == decision.place
         && known.contract == decision.contract
         && known.configuration == decision.configuration
         && known.recipe == decision.recipe

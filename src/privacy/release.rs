@@ -188,9 +188,9 @@ impl Release {
 /// Why a release was not made. But for a violation each is a fault of ours: the route stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
-    /// The payload is not as the contract says: a field that it requires is not there, or something
-    /// is beyond its bounds.
-    #[error("the payload is not as the contract says, at {place}")]
+    /// What would leave does not satisfy the contract's compiled shape: a field that it requires is not
+    /// there, or something is beyond its bounds. This event does not leave, and the route goes on.
+    #[error("what would leave at {place} is not what the contract says")]
     Violation {
         /// The field, by its path in the payload.
         place: String,

@@ -9,7 +9,8 @@
 //! read after, trim), `recent` (what need not be read again), [`ledger`] (whose consent), `told` (what
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
-//! [`identity`] (whose store it is), [`writer`] (group commit), [`reader`] (entries back), [`query`]
+//! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`] and [`violations`] (what
+//! routes note), [`reader`] (entries back), [`query`]
 //! (what people look up), [`audit`] (the evidence).
 
 pub mod state;
@@ -26,9 +27,12 @@ pub mod journal;
 mod identity;
 mod reader;
 mod batch;
+pub mod moves;
+pub mod spans;
+pub mod violations;
 mod told;
 pub mod due;
-mod steady;
+pub mod steady;
 mod timer;
 mod trim;
 pub mod writer;
@@ -40,7 +44,10 @@ mod harness;
 pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};
 pub use ledger::Filed;
+pub use moves::{Came, Moved};
+pub use spans::Span;
 pub use state::StateDir;
+pub use violations::Violation;
 pub use writer::{Admitted, Busy, Turn};
 
 use rusqlite::ErrorCode;

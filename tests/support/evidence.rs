@@ -60,6 +60,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
         }),
         instead: None,
         of: None,
+        place: None,
     }))
 }
 

@@ -5,6 +5,7 @@
 //! Knows nothing of: opening and closing.
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{Route, RouteError, State, as_f64};
 use crate::deliver::decide::{Answer, Decided, Grounds, decide};
@@ -13,7 +14,9 @@ use crate::deliver::queue::{Handed, Item, Recorded};
 use crate::deliver::sink::{Settled, SinkError, Ticket};
 use crate::fence::{Kept, Moment};
 use crate::privacy::{Counts, Release};
+use crate::store::Violation;
 use crate::store::audit::AuditBusy;
+use crate::store::violations::Kind;
 use crate::{bug, clock};
 
 /// Most events that are decided and recorded together.
@@ -33,7 +36,10 @@ impl Route {
     /// Hands over what is recorded, as much as the window allows, and decides about what comes
     /// behind it.
     pub(super) fn go(&mut self) {
-        while self.state == State::Up && self.flights.len() < self.config.window {
+        while self.state == State::Up
+            && self.flights.len() < self.config.window
+            && self.rate.room(Instant::now()) > 0
+        {
             let Some(ready) = self.ready.pop_front() else { break };
             self.hand_over(ready);
         }
@@ -41,16 +47,19 @@ impl Route {
         // feeds the window meanwhile.
         let is_low = self.ready.len() <= self.config.window / READY_LOW;
         if self.state == State::Up && self.evidence.is_idle() && is_low {
-            self.decide_next();
+            // What the rate keeps here for now is decided when it may go, and not before.
+            let room = self.rate.room(Instant::now()).min(self.config.window);
+            self.decide_next(room);
         }
     }
 
-    /// Decides about the next events, as many as the window takes, and has that recorded.
-    fn decide_next(&mut self) {
+    /// Decides about the next events, until as many may leave as there is room for, and has that
+    /// recorded.
+    fn decide_next(&mut self, room: usize) {
         let now = clock::now();
         let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
         let mut leaving = self.ready.len();
-        while leaving < self.config.window && decided.len() < STAGED_MAX {
+        while leaving < room && decided.len() < STAGED_MAX {
             let Some(mut item) = self.queue.take_next() else { break };
             let asked_at = self.config.fence.moment();
             match self.decide(&mut item, now) {
@@ -124,6 +133,7 @@ impl Route {
                             self.ready.push_back(Ready { item, release, asked_at });
                         }
                         Answer::Suppress(refusal) => self.suppressed(&item, refusal.code().name()),
+                        Answer::Violation { place } => self.violated(&item, &place),
                         Answer::Nothing => self.queue.done(&item),
                     }
                 }
@@ -146,6 +156,21 @@ impl Route {
         self.queue.done(item);
     }
 
+    /// The event does not leave, since its payload is not what the contract says: an exception, with
+    /// the cursor.
+    fn violated(&mut self, item: &Item, place: &str) {
+        self.config.metrics.events.count("exception");
+        self.config.metrics.permitted.increment(1);
+        let contract = &self.config.contract;
+        tracing::debug!(route = %self.name, event = %item.event.id, place, "contract violation");
+        let (route, version) = (contract.name.as_str(), contract.version.as_str());
+        let kind = Kind { route, contract: version, kind: item.event.kind, place };
+        let (message, digests) = ((item.number, &item.feed), self.config.journal.digests());
+        let violation = Violation::new(kind, message, digests, clock::now_ms());
+        self.unnoted.add(item.step, violation);
+        self.queue.done(item);
+    }
+
     /// Hands a release over, if what it was permitted by still stands.
     // PROMISE-9: what comes here has its evidence.
     fn hand_over(&mut self, ready: Ready) {
@@ -160,6 +185,7 @@ impl Route {
                 self.count(&item, counts);
                 item.attempts += 1;
                 item.sent_at = clock::monotonic();
+                self.rate.take(Instant::now());
                 if let Some(recorded) = &mut item.recorded {
                     recorded.handed = Handed::Yes;
                 }

@@ -257,6 +257,7 @@ mod tests {
             fields: Default::default(),
             instead: None,
             of: None,
+            place: None,
         };
         (crate::clock::now(), Says::Decision(Box::new(decision)))
     }
