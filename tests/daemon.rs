@@ -76,6 +76,15 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/tokens.rs"]
+mod tokens;
+
+#[path = "daemon/resolve.rs"]
+mod resolve;
+
+#[path = "daemon/keys.rs"]
+mod keys;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

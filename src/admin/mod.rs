@@ -10,7 +10,9 @@ pub mod state;
 pub mod auth;
 pub mod decisions;
 pub mod import;
+mod resolve;
 pub mod server;
+pub mod tokens;
 
 pub use decisions::Decide;
 pub use server::{AdminState, serve};

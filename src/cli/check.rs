@@ -6,9 +6,11 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, complain, say};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Realm, TokenKind};
 use crate::contract::{Contract, Destination};
-use crate::document::{Problem, Problems};
+use crate::document::{Place, Problem, Problems};
+use crate::store::state::look_at_key;
+use crate::store::vault::VAULT_KEY;
 
 /// Read the configuration, the mappings and the contracts, and print every mistake.
 #[derive(Debug, Args)]
@@ -27,6 +29,13 @@ impl Check {
     pub fn run(self) -> Outcome {
         let problems = Problems::default();
         let config = config::load(&self.config, &problems);
+        if let Some(config) = &config {
+            let place =
+                Place { file: self.config.display().to_string().into(), line: 1, column: 1 };
+            for text in lacking(config) {
+                problems.warn(&place, text);
+            }
+        }
         if self.json {
             let list =
                 |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
@@ -53,6 +62,22 @@ impl Check {
         }
         if config.is_some() { Outcome::Done } else { Outcome::Wrong }
     }
+}
+
+/// What keys of state_dir are not as they have to be: the routes of these realms would not start.
+fn lacking(config: &Config) -> Vec<String> {
+    let look = |realm: &Realm, name: String| {
+        let why = look_at_key(&config.node.state_dir, &name).err()?;
+        Some(format!("{why}; the routes of realm `{}` do not start", realm.name))
+    };
+    let of = |realm: &Realm| {
+        let own = realm.key.is_none().then(|| format!("realm-{}", realm.name));
+        let is_vault = realm.tokens == TokenKind::Vault && config.vault_key.is_none();
+        let vault = is_vault.then(|| VAULT_KEY.to_owned());
+        let names = own.into_iter().chain([format!("realm-{}-id", realm.name)]).chain(vault);
+        names.filter_map(|name| look(realm, name)).collect::<Vec<_>>()
+    };
+    config.realms.iter().flat_map(of).collect()
 }
 
 fn problem(problem: &Problem) -> Json {

@@ -6,11 +6,12 @@
 //! Knows nothing of: wire formats of messages.
 //!
 //! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
-//! (an event to a release), [`evidence`] (what is recorded before it goes), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
+//! (an event to a release), [`tokens`] (by which name), [`evidence`] (what is recorded before it goes), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
 //! [`route`] (the loop), [`dry_run`] (what would go).
 
 pub mod queue;
 pub mod decide;
+pub mod tokens;
 pub mod evidence;
 pub mod backoff;
 pub mod sink;

@@ -22,4 +22,4 @@ pub use fate::{Fate, Fates};
 pub use recipe::{Recipe, Transform};
 pub use release::{Counts, Release, Supplies, Withheld, announce, release};
 pub use tier::Tier;
-pub use token::RealmKeys;
+pub use token::{RealmKeys, Tokens};

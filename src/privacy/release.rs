@@ -15,13 +15,15 @@ use super::envelope::{Envelope, time_of};
 use super::fate::Fates;
 use super::pick::Picking;
 use super::recipe::SubjectForm;
-use super::{RealmKeys, Recipe};
+use super::{RealmKeys, Recipe, Tokens};
 
 /// What a release needs that neither the event nor the recipe holds.
 #[derive(Debug)]
 pub struct Supplies<'s> {
     /// The realm's keys.
     pub keys: &'s RealmKeys,
+    /// The tokens of those it names.
+    pub tokens: &'s Tokens,
     /// `tidegate/NODE/FEED`.
     pub source: &'s str,
     /// The message's name.
@@ -170,6 +172,9 @@ pub enum Withheld {
     /// The event could not be written as JSON.
     #[error("the event could not be written as JSON")]
     Unwritable,
+    /// The token of whom it names was not fetched.
+    #[error("the token of the subject is not at hand")]
+    NoToken,
 }
 
 /// Puts an event into the form that the recipe says.
@@ -233,7 +238,7 @@ pub fn announce(
     let mut data = Tree::new();
     data.text("prior", notice.prior().name());
     if let Some(retired) = notice.retired() {
-        data.text("retired", &named(recipe, supplies, retired));
+        data.text("retired", &named(recipe, supplies.tokens.retired.as_deref(), retired)?);
     }
     let leaving = Leaving {
         id: &notice.id().0,
@@ -269,11 +274,11 @@ fn shown(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> String {
 }
 
 /// A subject as the consumer knows it; empty where it does not.
-fn named(recipe: &Recipe, supplies: &Supplies<'_>, subject: &Subject) -> String {
+fn named(recipe: &Recipe, token: Option<&str>, subject: &Subject) -> Result<String, Withheld> {
     match recipe.subject {
-        SubjectForm::Hidden => String::new(),
-        SubjectForm::Clear => format!("{}|{}", subject.authority, subject.value.expose()),
-        SubjectForm::Token => supplies.keys.token(subject),
+        SubjectForm::Hidden => Ok(String::new()),
+        SubjectForm::Clear => Ok(format!("{}|{}", subject.authority, subject.value.expose())),
+        SubjectForm::Token => token.map(str::to_owned).ok_or(Withheld::NoToken),
     }
 }
 
@@ -285,7 +290,8 @@ fn wrap(
     let Leaving { id, kind, subject, dataschema, time, consentref, data, counts, fates } = leaving;
     let id = shown(recipe, supplies, id);
     let correlation_id = shown(recipe, supplies, supplies.correlation_id);
-    let name = (recipe.subject != SubjectForm::Hidden).then(|| named(recipe, supplies, subject));
+    let name = named(recipe, supplies.tokens.subject.as_deref(), subject)?;
+    let name = (recipe.subject != SubjectForm::Hidden).then_some(name);
     let token = name.clone().filter(|_| recipe.subject == SubjectForm::Token);
     let envelope = Envelope {
         specversion: "1.0",
@@ -363,8 +369,10 @@ mod tests {
         };
         let keys = |byte| Key::from_bytes(&[byte; 32]).unwrap();
         let keys = RealmKeys::new(&keys(1), &keys(2));
+        let tokens = Tokens { subject: Some(keys.token(&event.subject)), retired: None };
         let supplies = Supplies {
             keys: &keys,
+            tokens: &tokens,
             source: "tidegate/n/adt",
             correlation_id: "ab-1",
             sequence: 7,
@@ -434,6 +442,7 @@ mod tests {
         };
         let supplies = Supplies {
             keys: &RealmKeys::new(&key, &key),
+            tokens: &Tokens::default(),
             source: "s",
             correlation_id: "c",
             sequence: 1,

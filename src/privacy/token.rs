@@ -3,7 +3,7 @@
 //! Promises: the same patient has the same token in one realm, and two realms' tokens and IDs
 //! cannot be joined without their keys; the key of IDs is apart from that of tokens, so that
 //! one can change without the other.
-//! Knows nothing of: where the keys come from.
+//! Knows nothing of: where the keys come from, and where random tokens are kept.
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
@@ -47,11 +47,26 @@ impl RealmKeys {
         digest(&self.tokens, b"field", &[path, value])
     }
 
+    /// What tells this key of tokens from another, and says nothing of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        digest(&self.tokens, b"fingerprint", &[])
+    }
+
     /// A keyed digest of an ID, so that a consumer can quote it and not guess what is behind.
     #[must_use]
     pub fn id(&self, id: &str) -> String {
         digest(&self.ids, b"id", &[id])
     }
+}
+
+/// The tokens that a payload names, which whoever releases has fetched before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the subject; none where the consumer knows it by no token.
+    pub subject: Option<String>,
+    /// Of the one that the subject stands for from now on.
+    pub retired: Option<String>,
 }
 
 fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {

@@ -10,7 +10,7 @@
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
 //! [`identity`] (whose store it is), [`writer`] (group commit), [`reader`] (entries back), [`query`]
-//! (what people look up), [`audit`] (the evidence).
+//! (what people look up), [`vault`] (random tokens), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -33,6 +33,7 @@ mod timer;
 mod trim;
 pub mod writer;
 pub mod query;
+pub mod vault;
 pub mod audit;
 #[cfg(test)]
 mod harness;
@@ -41,6 +42,7 @@ pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};
 pub use ledger::Filed;
 pub use state::StateDir;
+pub use vault::{Vault, VaultBusy};
 pub use writer::{Admitted, Busy, Turn};
 
 use rusqlite::ErrorCode;
@@ -92,6 +94,14 @@ pub enum StoreError {
     )]
     OtherStore {
         /// The store.
+        path: String,
+    },
+    /// The file was made with another key.
+    #[error(
+        "{path} was made with another key; put that key back, or the file that goes with this one"
+    )]
+    OtherKey {
+        /// The file.
         path: String,
     },
     /// The evidence is not what it was.
