@@ -37,6 +37,8 @@ mod model;
 mod audit;
 #[path = "disk/audit_crash.rs"]
 mod audit_crash;
+#[path = "disk/vault.rs"]
+mod vault;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

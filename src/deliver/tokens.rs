@@ -72,14 +72,14 @@ impl Realm {
         }
     }
 
-    /// Whether a consumer may know a subject by another token than the current one.
+    /// Whether a consumer may know a subject by another token than the current one. Of the vault that
+    /// is never ruled out: a token was rotated, or an older vault.db was put back.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
-        let ended = match &self.source {
-            Source::Vault(vault) => vault.has_changed(&self.name),
-            Source::Keyed | Source::Stopped(_) => false,
-        };
-        self.version > 1 || ended
+    pub fn may_have_changed(&self) -> bool {
+        match &self.source {
+            Source::Keyed => self.version > 1,
+            Source::Vault(_) | Source::Stopped(_) => true,
+        }
     }
 
     /// Whether a token may be linked with another: it was not revoked.
@@ -128,7 +128,7 @@ impl Names for RouteNames<'_> {
     /// A consumer that is told to stop, or to link, is told by the token that it was sent last: a
     /// newer one it could make nothing of.
     fn known(&self, subject: &Subject) -> Result<Option<String>, StoreError> {
-        if self.realm.has_changed() {
+        if self.realm.may_have_changed() {
             let digest = self.digests.subject(subject).to_string();
             if let Some(token) = self.evidence.last_sent(&digest)?.and_then(|last| last.token) {
                 return Ok(Some(token));

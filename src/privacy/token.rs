@@ -97,6 +97,17 @@ mod tests {
     }
 
     #[test]
+    fn another_key_of_tokens_changes_tokens_and_hashes_and_no_id() {
+        let key = |byte| Key::from_bytes(&[byte; 32]).unwrap();
+        let (old, new) = (RealmKeys::new(&key(1), &key(9)), RealmKeys::new(&key(2), &key(9)));
+        let who = Subject { authority: "MRN".to_owned(), value: Phi::new("1".to_owned()) };
+        assert_ne!(old.token(&who), new.token(&who));
+        assert_ne!(old.hash("a", "1"), new.hash("a", "1"));
+        assert_ne!(old.fingerprint(), new.fingerprint());
+        assert_eq!(old.id("ab-1"), new.id("ab-1"));
+    }
+
+    #[test]
     fn a_token_is_stable_in_its_realm_and_differs_in_another() {
         let subject = |authority: &str, value: &str| Subject {
             authority: authority.to_owned(),

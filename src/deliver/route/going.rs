@@ -123,7 +123,7 @@ impl Route {
             &self.config;
         let names = RouteNames { realm, evidence: &self.evidence, digests: journal.digests() };
         let failed = |error: StoreError| error.to_string();
-        if realm.has_changed() {
+        if realm.may_have_changed() {
             let subject = journal.digests().subject(&item.event.subject).to_string();
             if let Some(owed) = self.evidence.owed_before(item, &subject).map_err(failed)? {
                 return Ok(Step::First(owed));
@@ -166,7 +166,7 @@ impl Route {
         };
         // Before it learns the new token, the consumer is told whose it is.
         if let (Task::Event, Answer::Release(release)) = (item.task, &decided.answer)
-            && realm.has_changed()
+            && realm.may_have_changed()
             && let (Some(token), Some(evidence)) = (release.token(), &decided.evidence)
             && let Some(renaming) =
                 self.known.renaming(&names, &evidence.subject, token).map_err(failed)?

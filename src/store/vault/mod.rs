@@ -11,7 +11,6 @@ mod rows;
 mod seal;
 mod writer;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -104,14 +103,12 @@ struct Inner {
     tokens: Recent<Option<Arc<str>>>,
     /// How many transactions changed something: what was read before one is not remembered after.
     writes: u64,
-    /// Realms of which tokens were ended.
-    changed: HashSet<String>,
 }
 
 impl Shared {
     fn new() -> Self {
         let limit = Limit { subjects: SUBJECTS_MAX, bytes: usize::MAX };
-        let inner = Inner { tokens: Recent::new(limit), writes: 0, changed: HashSet::new() };
+        let inner = Inner { tokens: Recent::new(limit), writes: 0 };
         Self { remembered: Mutex::new(inner), metrics: VaultMetrics::new(), pulse: Pulse::new() }
     }
 
@@ -126,12 +123,11 @@ impl Shared {
         inner.tokens.put(subject, token, 1);
     }
 
-    /// Tokens of a realm have ended, and nobody may be given one of them from memory.
-    fn ended(&self, realm: &str) {
+    /// Tokens have ended, and nobody may be given one of them from memory.
+    fn ended(&self) {
         let mut inner = self.lock();
         inner.writes += 1;
         inner.tokens.forget_all();
-        inner.changed.insert(realm.to_owned());
     }
 }
 
@@ -237,7 +233,6 @@ impl Vault {
         let seals = Arc::new(Seals::new(key)?);
         let connection = begin(state, &path, &seals)?;
         let shared = Arc::new(Shared::new());
-        shared.lock().changed = rows::changed(&connection)?;
         let entries = rows::count(&connection)?;
         shared.metrics.set_entries(entries);
         let reader = Mutex::new(VaultReader::of(&path, Arc::clone(&seals))?);
@@ -365,13 +360,6 @@ impl Vault {
     pub fn is_revoked(&self, realm: &str, token: &str) -> Result<bool, StoreError> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         rows::is_revoked(&reader.connection, &self.seals, realm, token)
-    }
-
-    /// Whether tokens of a realm were ever ended, so that a consumer may know a subject by another
-    /// than the current one.
-    #[must_use]
-    pub fn has_changed(&self, realm: &str) -> bool {
-        self.shared.lock().changed.contains(realm)
     }
 
     /// Lets the writer look for what resolves no more, and counts the bytes of the store.
@@ -534,14 +522,12 @@ mod tests {
         let open = Open::at(dir.path());
         let (first, other) = (open.token("care", "1").await, open.token("care", "2").await);
         let foreign = open.token("research", "1").await;
-        assert!(!open.vault.has_changed("care"));
         let (soon, late) = (at(1), at(3600));
         let one = |token: &str| Which::One(token.to_owned());
         let vault = &open.vault;
         assert_eq!(vault.rotate("care", one(&first), soon).await, Ok(Changed::Tokens(1)));
         assert_eq!(vault.rotate("care", one(&first), late).await, Ok(Changed::NotCurrent));
         assert_eq!(vault.rotate("care", one(&foreign), late).await, Ok(Changed::Unknown));
-        assert!(vault.has_changed("care") && !vault.has_changed("research"));
         assert_eq!(vault.token("care", &patient("1")).unwrap(), None);
         let second = open.token("care", "1").await;
         assert_ne!(second, first);
@@ -565,7 +551,6 @@ mod tests {
         assert_eq!(open.vault.resolve("research", &foreign, at(0)).unwrap(), known("1", None));
         open.stop();
         let open = Open::at(dir.path());
-        assert!(open.vault.has_changed("care"));
         assert_eq!(open.token("care", "1").await, third);
         open.stop();
     }

@@ -4,8 +4,6 @@
 //! never to somebody else; what a rotation or a revocation ended is not current again.
 //! Knows nothing of: threads, and who asks.
 
-use std::collections::HashSet;
-
 use aws_lc_rs::rand;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,7 +31,7 @@ pub(super) fn current(
         .prepare_cached(
             "SELECT epoch, sealed FROM tokens
              WHERE subject = ?1 AND state = 'current'
-               AND id > coalesce((SELECT max(up_to) FROM changes WHERE realm = ?2), 0)
+               AND id > coalesce((SELECT max(up_to) FROM rotations WHERE realm = ?2), 0)
              ORDER BY epoch DESC LIMIT 1",
         )?
         .query_row(params![subject.0, realm], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -111,7 +109,7 @@ fn find(connection: &Connection, token: &Digest) -> Result<Option<Found>, StoreE
 fn ended_until(connection: &Connection, realm: &str, id: i64) -> Result<Option<i64>, StoreError> {
     let until = connection
         .prepare_cached(
-            "SELECT until FROM changes WHERE realm = ? AND up_to >= ? ORDER BY id LIMIT 1",
+            "SELECT until FROM rotations WHERE realm = ? AND up_to >= ? ORDER BY id LIMIT 1",
         )?
         .query_row(params![realm, id], |row| row.get(0))
         .optional()?;
@@ -159,13 +157,6 @@ pub(super) fn is_revoked(
     Ok(found.is_some_and(|found| found.state == "revoked"))
 }
 
-/// The realms of which tokens were ever ended.
-pub(super) fn changed(connection: &Connection) -> Result<HashSet<String>, StoreError> {
-    let mut statement = connection.prepare("SELECT DISTINCT realm FROM changes")?;
-    let rows = statement.query_map([], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// Ends one token or all of a realm: the next release of a subject makes a new one, and the old
 /// ones resolve until then.
 pub(super) fn rotate(
@@ -187,7 +178,6 @@ pub(super) fn rotate(
             connection
                 .prepare_cached("UPDATE tokens SET state = 'rotated', until = ? WHERE id = ?")?
                 .execute(params![until, found.id])?;
-            note(connection, realm, "rotate", now)?;
             Ok(Changed::Tokens(1))
         }
         Which::All => {
@@ -195,7 +185,7 @@ pub(super) fn rotate(
                 .prepare_cached("SELECT coalesce(max(id), 0) FROM tokens")?
                 .query_row([], |row| row.get(0))?;
             let before: i64 = connection
-                .prepare_cached("SELECT coalesce(max(up_to), 0) FROM changes WHERE realm = ?")?
+                .prepare_cached("SELECT coalesce(max(up_to), 0) FROM rotations WHERE realm = ?")?
                 .query_row([realm], |row| row.get(0))?;
             let ended: i64 = connection
                 .prepare_cached(
@@ -204,8 +194,7 @@ pub(super) fn rotate(
                 .query_row(params![before, realm], |row| row.get(0))?;
             connection
                 .prepare_cached(
-                    "INSERT INTO changes (realm, act, at, up_to, until, swept)
-                     VALUES (?, 'rotate-all', ?, ?, ?, ?)",
+                    "INSERT INTO rotations (realm, at, up_to, until, swept) VALUES (?, ?, ?, ?, ?)",
                 )?
                 .execute(params![realm, now, newest, until, before])?;
             Ok(Changed::Tokens(ended.cast_unsigned()))
@@ -219,7 +208,6 @@ pub(super) fn revoke(
     seals: &Seals,
     realm: &str,
     token: &str,
-    now: Timestamp,
 ) -> Result<Changed, StoreError> {
     let Some(found) = find(connection, &seals.token(realm, token))? else {
         return Ok(Changed::Unknown);
@@ -233,15 +221,7 @@ pub(super) fn revoke(
              WHERE id = ?",
         )?
         .execute([found.id])?;
-    note(connection, realm, "revoke", now.as_millisecond())?;
     Ok(Changed::Tokens(1))
-}
-
-fn note(connection: &Connection, realm: &str, act: &str, now: i64) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("INSERT INTO changes (realm, act, at) VALUES (?, ?, ?)")?
-        .execute(params![realm, act, now])?;
-    Ok(())
 }
 
 /// Deletes some of what resolves no more; whether there may be more of it.
@@ -255,12 +235,12 @@ pub(super) fn sweep(connection: &Connection, now: Timestamp) -> Result<bool, Sto
         .execute(params![now, SWEEP_ROWS_MAX])?;
     let due: Option<(i64, String, i64, i64)> = connection
         .prepare_cached(
-            "SELECT id, realm, swept, up_to FROM changes
+            "SELECT id, realm, swept, up_to FROM rotations
              WHERE until <= ? AND swept < up_to ORDER BY id LIMIT 1",
         )?
         .query_row([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    let Some((change, realm, swept, up_to)) = due else {
+    let Some((rotation, realm, swept, up_to)) = due else {
         return Ok(i64::try_from(rotated).is_ok_and(|rotated| rotated == SWEEP_ROWS_MAX));
     };
     let end = up_to.min(swept.saturating_add(SWEEP_ROWS_MAX));
@@ -270,8 +250,8 @@ pub(super) fn sweep(connection: &Connection, now: Timestamp) -> Result<bool, Sto
         )?
         .execute(params![swept, end, realm])?;
     connection
-        .prepare_cached("UPDATE changes SET swept = ? WHERE id = ?")?
-        .execute(params![end, change])?;
+        .prepare_cached("UPDATE rotations SET swept = ? WHERE id = ?")?
+        .execute(params![end, rotation])?;
     Ok(true)
 }
 
@@ -287,7 +267,7 @@ pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
 pub(super) fn is_due(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM tokens WHERE until <= ?1)
-             OR EXISTS (SELECT 1 FROM changes WHERE until <= ?1 AND swept < up_to)",
+             OR EXISTS (SELECT 1 FROM rotations WHERE until <= ?1 AND swept < up_to)",
     )?;
     Ok(statement.query_row([now.as_millisecond()], |row| row.get(0))?)
 }

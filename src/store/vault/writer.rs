@@ -160,12 +160,10 @@ impl Writer {
             }
         }
         let has_changed = |changed: &Changed| matches!(changed, Changed::Tokens(_));
-        for (change, _) in changes.iter().zip(&done.changed).filter(|it| has_changed(it.1)) {
-            self.shared.ended(&change.realm);
-        }
         self.entries += done.made;
         self.uncopied += usize::try_from(done.made).unwrap_or(usize::MAX).max(1);
         if done.changed.iter().any(has_changed) {
+            self.shared.ended();
             self.entries = rows::count(&self.connection)?;
         }
         self.shared.metrics.set_entries(self.entries);
@@ -223,7 +221,7 @@ fn in_transaction(
             Act::Rotate(which, until) => {
                 rows::rotate(connection, seals, realm, (which, *until), now)?
             }
-            Act::Revoke(token) => rows::revoke(connection, seals, realm, token, now)?,
+            Act::Revoke(token) => rows::revoke(connection, seals, realm, token)?,
         });
     }
     for Issue { realm, subjects, .. } in &batch.issues {

@@ -8,7 +8,7 @@ CREATE TABLE meta (
 
 -- One row a token. `subject` and `token` are keyed digests with the realm in them; of a revoked one
 -- only the digest of the token is left, so that nothing is linked with it again. Numbers are never
--- used twice: `changes` goes by them.
+-- used twice: `rotations` go by them.
 CREATE TABLE tokens (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     token   BLOB NOT NULL UNIQUE,
@@ -26,16 +26,13 @@ CREATE TABLE tokens (
 );
 CREATE INDEX tokens_that_expire ON tokens (until) WHERE until IS NOT NULL;
 
--- What was done to a realm's tokens. A rotation of all of them is one row: tokens numbered up to
--- `up_to` are rotated by it, but for those that an earlier one has. `swept` is how far they are
--- deleted.
-CREATE TABLE changes (
+-- Each one row, however many tokens it ends: those of the realm that are numbered up to `up_to`, but
+-- for those that an earlier one has ended. `swept` is how far they are deleted.
+CREATE TABLE rotations (
     id    INTEGER PRIMARY KEY,
     realm TEXT NOT NULL,
-    act   TEXT NOT NULL CHECK (act IN ('rotate', 'rotate-all', 'revoke')),
     at    INTEGER NOT NULL,
-    up_to INTEGER NOT NULL DEFAULT 0,
-    until INTEGER,
-    swept INTEGER NOT NULL DEFAULT 0,
-    CHECK ((act = 'rotate-all') = (until IS NOT NULL))
+    up_to INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    swept INTEGER NOT NULL
 );
