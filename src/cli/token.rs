@@ -13,7 +13,7 @@ use super::{Outcome, say};
 use crate::admin::tokens::{Ask, Desk, End, Refused};
 use crate::app::realms;
 use crate::config::Config;
-use crate::store::{Audit, StateDir};
+use crate::store::{Audit, StateDir, journal};
 
 /// Look behind tokens, and end them.
 #[derive(Debug, Subcommand)]
@@ -224,6 +224,11 @@ fn with_state(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| LookupError::Failed(error.to_string()))?;
+    // To look and to end makes no store.
+    let store = config.node.state_dir.join(journal::FILE);
+    if !store.exists() {
+        return Err(LookupError::Failed(format!("{}: there is no store", store.display())));
+    }
     let state = StateDir::take(&config.node.state_dir).map_err(failed)?;
     let (audit, evidence) = Audit::open(&state, config.audit.store.clone()).map_err(failed)?;
     let done = act(&state, &audit, &runtime);

@@ -164,23 +164,26 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, U
             prior.map(|prior| link((id, event.kind), &contract.name, &event.subject, prior))
         }
         Task::Retract => Some(retract(id, &contract.name, &event.subject)),
-        Task::Renamed => match &item.renaming {
-            Some(renaming) if grounds.names.may_link(&renaming.retired)? => {
-                let cause = (id, EventType::PatientIdentifierChanged);
-                Some(link(cause, &contract.name, &event.subject, &event.subject))
-            }
-            Some(_) | None => None,
-        },
+        Task::Renamed => {
+            let cause = (id, EventType::PatientIdentifierChanged);
+            Some(link(cause, &contract.name, &event.subject, &event.subject))
+        }
     };
     let source = grounds.source(item);
     let mut retired = None;
     let told = match &notice {
         Some(notice) => {
             let tokens = grounds.tokens(item)?;
-            let supplies = grounds.supplies(item, &source, &tokens);
-            let told = announce(notice, &contract.recipe, &supplies, now)?;
-            retired = tokens.retired;
-            told
+            // What was revoked is linked with nothing.
+            let may_link = |token: &String| grounds.names.may_link(token);
+            if tokens.retired.as_ref().map(may_link).transpose()? == Some(false) {
+                None
+            } else {
+                let supplies = grounds.supplies(item, &source, &tokens);
+                let told = announce(notice, &contract.recipe, &supplies, now)?;
+                retired = tokens.retired;
+                told
+            }
         }
         None => None,
     };
@@ -263,8 +266,14 @@ impl Grounds<'_> {
         }
         let (subject, names) = (&item.event.subject, self.names);
         let retired = item.event.prior.as_ref().filter(|_| item.task == Task::Link);
+        let known = if item.is_notice() { names.known(subject)? } else { None };
+        let known = match known {
+            // A link goes on with the token, so that it has to be one that may be linked.
+            Some(token) if retired.is_some() && !names.may_link(&token)? => None,
+            known => known,
+        };
         let found = Tokens {
-            subject: if item.is_notice() { names.known(subject) } else { names.current(subject) }?,
+            subject: known.map_or_else(|| names.current(subject), |token| Ok(Some(token)))?,
             retired: retired.map(|prior| names.known(prior)).transpose()?.flatten(),
         };
         let wants =

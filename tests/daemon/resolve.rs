@@ -108,7 +108,7 @@ fn tokens_are_resolved_only_so_often_and_who_asks_too_often_hears_when_to_ask_ag
     let request = format!(
         "{{\"realm\":\"care\",\"token\":\"{token}\",\"purpose\":\"PATSFTY\",\"reason\":\"r\"}}"
     );
-    let (status, body) = post(&daemon, "", &request);
+    let (status, body) = post(&daemon, "resolve", "", &request);
     assert!(status == 429 && body.contains("ask again in"), "{status} {body}");
     // A restart forgets nothing; another door is open to somebody else, until all have asked.
     assert!(daemon.stop().success());
@@ -117,12 +117,17 @@ fn tokens_are_resolved_only_so_often_and_who_asks_too_often_hears_when_to_ask_ag
     assert_eq!(acts(&setup).len(), 4, "what was not looked for is not on the record");
 }
 
-fn post(daemon: &crate::support::daemon::Daemon, head: &str, body: &str) -> (u16, String) {
+fn post(
+    daemon: &crate::support::daemon::Daemon,
+    what: &str,
+    head: &str,
+    body: &str,
+) -> (u16, String) {
     let address = daemon.admin();
     http(
         address,
         &format!(
-            "POST /api/token/resolve HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{head}\
+            "POST /api/token/{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{head}\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         ),
@@ -146,6 +151,7 @@ fn fault_99_tokens_are_resolved_and_ended_by_operators_alone() {
     let ask = format!(
         "{{\"realm\":\"care\",\"token\":\"{token}\",\"purpose\":\"PATSFTY\",\"reason\":\"r\"}}"
     );
+    let end = format!("{{\"realm\":\"care\",\"token\":\"{token}\",\"reason\":\"r\"}}");
     for (head, wanted) in [
         ("", 401),
         ("Authorization: Bearer three\r\n", 401),
@@ -153,8 +159,11 @@ fn fault_99_tokens_are_resolved_and_ended_by_operators_alone() {
         ("Authorization: Bearer two\r\nOrigin: http://127.0.0.1\r\n", 403),
         ("Authorization: Bearer two\r\n", 200),
     ] {
-        let (status, body) = post(&daemon, head, &ask);
+        let (status, body) = post(&daemon, "resolve", head, &ask);
         assert_eq!((status, body.contains(PATIENT)), (wanted, wanted == 200), "{head}: {body}");
+        if wanted != 200 {
+            assert_eq!(post(&daemon, "end", head, &end).0, wanted, "{head}");
+        }
     }
     let command = |api_token: &str| {
         Command::new(TIDEGATE)
@@ -164,6 +173,8 @@ fn fault_99_tokens_are_resolved_and_ended_by_operators_alone() {
             .output()
             .unwrap()
     };
+    let (status, _) = post(&daemon, "end", "Authorization: Bearer two\r\n", "{\"colour\":1}");
+    assert_eq!(status, 400);
     assert_eq!(command("one").status.code(), Some(1));
     assert_eq!(command("two").status.code(), Some(0));
     assert!(daemon.stop().success());

@@ -310,6 +310,34 @@ fn a_revoked_token_resolves_no_more_and_nothing_links_it_with_the_next() {
     assert!(daemon.stop().success());
 }
 
+/// Nor does a merge of two patients, one of whom had it revoked.
+#[test]
+fn a_merge_links_no_token_that_was_revoked() {
+    for revoked in 0..2 {
+        let setup = setup();
+        let mut daemon = setup.start();
+        out(&setup, &daemon, ("A01", "A1", FIRST), 1);
+        out(&setup, &daemon, ("A01", "A2", SECOND), 2);
+        let tokens = subjects(&setup, "trial");
+        done(&setup, &["revoke", "--realm", "care", "--reason", "r", &tokens[revoked]]);
+        send(&daemon, &two("A40", "M1", FIRST, SECOND));
+        send(&daemon, &adt("A08", "A3", SECOND));
+        let is_out = |line: &Json| line["type"] == "patient.updated";
+        eventually("it is out", || setup.lines("trial").iter().any(is_out));
+        let lines = setup.lines("trial");
+        let survivor = &lines.iter().find(|line| is_out(line)).unwrap()["subject"];
+        let behind = &lines[2..];
+        assert!(!format!("{behind:?}").contains(&tokens[revoked]), "{behind:?}");
+        if revoked == 0 {
+            assert_eq!(behind[0]["data"]["retired"], tokens[1].as_str());
+            assert_eq!(&behind[0]["subject"], survivor, "by its next token");
+        } else {
+            assert_eq!(survivor, tokens[0].as_str());
+        }
+        assert!(daemon.stop().success());
+    }
+}
+
 /// A consumer that is told to stop is told by the name that it knows the patient by.
 ///
 /// PROMISE-6
