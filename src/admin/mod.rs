@@ -13,6 +13,7 @@ pub mod import;
 mod resolve;
 pub mod server;
 pub mod tokens;
+mod whom;
 
 pub use decisions::Decide;
 pub use server::{AdminState, serve};

@@ -5,44 +5,40 @@
 //! is gone or another's is not begun anew; an error of an fsync ends the process.
 //! Knows nothing of: contracts, routes, and why somebody wants to know.
 //!
-//! Reading order: this (the door), `rows` (what is kept), `seal` (how), `writer` (group commit).
+//! Reading order: this (the door), `open` (whose file it is), `rows` (what is kept), `seal` (how),
+//! `remembered` (what need not be read again), `writer` (group commit).
 
+mod open;
+mod remembered;
 mod rows;
 mod seal;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::open::VaultReader;
+use self::open::begin;
+use self::remembered::Shared;
 use self::seal::Seals;
 use self::writer::{Act, Change, Command, Issue, QUEUE_COMMANDS_MAX, Writer};
-use super::connection::{self, Schema};
-use super::recent::{Limit, Recent};
-use super::state::{key_path, sync_folder};
+use super::state::key_path;
 use super::steady::Steady;
 use super::{StateDir, StoreError};
-use crate::admit::Digest;
 use crate::clock;
 use crate::event::Subject;
-use crate::metrics::{Pulse, VaultMetrics};
-use crate::secret::{Key, random_name};
+use crate::metrics::Pulse;
+use crate::secret::Key;
 
 /// The file's name within state_dir.
 pub const FILE: &str = "vault.db";
 /// The name of the key that is made for it.
 pub const VAULT_KEY: &str = "vault";
-/// The mark beside the keys: the vault's ID.
-const VAULT_MARK: &str = "vault";
-/// Most subjects that are remembered, those without a token included: as many as the ledger
-/// remembers, and some 10 MiB.
-const SUBJECTS_MAX: usize = 1 << 16;
-
 /// Why no token was made or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VaultBusy {
@@ -90,101 +86,6 @@ pub enum Resolved {
     Revoked,
     /// It was never given in this realm, or is forgotten.
     Unknown,
-}
-
-/// What the writer and the readers share.
-struct Shared {
-    remembered: Mutex<Inner>,
-    metrics: VaultMetrics,
-    pulse: Pulse,
-}
-
-struct Inner {
-    tokens: Recent<Option<Arc<str>>>,
-    /// How many transactions changed something: what was read before one is not remembered after.
-    writes: u64,
-}
-
-impl Shared {
-    fn new() -> Self {
-        let limit = Limit { subjects: SUBJECTS_MAX, bytes: usize::MAX };
-        let inner = Inner { tokens: Recent::new(limit), writes: 0 };
-        Self { remembered: Mutex::new(inner), metrics: VaultMetrics::new(), pulse: Pulse::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A subject has this token from now on.
-    fn remember(&self, subject: &Digest, token: Option<Arc<str>>) {
-        let mut inner = self.lock();
-        inner.writes += 1;
-        inner.tokens.put(subject, token, 1);
-    }
-
-    /// Tokens have ended, and nobody may be given one of them from memory.
-    fn ended(&self) {
-        let mut inner = self.lock();
-        inner.writes += 1;
-        inner.tokens.forget_all();
-    }
-}
-
-/// Looks things up in a vault.db, whether a daemon runs or not.
-pub struct VaultReader {
-    connection: Connection,
-    seals: Arc<Seals>,
-}
-
-impl std::fmt::Debug for VaultReader {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("VaultReader(..)")
-    }
-}
-
-impl VaultReader {
-    /// Opens the vault of a folder; nothing where none was made yet.
-    ///
-    /// # Errors
-    /// It cannot be read, or does not open with the key.
-    pub fn open(state_dir: &Path, key: &Key) -> Result<Option<Self>, StoreError> {
-        let path = state_dir.join(FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let reader = Self::of(&path, Arc::new(Seals::new(key)?))?;
-        let known = meta(&reader.connection, "key")?;
-        if known.is_some_and(|known| known != reader.seals.mark()) {
-            return Err(StoreError::OtherKey { path: path.display().to_string() });
-        }
-        Ok(Some(reader))
-    }
-
-    fn of(path: &Path, seals: Arc<Seals>) -> Result<Self, StoreError> {
-        Ok(Self { connection: connection::open_for_reading(path, Schema::Vault)?, seals })
-    }
-
-    /// The subject's token in a realm; none where a release would make a new one.
-    ///
-    /// # Errors
-    /// The vault cannot be read.
-    pub fn token(&self, realm: &str, subject: &Subject) -> Result<Option<String>, StoreError> {
-        rows::current(&self.connection, &self.seals, realm, &self.seals.subject(realm, subject))
-    }
-
-    /// Whom a token stands for, by the wall clock.
-    ///
-    /// # Errors
-    /// The vault cannot be read.
-    pub fn resolve(
-        &self,
-        realm: &str,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Resolved, StoreError> {
-        rows::resolve(&self.connection, &self.seals, realm, token, now)
-    }
 }
 
 /// The vault of one daemon.
@@ -263,7 +164,7 @@ impl Vault {
     #[must_use]
     pub fn remembered(&self, realm: &str, subject: &Subject) -> Option<Option<Arc<str>>> {
         let digest = self.seals.subject(realm, subject);
-        self.shared.lock().tokens.get(&digest)
+        self.shared.get(&digest).ok()
     }
 
     /// The subject's token in a realm; none where it has none yet, or the last one was ended.
@@ -273,22 +174,16 @@ impl Vault {
     pub fn token(&self, realm: &str, subject: &Subject) -> Result<Option<Arc<str>>, StoreError> {
         let begun = clock::monotonic();
         let digest = self.seals.subject(realm, subject);
-        let writes = {
-            let mut inner = self.shared.lock();
-            if let Some(known) = inner.tokens.get(&digest) {
-                return Ok(known);
-            }
-            inner.writes
+        let writes = match self.shared.get(&digest) {
+            Ok(known) => return Ok(known),
+            Err(writes) => writes,
         };
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let found = rows::current(&reader.connection, &self.seals, realm, &digest);
         drop(reader);
         self.shared.metrics.looked_up(clock::seconds_since(begun), &found);
         let found: Option<Arc<str>> = found?.map(Into::into);
-        let mut inner = self.shared.lock();
-        if inner.writes == writes {
-            inner.tokens.put(&digest, found.clone(), 1);
-        }
+        self.shared.put(&digest, found.clone(), writes);
         Ok(found)
     }
 
@@ -396,50 +291,9 @@ impl VaultThread {
     }
 }
 
-/// Takes the file up, or makes it: it has to be the one that the mark beside the keys names, and
-/// made with this key.
-fn begin(state: &StateDir, path: &Path, seals: &Seals) -> Result<Connection, StoreError> {
-    let name = || path.display().to_string();
-    let mark = state.mark(VAULT_MARK)?;
-    if mark.is_some() && !path.exists() {
-        return Err(StoreError::OtherStore { path: name() });
-    }
-    let connection = connection::open_for_writing(path, Schema::Vault)?;
-    // As with the journal: what an earlier process wrote may never have reached the disk.
-    connection::checkpoint_whole(&connection)?;
-    sync_folder(state.path()).map_err(|source| StoreError::Folder { path: name(), source })?;
-    let id = match (meta(&connection, "vault")?, &mark) {
-        (Some(id), _) => id,
-        // An empty file is not the one that the mark names.
-        (None, Some(_)) => return Err(StoreError::OtherStore { path: name() }),
-        (None, None) => {
-            let id = random_name(32)?;
-            let rows = params![id, seals.mark()];
-            connection
-                .execute("INSERT INTO meta (name, value) VALUES ('vault', ?), ('key', ?)", rows)?;
-            id
-        }
-    };
-    if mark.as_ref().is_some_and(|mark| *mark != id) {
-        return Err(StoreError::OtherStore { path: name() });
-    }
-    if meta(&connection, "key")?.as_deref() != Some(seals.mark().as_str()) {
-        return Err(StoreError::OtherKey { path: name() });
-    }
-    if mark.is_none() {
-        state.set_mark(VAULT_MARK, &id)?;
-    }
-    Ok(connection)
-}
-
-fn meta(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
-    let mut statement = connection.prepare("SELECT value FROM meta WHERE name = ?")?;
-    let mut rows = statement.query_map([name], |row| row.get(0))?;
-    Ok(rows.next().transpose()?)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::connection::{self, Schema};
     use super::*;
     use crate::phi::Phi;
 

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::steady::{Clock, Steady};
 use super::super::{StoreError, connection};
+use super::remembered::Shared;
 use super::seal::Seals;
-use super::{Changed, Shared, VaultBusy, Which, rows};
+use super::{Changed, VaultBusy, Which, rows};
 use crate::clock;
 use crate::event::Subject;
 
