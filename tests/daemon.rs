@@ -81,6 +81,14 @@ mod batches;
 
 #[path = "daemon/rate.rs"]
 mod rate;
+#[path = "daemon/tokens.rs"]
+mod tokens;
+
+#[path = "daemon/resolve.rs"]
+mod resolve;
+
+#[path = "daemon/keys.rs"]
+mod keys;
 
 #[path = "daemon/clock.rs"]
 mod clock;

@@ -39,6 +39,8 @@ mod violations;
 mod audit;
 #[path = "disk/audit_crash.rs"]
 mod audit_crash;
+#[path = "disk/vault.rs"]
+mod vault;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

@@ -99,6 +99,9 @@ pub struct Decision {
     /// The token that the consumer knows the subject by, where it got one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Of a notice that links: the token that is no more, as the consumer knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
     /// The visit, as a keyed digest, where the event names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visit: Option<String>,
@@ -124,6 +127,15 @@ pub struct Decision {
     /// Of what did not satisfy the contract: the path of the field, as the contract names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+}
+
+impl Decision {
+    /// Whether it tells a consumer that two names are of one subject, and nothing else.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        let links = [EventType::PatientMerged, EventType::PatientIdentifierChanged];
+        self.outcome == Outcome::Notice && links.contains(&self.kind)
+    }
 }
 
 /// What a route does with an event.

@@ -57,6 +57,14 @@ impl Lanes {
         }
     }
 
+    /// An event goes again behind another one of its subject, which is new.
+    pub fn again_behind(&mut self, item: Item, first: Item) {
+        if let Some(lane) = self.subjects.get_mut(&item.event.subject) {
+            lane.items.push_front(item);
+        }
+        self.again(first);
+    }
+
     /// An event goes again, before any later one of its subject.
     pub fn again(&mut self, item: Item) {
         let subject = item.event.subject.clone();

@@ -6,7 +6,7 @@
 //! Knows nothing of: wire formats of messages.
 //!
 //! Reading order: [`queue`] with [`lanes`] and [`mod@line`] (which event may go next, how far the
-//! route has come), [`decide`] (an event to a release), [`evidence`] (what is recorded before it goes),
+//! route has come), [`decide`] (an event to a release), [`tokens`] (by which name), [`evidence`] (what is recorded before it goes),
 //! [`unnoted`] (exceptions that wait for the cursor), [`sink`] (where it goes: [`rabbitmq`],
 //! [`file`](mod@file)), [`backoff`], [`rate`], [`due`] and [`shuffle`] (batches), [`route`] (the loop),
 //! [`dry_run`] (what would go).
@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod line;
 pub mod queue;
 pub mod decide;
+pub mod tokens;
 pub mod evidence;
 pub mod unnoted;
 pub mod backoff;

@@ -30,6 +30,17 @@ pub enum Task {
     Link,
     /// It was moved away from its subject: who was sent something of that one is to be told.
     Retract,
+    /// It goes by another token than its subject did: who knows the old one is told first.
+    Renamed,
+}
+
+/// What a consumer is told of a token before it gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renaming {
+    /// The token.
+    pub token: String,
+    /// The one that the consumer knows.
+    pub retired: String,
 }
 
 /// What the audit holds of an item.
@@ -79,6 +90,10 @@ pub struct Item {
     pub attempts: u32,
     /// When it was handed to the sink; zero before.
     pub sent_at: Duration,
+    /// Of [`Task::Renamed`]: what is told.
+    pub renaming: Option<Renaming>,
+    /// Whether the consumer was told of its token by an item before this one.
+    pub is_announced: bool,
 }
 
 impl Recorded {
@@ -100,6 +115,14 @@ impl Item {
     #[must_use]
     pub fn is_notice(&self) -> bool {
         self.task != Task::Event
+    }
+
+    /// What goes before it, so that its token is known; it need not be told again.
+    #[must_use]
+    pub fn announced_by(&mut self, renaming: Renaming) -> Self {
+        self.is_announced = true;
+        let first = self.clone();
+        Self { task: Task::Renamed, recorded: None, attempts: 0, renaming: Some(renaming), ..first }
     }
 }
 
@@ -237,6 +260,22 @@ impl Queue {
         }
     }
 
+    /// An event goes again behind another item of its subject, which is one more of the same step.
+    pub fn again_behind(&mut self, item: Item, first: Item) {
+        self.length += 1;
+        if let Some(open) = self.open.get_mut(&item.step) {
+            open.left += 1;
+        }
+        match &mut self.order {
+            Order::Lanes(lanes) => lanes.again_behind(item, first),
+            Order::Line(line) => {
+                line.leave(&item);
+                line.add(first);
+                line.add(item);
+            }
+        }
+    }
+
     /// How far the route has come: every event up to and including this step is done.
     // PROMISE-1: a cursor never passes an event that is not done.
     #[must_use]
@@ -290,7 +329,37 @@ mod tests {
             received_at: 0,
             attempts: 0,
             sent_at: Duration::ZERO,
+            renaming: None,
+            is_announced: false,
         }
+    }
+
+    /// PROMISE-4
+    #[test]
+    fn what_goes_before_an_event_is_done_before_it_and_the_position_waits_for_both() {
+        let mut queue = Queue::new(Position::default());
+        queue.take(1, 0, vec![event(1, 1)], item(1));
+        queue.take(2, 0, vec![event(1, 2)], item(2));
+        let mut own = queue.take_next().unwrap();
+        let renaming = Renaming { token: "new".to_owned(), retired: "old".to_owned() };
+        let first = own.announced_by(renaming);
+        queue.again_behind(own, first);
+        let first = queue.take_next().unwrap();
+        assert_eq!((first.task, first.number), (Task::Renamed, 1));
+        assert!(queue.take_next().is_none());
+        // Refused, and again.
+        queue.again(first);
+        let first = queue.take_next().unwrap();
+        assert_eq!(first.task, Task::Renamed);
+        queue.done(&first);
+        assert_eq!((queue.position().number, queue.len()), (0, 2));
+        let own = queue.take_next().unwrap();
+        assert!(own.is_announced && own.task == Task::Event && own.number == 1);
+        queue.done(&own);
+        assert_eq!(queue.position(), Position { number: 1, sequence: 1 });
+        let other = queue.take_next().unwrap();
+        queue.done(&other);
+        assert_eq!(queue.position(), Position { number: 2, sequence: 2 });
     }
 
     #[test]

@@ -250,6 +250,8 @@ impl Route {
             let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
             let make = |task, event, sequence| Item {
                 task,
+                renaming: None,
+                is_announced: false,
                 recorded: None,
                 number: entry.number,
                 step,

@@ -29,13 +29,13 @@ use super::evidence::Evidence;
 use super::queue::{Item, Queue};
 use super::rate::Rate;
 use super::sink::{Sink, Ticket};
+use super::tokens::{Known, Minting, Realm};
 use super::unnoted::Unnoted;
 use crate::clock;
 use crate::consent::Policy;
 use crate::contract::Contract;
 use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
-use crate::privacy::RealmKeys;
 use crate::store::audit::Audit;
 use crate::store::{Came, Journal, Moved, StoreError, Violation};
 
@@ -53,10 +53,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RouteConfig {
     /// Its contract.
     pub contract: Arc<Contract>,
-    /// The keys of its realm.
-    pub keys: RealmKeys,
+    /// Its realm.
+    pub realm: Realm,
     /// The routes of its realm, itself among them.
-    pub realm: Arc<[Arc<str>]>,
+    pub realm_routes: Arc<[Arc<str>]>,
     /// `[node] name`.
     pub node: String,
     /// `[node] jurisdiction`.
@@ -90,6 +90,8 @@ pub struct Route {
     batch: Option<Batch>,
     evidence: Evidence,
     unnoted: Unnoted,
+    minting: Minting,
+    known: Known,
     /// Releases whose evidence is durable, which the window has no room for yet.
     ready: VecDeque<Ready>,
     flights: HashMap<Ticket, Item>,
@@ -127,6 +129,12 @@ pub enum RouteError {
         /// The route.
         route: Arc<str>,
     },
+    /// The vault has stopped.
+    #[error("route {route}: the vault has stopped")]
+    Vault {
+        /// The route.
+        route: Arc<str>,
+    },
     /// The journal cannot be read or noted in.
     #[error("route {route}: {source}")]
     Store {
@@ -145,7 +153,7 @@ impl Route {
         let position = config.journal.cursor(&name);
         let cuts = config.fence.cuts(&name);
         let before = *config.journal.head().borrow();
-        let (audit, realm) = (Arc::clone(&config.audit), Arc::clone(&config.realm));
+        let (audit, realm) = (Arc::clone(&config.audit), Arc::clone(&config.realm_routes));
         let evidence = Evidence::new(audit, Arc::clone(&name), realm, before);
         let now = Instant::now();
         let begun = config.journal.span(&name);
@@ -158,6 +166,8 @@ impl Route {
             batch,
             evidence,
             unnoted: Unnoted::default(),
+            minting: Minting::default(),
+            known: Known::default(),
             ready: VecDeque::new(),
             flights: HashMap::new(),
             next_ticket: 0,
@@ -172,6 +182,12 @@ impl Route {
             cuts,
             config,
         }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The loop's heartbeat.
@@ -196,7 +212,8 @@ impl Route {
             let newest = *head.borrow_and_update();
             if let Some(until) = drain_until {
                 let done = self.state != State::Up || self.has_come_to(newest);
-                let idle = self.flights.is_empty() && self.evidence.is_idle();
+                let idle =
+                    self.flights.is_empty() && self.evidence.is_idle() && self.minting.is_idle();
                 if (done && idle) || Instant::now() >= until {
                     break;
                 }
@@ -218,6 +235,7 @@ impl Route {
                     }
                     self.cut().await?;
                 }
+                made = self.minting.made() => self.minted(made)?,
                 proven = self.evidence.proven() => self.recorded(proven)?,
                 settled = self.sink.settle(), if !self.flights.is_empty() => {
                     self.settled(settled).await?;
@@ -292,6 +310,8 @@ impl Route {
                     received_at: entry.received_at,
                     attempts: 0,
                     sent_at: Duration::ZERO,
+                    renaming: None,
+                    is_announced: false,
                 };
                 self.queue.take(entry.number, entry.received_at, wanted, make);
             }
