@@ -33,8 +33,14 @@ pub(super) async fn start(
     audit: &Audit,
 ) -> Result<(Realms, Option<Running>), AppError> {
     let (mut realms, running) = of_state(state, config, |name| state.key(name));
-    for realm in realms.values_mut().filter_map(|realm| realm.as_mut().ok()) {
-        realm.version = version(state, realm, audit).await?;
+    for built in realms.values_mut() {
+        let Ok(realm) = built else { continue };
+        match version(state, realm, audit).await {
+            Ok(version) => realm.version = version,
+            // What cannot be read or noted of one realm is no other's matter.
+            Err(AppError::Store(error)) => *built = Err(error.to_string()),
+            Err(error) => return Err(error),
+        }
     }
     Ok((realms, running))
 }

@@ -154,6 +154,23 @@ fn fault_67_a_configured_key_or_a_vault_that_cannot_be_had_stops_its_routes_alon
     assert_delivers_what_waited(&setup);
 }
 
+/// The mark that says which version of a realm's tokens holds is one more file that may be wrong.
+#[test]
+fn a_mark_of_a_realm_that_cannot_be_read_stops_its_routes_alone() {
+    let setup = used();
+    let mark = setup.state_dir().join("keys/realm-research");
+    let right = std::fs::read(&mark).unwrap();
+    std::fs::write(&mark, "x").unwrap();
+    let mut daemon = setup.start();
+    eventually("the other is up", || up(&daemon, "keyed") == 1.0);
+    assert_eq!(up(&daemon, "vaulted"), 0.0);
+    assert!(daemon.log().contains("the mark keys/realm-research cannot be read back"));
+    assert!(daemon.stop().success());
+    drop(daemon);
+    std::fs::write(&mark, right).unwrap();
+    assert_delivers_what_waited(&setup);
+}
+
 /// Nothing leaves by a realm whose key is missing, and no message is refused for it.
 #[test]
 fn a_daemon_of_which_no_route_starts_takes_messages_all_the_same() {

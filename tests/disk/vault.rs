@@ -209,7 +209,7 @@ fn move_all(from: &Path, to: &Path) {
     std::fs::remove_dir_all(from).unwrap();
 }
 
-/// An fsync that takes two seconds holds up the route of the vault, and neither feeds nor others.
+/// An fsync that takes five seconds holds up the route of the vault, and neither feeds nor others.
 ///
 /// PROMISE-12; fault 70
 #[test]
@@ -221,15 +221,15 @@ fn fault_70_a_slow_vault_holds_up_neither_feeds_nor_other_routes() {
     assert_eq!(send(&daemon, 1, 0..1), 1);
     eventually("it is out", || tokens(&out).len() == 1);
     let files = vault_files(&setup);
-    let trace = Trace::fsyncs(daemon.child.id(), &files, "delay_enter=2000000");
+    let trace = Trace::fsyncs(daemon.child.id(), &files, "delay_enter=5000000");
     let begun = std::time::Instant::now();
     assert_eq!(send(&daemon, 2, 0..40), 40);
     eventually("the other is done", || tokens(&clear).len() == 40);
-    assert!(begun.elapsed() < Duration::from_millis(1_900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(4_800), "{:?}", begun.elapsed());
     assert!(tokens(&out).len() < 40);
     // Forty tokens ride in a few transactions, not one each.
     eventually("they are out", || tokens(&out).len() == 40);
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     drop(trace);
     assert!(daemon.stop().success());
     assert_one_token_a_patient(&setup, &out, 40);
