@@ -81,6 +81,9 @@ mod batches;
 
 #[path = "daemon/rate.rs"]
 mod rate;
+#[path = "daemon/contracts.rs"]
+mod contracts;
+
 #[path = "daemon/tokens.rs"]
 mod tokens;
 
