@@ -10,6 +10,7 @@ use std::fmt;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::event::{EventId, EventType};
+use crate::secret::write_hex;
 
 /// What a message is recognized by: sender domain, MSH-3, MSH-4 and MSH-10, or what the feed
 /// is configured to. Control IDs are only unique for a sender and a while, hence the epoch of
@@ -46,7 +47,7 @@ impl Correlation {
 
 impl fmt::Debug for Correlation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        write_hex(&self.0, out)
     }
 }
 

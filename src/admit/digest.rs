@@ -12,7 +12,7 @@ use crate::consent;
 use crate::event::Subject;
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::MSH;
-use crate::secret::Key;
+use crate::secret::{Key, write_hex};
 
 use super::correlation::{Correlation, truncate};
 
@@ -22,7 +22,7 @@ pub struct Digest(pub [u8; 16]);
 
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        write_hex(&self.0, out)
     }
 }
 

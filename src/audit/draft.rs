@@ -10,10 +10,14 @@ use serde::Serialize;
 use super::by;
 use super::record::{Says, rfc3339};
 
+/// Bytes of most records; one with many fields has more.
+const RECORD_BYTES: usize = 1_536;
+
 /// A record but for its number.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    tail: String,
+    /// All of the record but for its number, as an object of its own.
+    tail: Vec<u8>,
     keys: Vec<i64>,
 }
 
@@ -29,14 +33,20 @@ impl Draft {
     /// Writes it, but for its number. Only a type that JSON cannot hold would make that fail.
     #[must_use]
     pub fn new(at: &Timestamp, says: &Says) -> Option<Self> {
-        let tail = serde_json::to_string(&Tail { at, says }).ok()?;
-        Some(Self { tail: tail.strip_prefix('{')?.to_owned(), keys: by::keys(says) })
+        let mut tail = Vec::with_capacity(RECORD_BYTES);
+        serde_json::to_writer(&mut tail, &Tail { at, says }).ok()?;
+        Some(Self { tail, keys: by::keys(says) })
     }
 
     /// The record's bytes under a number.
     #[must_use]
     pub fn bytes(&self, number: u64) -> Vec<u8> {
-        format!("{{\"number\":{number},{}", self.tail).into_bytes()
+        let head = format!("{{\"number\":{number},");
+        let tail = self.tail.get(1..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(head.len() + tail.len());
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.extend_from_slice(tail);
+        bytes
     }
 
     /// What it is found by.

@@ -107,7 +107,8 @@ impl FileSink {
     /// It cannot be written. The file must be opened again, which cuts off what is half there.
     pub fn settle(&mut self) -> Result<Vec<(Ticket, Settled)>, SinkError> {
         let pending = std::mem::take(&mut self.pending);
-        let mut lines = Vec::new();
+        let bytes = pending.iter().map(|(entered, _)| entered.release().body().len() + 1).sum();
+        let mut lines = Vec::with_capacity(bytes);
         let mut settled = Vec::with_capacity(pending.len());
         for (entered, ticket) in &pending {
             let release = entered.release();

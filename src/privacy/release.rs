@@ -225,7 +225,8 @@ pub fn release(
     }
     let root = event.data.root();
     let mut picking = Picking {
-        data: Tree::new(),
+        // A payload holds less than its event.
+        data: Tree::with_capacity(4 * recipe.lines.len(), 512),
         counts: Counts::default(),
         fates: Fates::of(recipe.lines.len()),
         keys: supplies.keys,
@@ -300,6 +301,9 @@ pub fn announce(
     let told = wrap(leaving, recipe, supplies)?;
     Ok(Some(Release { is_notice: true, ..told }))
 }
+
+/// What an envelope takes with the names of its fields, about.
+const ENVELOPE_BYTES: usize = 1_024;
 
 /// What leaves, before it is wrapped.
 struct Leaving<'l> {
@@ -376,7 +380,9 @@ fn wrap(
     };
     let text = |path: &String| data.root().at(path).and_then(|it| it.as_text()).unwrap_or_default();
     let routing = supplies.routing.iter().map(|path| text(path).to_owned()).collect();
-    let body = serde_json::to_vec(&envelope).map_err(|_| Withheld::Unwritable)?;
+    // Room for what most events need, so that it does not grow step by step.
+    let mut body = Vec::with_capacity(ENVELOPE_BYTES + 2 * data.text_len());
+    serde_json::to_writer(&mut body, &envelope).map_err(|_| Withheld::Unwritable)?;
     if body.len() > PAYLOAD_BYTES_MAX {
         return Err(Withheld::Violation { place: "data".to_owned() });
     }

@@ -8,7 +8,7 @@
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use crate::event::Subject;
-use crate::secret::Key;
+use crate::secret::{Key, hex};
 
 /// The keys of one realm.
 #[derive(Clone)]
@@ -97,13 +97,7 @@ fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {
         context.update(part.as_bytes());
     }
     let tag = context.sign();
-    let mut text = String::with_capacity(TOKEN_BYTES * 2);
-    for byte in tag.as_ref().iter().take(TOKEN_BYTES) {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
-        }
-    }
-    text
+    hex(tag.as_ref().get(..TOKEN_BYTES).unwrap_or_default())
 }
 
 #[cfg(test)]
