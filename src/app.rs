@@ -8,6 +8,7 @@
 mod clerk;
 pub mod decider;
 mod evidence;
+pub mod realms;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,8 +25,10 @@ use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::decider::Decider;
+use self::realms::{Realms, Running};
 use crate::admin::auth::Access;
 use crate::admin::server::PULSE_MAX;
+use crate::admin::tokens::Desk;
 use crate::admin::{self, AdminState};
 use crate::admit::DigestKey;
 use crate::admit::assess::Rules;
@@ -45,11 +48,11 @@ use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
 use crate::normalize::Context;
-use crate::privacy::RealmKeys;
-use crate::secret::{Key, SecretError};
+use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
-use crate::store::{Audit, AuditBusy, Journal, StateDir, StoreError};
+use crate::store::vault::VaultThread;
+use crate::store::{Audit, AuditBusy, Journal, StateDir, StoreError, Vault};
 
 /// How long connections get to finish what is under way when the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -108,9 +111,12 @@ struct App {
     threads: JournalThreads,
     audit: Arc<Audit>,
     audit_threads: AuditThreads,
+    vault: Option<Running>,
     publisher: Option<evidence::Publisher>,
     listeners: Vec<Listener>,
     routes: Vec<Route>,
+    /// Routes that lack a key.
+    halted: Vec<Halted>,
     admin_listener: TcpListener,
     admin: Arc<AdminState>,
     /// Tells the feeds to stop.
@@ -183,15 +189,15 @@ impl App {
             tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
         }
         let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
-        let realms = realm_keys(&config, |name| state.key(name))?;
+        let (realms, vault) = realms::start(&state, &config, &audit).await?;
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
-        let routes =
+        let (routes, halted) =
             build_routes(&config, (&state, &realms), (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
             vec![("journal".to_owned(), journal.pulse()), ("audit".to_owned(), audit.pulse())];
-        for (contract, route) in config.contracts.iter().zip(&routes) {
-            pulses.push((format!("route {}", contract.name), route.pulse()));
-        }
+        pulses.extend(vault.iter().map(|(vault, _)| ("vault".to_owned(), vault.pulse())));
+        let of_route = |route: &Route| (format!("route {}", route.name()), route.pulse());
+        pulses.extend(routes.iter().map(of_route));
         let access = match (config.admin.users.is_empty(), config.admin.dev) {
             (false, _) => Access::Users(config.admin.users.clone()),
             (true, true) => Access::Dev,
@@ -213,6 +219,8 @@ impl App {
             audit: Arc::clone(&audit),
             decide,
             contracts: config.contracts.as_slice().into(),
+            halted: halted.iter().map(|halted| halted.name.to_string()).collect(),
+            tokens: Desk::new(realms::books(realms, &config), config.admin.resolves),
             lookup: Mutex::new(None),
         });
         Ok(Self {
@@ -221,9 +229,11 @@ impl App {
             threads,
             audit,
             audit_threads,
+            vault,
             publisher,
             listeners,
             routes,
+            halted,
             admin_listener,
             admin,
             stop,
@@ -252,6 +262,9 @@ impl App {
     async fn serve(self, mut signals: Signals) -> Result<(), AppError> {
         let mut failed = self.threads.failed();
         let mut audit_failed = self.audit_threads.failed();
+        let (_no_vault, never) = watch::channel(false);
+        let mut vault_failed = self.vault.as_ref().map_or(never, |(_, thread)| thread.failed());
+        let vault = self.vault.as_ref().map(|(vault, _)| Arc::clone(vault));
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
         for listener in self.listeners {
@@ -275,8 +288,9 @@ impl App {
         notify("READY=1\nSTATUS=taking messages");
         let looking = tokio::spawn(look_around(
             Arc::clone(&self.journal),
-            Arc::clone(&self.audit),
+            (Arc::clone(&self.audit), vault),
             Arc::clone(&self.admin),
+            self.halted,
         ));
         let ended = loop {
             tokio::select! {
@@ -287,6 +301,7 @@ impl App {
                 }
                 _ = failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the journal".to_owned())),
                 _ = audit_failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the audit".to_owned())),
+                _ = vault_failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the vault".to_owned())),
                 Some(route) = routes.join_next() => break Err(route_ended(route)),
             }
         };
@@ -320,10 +335,12 @@ impl App {
         if let Some(publisher) = self.publisher {
             publisher.stop().await;
         }
+        let thread = self.vault.map(|(_, thread)| thread);
+        let kept = tokio::task::block_in_place(|| thread.map_or(Ok(()), VaultThread::stop));
         let stopped = tokio::task::block_in_place(|| self.threads.stop());
         self.state.withdraw(LISTENING)?;
         drop(self.state);
-        if let Err(error) = recorded.and(stopped) {
+        if let Err(error) = recorded.and(kept).and(stopped) {
             // What the store said is the reason; that a route ended by it is not.
             return Err(error.into());
         }
@@ -397,42 +414,45 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
     }
 }
 
-/// The keys of each realm, those that are not configured by their names.
-///
-/// # Errors
-/// A key is not to be had.
-pub fn realm_keys<E>(
-    config: &Config,
-    key: impl Fn(&str) -> Result<Key, E>,
-) -> Result<BTreeMap<&str, RealmKeys>, E> {
-    let mut realms = BTreeMap::new();
-    for realm in &config.realms {
-        let tokens = match &realm.key {
-            Some(key) => key.clone(),
-            None => key(&format!("realm-{}", realm.name))?,
-        };
-        // Apart from the tokens' key, which may change: a consumer deduplicates by these IDs.
-        let ids = key(&format!("realm-{}-id", realm.name))?;
-        realms.insert(realm.name.as_str(), RealmKeys::new(&tokens, &ids));
-    }
-    Ok(realms)
+/// A route that does not start, since its realm lacks a key: its cursor stays, and with it what it
+/// has to deliver.
+struct Halted {
+    name: Arc<str>,
+    metrics: RouteMetrics,
 }
 
+impl Halted {
+    /// Says how much waits for it.
+    fn measure(&self, journal: &Journal) {
+        let head = *journal.head().borrow();
+        let lag = head.saturating_sub(journal.cursor(&self.name).number);
+        self.metrics.lag.set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
+    }
+}
+
+// PROMISE-12: what one realm lacks stops its own routes, and nothing else.
 fn build_routes(
     config: &Config,
-    (state, realms): (&StateDir, &BTreeMap<&str, RealmKeys>),
+    (state, realms): (&StateDir, &Realms),
     (journal, audit): (&Arc<Journal>, &Arc<Audit>),
     fence: &Arc<Fence>,
     stopping: &watch::Receiver<bool>,
-) -> Result<Vec<Route>, AppError> {
+) -> Result<(Vec<Route>, Vec<Halted>), AppError> {
     let reasons = Code::ALL.map(Code::name);
-    let mut routes = Vec::new();
+    let (mut routes, mut halted) = (Vec::new(), Vec::new());
     for contract in &config.contracts {
-        let keys = realms.get(contract.realm.value.as_str()).cloned();
-        let Some(keys) = keys else {
-            return Err(AppError::Ended(format!("the realm of route {}", contract.name)));
-        };
         let metrics = RouteMetrics::new(&contract.name, &contract.purpose, &reasons);
+        let realm = match realms.get(contract.realm.value.as_str()).cloned() {
+            Some(Ok(realm)) => realm,
+            Some(Err(why)) => {
+                let route = &contract.name;
+                tracing::error!(%route, realm = contract.realm.value, why,
+                    "the route does not start; what it has to deliver is kept");
+                halted.push(Halted { name: route.as_str().into(), metrics });
+                continue;
+            }
+            None => return Err(AppError::Ended(format!("the realm of route {}", contract.name))),
+        };
         let (sink, window) = match (&contract.deliver, &config.rabbitmq) {
             (Destination::File { path, rotate }, _) => {
                 let path: PathBuf = state.path().join(path);
@@ -460,11 +480,11 @@ fn build_routes(
             }
         };
         let of_realm = |other: &&Contract| other.realm.value == contract.realm.value;
-        let realm = config.contracts.iter().filter(of_realm);
+        let beside = config.contracts.iter().filter(of_realm);
         let route = RouteConfig {
             contract: Arc::new(contract.clone()),
-            keys,
-            realm: realm.map(|contract| contract.name.as_str().into()).collect(),
+            realm,
+            realm_routes: beside.map(|contract| contract.name.as_str().into()).collect(),
             node: config.node.name.clone(),
             jurisdiction: config.node.jurisdiction.clone(),
             window,
@@ -478,7 +498,7 @@ fn build_routes(
         };
         routes.push(Route::new(route, sink));
     }
-    Ok(routes)
+    Ok((routes, halted))
 }
 
 /// Takes the fence for those whose permits have ended by themselves. What was asked before the end,
@@ -499,7 +519,12 @@ async fn fence_ended(
 
 /// Looks at the disk, the exceptions and what is old, keeps the histograms small, and tells the
 /// watchdog that every loop turns.
-async fn look_around(journal: Arc<Journal>, audit: Arc<Audit>, admin: Arc<AdminState>) {
+async fn look_around(
+    journal: Arc<Journal>,
+    (audit, vault): (Arc<Audit>, Option<Arc<Vault>>),
+    admin: Arc<AdminState>,
+    halted: Vec<Halted>,
+) {
     let mut every = interval(LOOK_INTERVAL);
     let watchdog = sd_notify::watchdog_enabled();
     let mut turn = 0_u64;
@@ -509,6 +534,8 @@ async fn look_around(journal: Arc<Journal>, audit: Arc<Audit>, admin: Arc<AdminS
         turn += 1;
         journal.tick();
         audit.tick();
+        vault.iter().for_each(|vault| vault.tick());
+        halted.iter().for_each(|halted| halted.measure(&journal));
         let looked = tokio::task::block_in_place(|| {
             journal.look_at_disk()?;
             if turn.is_multiple_of(4) { journal.look_at_exceptions() } else { Ok(()) }

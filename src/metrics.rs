@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 54] = [
+pub const TABLE: [Row; 59] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -94,13 +94,13 @@ pub const TABLE: [Row; 54] = [
         Kind::Seconds,
         "tidegate_end_to_end_duration_seconds",
         &["route"],
-        "From the message coming in to its event being confirmed.",
+        "From the message coming in, or its batch being due, to its event being confirmed.",
     ),
     (
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, suppressed, unselected, notified.",
+        "Events by what the route did: released, suppressed, exception, unselected, notified.",
     ),
     (
         Kind::Counter,
@@ -154,13 +154,13 @@ pub const TABLE: [Row; 54] = [
         Kind::Gauge,
         "tidegate_route_lag_events",
         &["route"],
-        "Journal entries that the route has not finished.",
+        "Journal entries that the route has not finished; of a batch, once it is due.",
     ),
     (
         Kind::Gauge,
         "tidegate_route_oldest_timestamp_seconds",
         &["route"],
-        "When the oldest of them came in, since 1970; 0: none.",
+        "When the oldest of them came in, or of a batch when it was due or last went on, since 1970; 0: none.",
     ),
     (Kind::Gauge, "tidegate_route_up", &["route"], "1 while the route can deliver."),
     (
@@ -231,6 +231,31 @@ pub const TABLE: [Row; 54] = [
         "tidegate_store_corrupt_records",
         &["store"],
         "Records that could not be opened since start, and were set apart.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_token_resolution_duration_seconds",
+        &["op", "result"],
+        "Looking for a token (lookup, those in memory left out), making some (mint) and naming whom one stands for (detokenize), in the vault.",
+    ),
+    (Kind::Gauge, "tidegate_token_store_entries", &[], "Tokens that the vault holds."),
+    (
+        Kind::Gauge,
+        "tidegate_key_version_info",
+        &["key", "version"],
+        "1; the version of a realm's tokens: another key, or another kind of tokens, is the next.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_key_created_timestamp_seconds",
+        &["key"],
+        "When this version was first seen, since 1970.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_phi_reveals_total",
+        &["role", "result"],
+        "Tokens that somebody wanted resolved, by told, none, limited, error.",
     ),
     (Kind::Counter, "tidegate_audit_records_total", &[], "Records of the evidence written."),
     (
@@ -518,7 +543,7 @@ impl RouteMetrics {
                     "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
             }),
             events: ByWord::new(
-                &["released", "suppressed", "unselected", "notified"],
+                &["released", "suppressed", "exception", "unselected", "notified"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(
@@ -584,6 +609,103 @@ impl StoreMetrics {
             timer_held: low(metrics::gauge!("tidegate_consent_timer_held")),
         }
     }
+}
+
+/// What the vault counts.
+#[derive(Clone, Debug)]
+pub struct VaultMetrics {
+    mint_hit: Histogram,
+    mint_miss: Histogram,
+    /// Tokens that could not be made.
+    pub mint_error: Histogram,
+    lookup: [Histogram; 3],
+    detokenize: [Histogram; 3],
+    entries: Gauge,
+    size: Gauge,
+}
+
+impl VaultMetrics {
+    /// The series of the vault.
+    #[must_use]
+    pub fn new() -> Self {
+        let of = |op: &'static str, result: &'static str| {
+            metrics::histogram!("tidegate_token_resolution_duration_seconds",
+                "op" => op, "result" => result)
+        };
+        let all = |op| ["hit", "miss", "error"].map(|result| of(op, result));
+        Self {
+            mint_hit: of("mint", "hit"),
+            mint_miss: of("mint", "miss"),
+            mint_error: of("mint", "error"),
+            lookup: all("lookup"),
+            detokenize: all("detokenize"),
+            entries: low(metrics::gauge!("tidegate_token_store_entries")),
+            size: low(metrics::gauge!("tidegate_store_size_bytes", "store" => "vault")),
+        }
+    }
+
+    /// A transaction made so many tokens.
+    pub fn minted(&self, seconds: f64, made: u64) {
+        if made > 0 { &self.mint_miss } else { &self.mint_hit }.record(seconds);
+    }
+
+    /// Somebody's token was looked for on the disk.
+    pub fn looked_up<T, E>(&self, seconds: f64, found: &Result<Option<T>, E>) {
+        let [hit, miss, error] = &self.lookup;
+        match found {
+            Ok(Some(_)) => hit.record(seconds),
+            Ok(None) => miss.record(seconds),
+            Err(_) => error.record(seconds),
+        }
+    }
+
+    /// It was asked whom a token stands for: known, unknown, or nobody can say.
+    pub fn resolved(&self, seconds: f64, known: Option<bool>) {
+        let [hit, miss, error] = &self.detokenize;
+        match known {
+            Some(true) => hit.record(seconds),
+            Some(false) => miss.record(seconds),
+            None => error.record(seconds),
+        }
+    }
+
+    /// So many tokens are kept.
+    #[expect(clippy::cast_precision_loss, reason = "a count of a gauge")]
+    pub fn set_entries(&self, count: u64) {
+        self.entries.set(count as f64);
+    }
+
+    /// So many bytes they take.
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a gauge")]
+    pub fn set_size(&self, bytes: u64) {
+        self.size.set(bytes as f64);
+    }
+}
+
+impl Default for VaultMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Says which version of a realm's key is in use, and since when.
+#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
+pub fn key_version(key: &str, version: u64, since_ms: i64) {
+    let key = key.to_owned();
+    metrics::gauge!("tidegate_key_version_info",
+        "key" => key.clone(), "version" => version.to_string())
+    .set(1.0);
+    metrics::gauge!("tidegate_key_created_timestamp_seconds", "key" => key)
+        .set(since_ms as f64 / 1000.0);
+}
+
+/// Answers to who wanted to know whom a token stands for, by result.
+#[must_use]
+pub fn reveals() -> ByWord {
+    ByWord::new(
+        &["told", "none", "limited", "error"],
+        |word| metrics::counter!("tidegate_phi_reveals_total", "role" => "operator", "result" => word),
+    )
 }
 
 /// What the evidence counts.

@@ -165,6 +165,28 @@ impl Origin {
         self.read()
     }
 
+    /// Reads a key; what is wrong with it names where it is.
+    ///
+    /// # Errors
+    /// As for [`Origin::read_private`], or it is not a key.
+    // PROMISE-10: path, mode and length, never the content.
+    pub fn read_key(&self) -> Result<Key, SecretError> {
+        Key::from_secret(&self.read_private()?).map_err(|error| match error {
+            SecretError::Length { found } => SecretError::KeyLength { path: self.place(), found },
+            other => other,
+        })
+    }
+
+    /// Where it is, in words.
+    fn place(&self) -> String {
+        match self {
+            Self::Env(name) => format!("environment variable {name}"),
+            Self::Credential(name) => credential_path(name)
+                .map_or_else(|| format!("credential {name}"), |path| path.display().to_string()),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -175,13 +197,17 @@ impl Origin {
                 Some(value) => Ok(Secret::new(value.into_encoded_bytes())),
                 None => Err(SecretError::NotSet(name.clone())),
             },
-            Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(dir) => read_file(&Path::new(&dir).join(name)),
+            Self::Credential(name) => match credential_path(name) {
+                Some(path) => read_file(&path),
                 None => Err(SecretError::NoCredentials(name.clone())),
             },
             Self::File(path) => read_file(path),
         }
     }
+}
+
+fn credential_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name))
 }
 
 /// Whether others than its owner can read a file is asked of its permission bits.
@@ -215,15 +241,7 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
 pub fn key_file(path: &Path) -> Result<Key, SecretError> {
     let fail = |source| SecretError::File { path: path.display().to_string(), source };
     match std::fs::metadata(path) {
-        Ok(_) => {
-            refuse_readable(path)?;
-            Key::from_secret(&read_file(path)?).map_err(|error| match error {
-                SecretError::Length { found } => {
-                    SecretError::KeyLength { path: path.display().to_string(), found }
-                }
-                other => other,
-            })
-        }
+        Ok(_) => Origin::File(path.to_path_buf()).read_key(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = Key::random()?;
             write_new(path, key.expose()).map_err(fail)?;

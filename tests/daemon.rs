@@ -79,6 +79,20 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/batches.rs"]
+mod batches;
+
+#[path = "daemon/rate.rs"]
+mod rate;
+#[path = "daemon/tokens.rs"]
+mod tokens;
+
+#[path = "daemon/resolve.rs"]
+mod resolve;
+
+#[path = "daemon/keys.rs"]
+mod keys;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

@@ -33,10 +33,14 @@ mod rot;
 mod retention;
 #[path = "disk/model.rs"]
 mod model;
+#[path = "disk/violations.rs"]
+mod violations;
 #[path = "disk/audit.rs"]
 mod audit;
 #[path = "disk/audit_crash.rs"]
 mod audit_crash;
+#[path = "disk/vault.rs"]
+mod vault;
 #[path = "disk/bounds.rs"]
 mod bounds;
 

@@ -1,6 +1,7 @@
 //! The daemon from outside, beside the bare parts that it stands on, in the same run: durable
 //! acknowledgements beside a bare group commit of SQLite, journal to confirmed quorum queue beside a
-//! bare publisher, and a contract that asks for consent beside one that asks for none.
+//! bare publisher, a contract that asks for consent beside one that asks for none, and
+//! what a route costs.
 //!
 //! Machines differ and are shared with others, so that a rate says little; a ratio of two that
 //! were measured in turns on the same disk and broker says something.
@@ -25,6 +26,7 @@ mod commit;
 mod intake;
 mod delivery;
 mod consent;
+mod routes;
 
 use std::process::ExitCode;
 
@@ -33,8 +35,12 @@ use figures::Table;
 /// A part of the run, with the word that asks for it alone.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 3] =
-    [("intake", intake::measure), ("delivery", delivery::measure), ("consent", consent::measure)];
+const PARTS: [Part; 4] = [
+    ("intake", intake::measure),
+    ("delivery", delivery::measure),
+    ("consent", consent::measure),
+    ("routes", routes::measure),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -10,7 +10,10 @@ pub mod state;
 pub mod auth;
 pub mod decisions;
 pub mod import;
+mod resolve;
 pub mod server;
+pub mod tokens;
+mod whom;
 
 pub use decisions::Decide;
 pub use server::{AdminState, serve};

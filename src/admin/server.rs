@@ -21,7 +21,8 @@ use tokio::sync::watch;
 
 use super::auth::{Access, Denied, Role};
 use super::decisions::{self, Decide, MESSAGE_BYTES_MAX};
-use super::{api, audit, import, state};
+use super::tokens::{ASK_BYTES_MAX, Desk};
+use super::{api, audit, import, resolve, state};
 use crate::admit::import::FILE_BYTES_MAX;
 use crate::admit::{CorrelationId, Identity};
 use crate::clock;
@@ -71,6 +72,10 @@ pub struct AdminState {
     pub audit: Arc<Audit>,
     /// What every route would do with a message.
     pub decide: Decide,
+    /// The routes that did not start, since their realm lacks a key.
+    pub halted: Vec<String>,
+    /// Whom tokens stand for.
+    pub tokens: Desk,
     /// The contracts, for what the evidence says of their fields.
     pub contracts: Arc<[Contract]>,
     /// Opened when first asked.
@@ -102,6 +107,11 @@ pub async fn serve(
             "/api/decide",
             post(decisions::decide).layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX)),
         )
+        .route(
+            "/api/token/resolve",
+            post(resolve::resolve).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)),
+        )
+        .route("/api/token/end", post(resolve::end).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route("/api/exceptions", get(exceptions))
         .route("/api/exceptions/{id}", get(exception))
         .route("/api/audit", get(audit::records))
@@ -136,7 +146,9 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
         crate::store::Busy::Disk => "the disk is full, or above the watermark",
         crate::store::Busy::Stopping => "the daemon is stopping",
     });
-    (status, Json(json!({ "ready": busy.is_none(), "reason": reason }))).into_response()
+    // Which routes do not run is no reason to take no messages: theirs are kept.
+    let body = json!({ "ready": busy.is_none(), "reason": reason, "halted": state.halted });
+    (status, Json(body)).into_response()
 }
 
 async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
@@ -280,6 +292,18 @@ pub(super) async fn look_up(
         Err(denied) => return refused(denied),
     };
     tracing::debug!(user, ?role, "the API was asked");
+    match looked_up(state, find).await {
+        Ok(Some(found)) => Json(found).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "there is none"),
+        Err(response) => response,
+    }
+}
+
+/// What is found in the store, off the runtime's threads; or the answer that it cannot be asked.
+pub(super) async fn looked_up<T: Send + 'static>(
+    state: Arc<AdminState>,
+    find: impl FnOnce(&mut Lookup) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Response> {
     let found = tokio::task::spawn_blocking(move || {
         let mut lookup = state.lookup.lock().unwrap_or_else(PoisonError::into_inner);
         let mut opened = match lookup.take() {
@@ -291,14 +315,14 @@ pub(super) async fn look_up(
         found
     })
     .await;
+    let failed = || problem(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be asked");
     match found {
-        Ok(Ok(Some(found))) => Json(found).into_response(),
-        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "there is none"),
+        Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => {
             tracing::error!(%error, "the store could not be asked");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be asked")
+            Err(failed())
         }
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the store could not be asked"),
+        Err(_) => Err(failed()),
     }
 }
 

@@ -65,17 +65,20 @@ pub enum Category {
     IdentityConflict,
     /// It says something of consent that could not be applied, or speaks about no purpose.
     ConsentUnknown,
+    /// A payload did not satisfy its contract's compiled shape.
+    ContractViolation,
 }
 
 impl Category {
     /// Every category that this version opens.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unmapped,
         Self::Unsupported,
         Self::CorrelationConflict,
         Self::IdentityConflict,
         Self::ConsentUnknown,
+        Self::ContractViolation,
     ];
 
     /// The word in the store, in metrics and in JSON.
@@ -88,6 +91,7 @@ impl Category {
             Self::CorrelationConflict => "correlation-conflict",
             Self::IdentityConflict => "identity-conflict",
             Self::ConsentUnknown => "consent-unknown",
+            Self::ContractViolation => "contract-violation",
         }
     }
 

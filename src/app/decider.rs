@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value as Json;
 
+use super::realms::Realms;
 use super::{AppError, rules};
 use crate::admin::Decide;
 use crate::admit::DigestKey;
@@ -16,7 +17,6 @@ use crate::admit::assess::Rules;
 use crate::clock;
 use crate::config::Config;
 use crate::deliver::dry_run::{DryRun, Untold};
-use crate::privacy::RealmKeys;
 use crate::store::query::Lookup;
 
 /// The contracts and the feeds of a configuration.
@@ -26,17 +26,13 @@ pub struct Decider {
 }
 
 impl Decider {
-    /// By a configuration, with the keys of each realm.
-    pub fn new(
-        config: &Config,
-        digests: &DigestKey,
-        realms: &BTreeMap<&str, RealmKeys>,
-    ) -> Result<Self, AppError> {
+    /// By a configuration, with its realms.
+    pub fn new(config: &Config, digests: &DigestKey, realms: &Realms) -> Result<Self, AppError> {
         let mut routes = Vec::new();
         for contract in &config.contracts {
-            let keys = realms.get(contract.realm.value.as_str()).cloned();
+            let realm = realms.get(contract.realm.value.as_str()).cloned();
             let ended = || AppError::Ended(format!("the realm of route {}", contract.name));
-            routes.push((Arc::new(contract.clone()), keys.ok_or_else(ended)?));
+            routes.push((Arc::new(contract.clone()), realm.ok_or_else(ended)?));
         }
         let dry_run = DryRun {
             routes,

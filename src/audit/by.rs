@@ -15,7 +15,7 @@ pub enum By<'b> {
     Correlation(&'b str),
     /// Whom it is about, as the keyed digest of the record.
     Subject(&'b str),
-    /// The subject's token.
+    /// The subject's token, the one that is no more included.
     Token(&'b str),
     /// A consent record, as the keyed digest of the record.
     Consent(&'b str),
@@ -60,7 +60,8 @@ pub fn keys(says: &Says) -> Vec<i64> {
                 By::Correlation(correlation_of(&decision.event)).key(),
                 By::Subject(&decision.subject).key(),
             ];
-            keys.extend(decision.token.as_deref().map(|token| By::Token(token).key()));
+            let tokens = [&decision.token, &decision.retired].into_iter().flatten();
+            keys.extend(tokens.map(|token| By::Token(token).key()));
             keys.extend(decision.consents.iter().map(|one| By::Consent(&one.record).key()));
             keys
         }

@@ -118,6 +118,7 @@ fn entities(one: &Decision) -> Vec<Json> {
     );
     of_event.extend(one.instead.map(|number| detail("instead of record", &number.to_string())));
     of_event.extend(one.of.map(|number| detail("of record", &number.to_string())));
+    of_event.extend(one.place.as_deref().map(|place| detail("place", place)));
     let mut contract = vec![
         detail("version", &one.contract),
         detail("recipe", &one.recipe),

@@ -58,7 +58,8 @@ impl Says {
 pub struct Decision {
     /// What.
     pub outcome: Outcome,
-    /// Why: `permitted`, the code of a refusal (docs/consent.md), or what a notice tells of.
+    /// Why: `permitted`, the code of a refusal (docs/consent.md), `contract-violation`, or what a notice
+    /// tells of.
     pub reason: String,
     /// The route.
     pub route: String,
@@ -98,6 +99,9 @@ pub struct Decision {
     /// The token that the consumer knows the subject by, where it got one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Of a notice that links: the token that is no more, as the consumer knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
     /// The visit, as a keyed digest, where the event names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visit: Option<String>,
@@ -120,6 +124,18 @@ pub struct Decision {
     /// Of what is in doubt: the record of its release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
+    /// Of what did not satisfy the contract: the path of the field, as the contract names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl Decision {
+    /// Whether it tells a consumer that two names are of one subject, and nothing else.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        let links = [EventType::PatientMerged, EventType::PatientIdentifierChanged];
+        self.outcome == Outcome::Notice && links.contains(&self.kind)
+    }
 }
 
 /// What a route does with an event.
@@ -271,7 +287,7 @@ fn custom<'de, D: Deserializer<'de>>() -> D::Error {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5}}}"#;
+    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5,"place":"visit.class"}}}"#;
     const ACT: &str = r#"{"number":8,"at":"2026-11-22T12:00:00Z","says":{"act":{"act":"start","who":"tidegate","with":{"version":"0.1.0"}}}}"#;
 
     /// PROMISE-8

@@ -83,12 +83,16 @@ fn yes(decision: &Decision) -> &'static str {
 }
 
 fn no(decision: &Decision) -> String {
-    match Code::from_name(&decision.reason) {
-        Some(code) => {
+    match (Code::from_name(&decision.reason), &decision.place) {
+        (Some(code), _) => {
             let rule = code.rule().map(|rule| format!("by rule {rule} ")).unwrap_or_default();
             format!("{rule}({code}). {}", code.sentence(&decision.purpose))
         }
-        None => format!("{}.", decision.reason),
+        (None, Some(place)) => format!(
+            "nothing denies it, but what would leave at {place} is not what the contract says ({}).",
+            decision.reason
+        ),
+        (None, None) => format!("{}.", decision.reason),
     }
 }
 

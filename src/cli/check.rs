@@ -8,10 +8,12 @@ use serde_json::{Value as Json, json};
 
 use super::{Outcome, complain, say};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Realm, TokenKind};
 use crate::contract::schemas::{NOTICE, async_api};
 use crate::contract::{Broken, Contract, Destination};
-use crate::document::{Problem, Problems};
+use crate::document::{Place, Problem, Problems};
+use crate::store::state::look_at_key;
+use crate::store::vault::VAULT_KEY;
 
 /// Read the configuration, the mappings and the contracts, and print every mistake.
 #[derive(Debug, Args)]
@@ -34,6 +36,13 @@ impl Check {
     pub fn run(self) -> Outcome {
         let problems = Problems::default();
         let config = config::load(&self.config, &problems);
+        if let Some(config) = &config {
+            let place =
+                Place { file: self.config.display().to_string().into(), line: 1, column: 1 };
+            for text in lacking(config) {
+                problems.warn(&place, text);
+            }
+        }
         if self.json {
             let list =
                 |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
@@ -85,6 +94,22 @@ fn write_schemas(dir: &Path, config: &Config) -> std::io::Result<()> {
     let all = async_api(&config.node.name, env!("CARGO_PKG_VERSION"), &config.contracts);
     std::fs::create_dir_all(dir)?;
     write(dir.join("asyncapi.json"), &all)
+}
+
+/// What keys of state_dir are not as they have to be: the routes of these realms would not start.
+fn lacking(config: &Config) -> Vec<String> {
+    let look = |realm: &Realm, name: String| {
+        let why = look_at_key(&config.node.state_dir, &name).err()?;
+        Some(format!("{why}; the routes of realm `{}` do not start", realm.name))
+    };
+    let of = |realm: &Realm| {
+        let own = realm.key.is_none().then(|| format!("realm-{}", realm.name));
+        let is_vault = realm.tokens == TokenKind::Vault && config.vault_key.is_none();
+        let vault = is_vault.then(|| VAULT_KEY.to_owned());
+        let names = own.into_iter().chain([format!("realm-{}-id", realm.name)]).chain(vault);
+        names.filter_map(|name| look(realm, name)).collect::<Vec<_>>()
+    };
+    config.realms.iter().flat_map(of).collect()
 }
 
 fn problem(problem: &Problem) -> Json {

@@ -12,7 +12,7 @@ use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::admin::decisions::{MESSAGE_BYTES_MAX, answer};
 use crate::app::decider::Decider;
-use crate::app::realm_keys;
+use crate::app::realms::stopped;
 use crate::config::Config;
 use crate::store::state::key_path;
 
@@ -63,14 +63,14 @@ impl Decide {
         }
         let message = Bytes::copy_from_slice(message);
         let query: Vec<_> = self.feed.clone().map(|feed| ("feed", feed)).into_iter().collect();
-        let stopped = |config: &Config| self.by_store(config, &message);
-        self.whence.post("/api/decide", &query, message.clone(), stopped)
+        let by_store = |config: &Config| self.by_store(config, &message);
+        self.whence.post("/api/decide", &query, message.clone(), by_store)
     }
 
     fn by_store(&self, config: &Config, message: &Bytes) -> Result<Json, LookupError> {
         let mut lookup = super::lookup::open(config)?;
         let key = |name: &str| existing_key(&key_path(&config.node.state_dir, name));
-        let realms = realm_keys(config, key)?;
+        let realms = stopped(config, key);
         let decider = Decider::new(config, lookup.digests(), &realms)
             .map_err(|error| LookupError::Failed(error.to_string()))?;
         Ok(answer(decider.decide(self.feed.as_deref(), message, &mut lookup)))

@@ -19,6 +19,7 @@ pub mod messages;
 pub mod run;
 pub mod send;
 pub mod table;
+pub mod token;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ enum Command {
     /// Look at what patients decided.
     #[command(subcommand)]
     Consent(consent::Consent),
+    /// Say whom a token stands for, and end tokens.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Look at the evidence: what was decided and done, and whether the proof of it is whole.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Journal(command) => command.run(),
         Command::Exceptions(command) => command.run(),
         Command::Consent(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Audit(command) => command.run(),
         Command::Completions(command) => command.run(),
     };

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admin::auth::User;
+use crate::admin::tokens::Resolves;
 use crate::admit::Identity;
 use crate::consent::Policy;
 use crate::contract::{self, Contract, Destination, References};
@@ -44,6 +45,8 @@ pub struct Config {
     pub identity: Arc<Identity>,
     /// `[[realm]]`.
     pub realms: Vec<Realm>,
+    /// The vault's key, where it is not made in state_dir; or why it cannot be had.
+    pub vault_key: Option<Result<Key, String>>,
     /// `[rabbitmq]`.
     pub rabbitmq: Option<BrokerConfig>,
     /// `[journal]`.
@@ -88,6 +91,8 @@ pub struct Admin {
     pub users: Vec<User>,
     /// The API without users, on loopback.
     pub dev: bool,
+    /// How often tokens may be resolved.
+    pub resolves: Resolves,
 }
 
 /// `[[realm]]`.
@@ -95,8 +100,19 @@ pub struct Admin {
 pub struct Realm {
     /// Its name.
     pub name: String,
-    /// The key of its tokens, where it is not made in state_dir.
-    pub key: Option<Key>,
+    /// What its tokens are.
+    pub tokens: TokenKind,
+    /// The key of its tokens and hashes, where it is not made in state_dir; or why it cannot be had.
+    pub key: Option<Result<Key, String>>,
+}
+
+/// What tokens are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Computed from the subject by the realm's key.
+    Keyed,
+    /// Random, and kept in the vault.
+    Vault,
 }
 
 /// Reads a configuration with all that it names. With a mistake there is none.
@@ -116,6 +132,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let feeds: Vec<Feed> = table.tables("feed").iter().filter_map(feed::read).collect();
     let identity = table.table("identity").map(|table| identity::read(&table));
     let realms: Vec<Realm> = table.tables("realm").iter().filter_map(sections::realm).collect();
+    let vault_key = table.table("vault").and_then(|table| sections::vault(&table));
     let rabbitmq = table.table("rabbitmq").map(|table| sections::rabbitmq(&table));
     let journal = sections::journal(table.table("journal").as_ref(), node.as_ref(), &feeds);
     let audit = audit::read(table.table("audit").as_ref(), node.as_ref(), table.has("rabbitmq"));
@@ -154,6 +171,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
         feeds,
         identity: Arc::new(identity.unwrap_or_default()),
         realms,
+        vault_key,
         rabbitmq: rabbitmq.flatten(),
         journal,
         audit,

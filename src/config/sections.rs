@@ -1,4 +1,4 @@
-//! The other sections: node, admin, realms, rabbitmq, journal, routes.
+//! The other sections: node, admin, realms, vault, rabbitmq, journal, routes.
 //!
 //! Promises: what weakens a promise is a warning; what would break one is a mistake.
 //! Knows nothing of: the rooms that the sections are for, but for their `Config`s.
@@ -10,12 +10,13 @@ use std::time::Duration;
 use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::feed::address;
-use super::{Admin, Feed, Node, Realm};
+use super::{Admin, Feed, Node, Realm, TokenKind};
 use crate::admin::auth::{Role, User};
+use crate::admin::tokens::Resolves;
 use crate::consent::Policy;
 use crate::contract::check::is_name;
 use crate::deliver::{BrokerConfig, FENCE_TIMEOUT};
-use crate::document::{Document, Table};
+use crate::document::{Document, Item, Table};
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
@@ -63,8 +64,12 @@ pub(super) fn admin(table: Option<&Table<'_>>, root: &Table<'_>) -> Option<Admin
         table.mistake(&table.place_of("dev"), "`dev` and `users` exclude each other");
     }
     let users = users.map(|file| read_users(table, &file.value)).unwrap_or_default();
+    let resolves = Resolves {
+        of_one_max: table.integer("resolve_rate_max", 10, 1..=1_000),
+        of_all_max: table.integer("resolve_rate_max_all", 30, 1..=10_000),
+    };
     table.finish();
-    Some(Admin { listen: listen?, users, dev })
+    Some(Admin { listen: listen?, users, dev, resolves })
 }
 
 fn read_users(table: &Table<'_>, path: &std::path::Path) -> Vec<User> {
@@ -98,32 +103,53 @@ pub(super) fn consent(table: &Table<'_>) -> Policy {
     file.map(|file| Policy::load(&file.value, table.problems())).unwrap_or_default()
 }
 
+/// `[vault]`: its key, where it is not made in state_dir.
+pub(super) fn vault(table: &Table<'_>) -> Option<Result<Key, String>> {
+    let key = late_key(table, "key", "the routes of realms with tokens in the vault do not start");
+    table.finish();
+    key
+}
+
 pub(super) fn realm(table: &Table<'_>) -> Option<Realm> {
     let name = table.required_text("name");
     if let Some(name) = name.as_ref().filter(|name| !is_name(&name.value)) {
         table.mistake(&name.place, "`name` is small letters, digits and hyphens, at most 64");
     }
-    let tokens = table.required_text("tokens");
-    match tokens.as_ref().map(|tokens| (tokens.value.as_str(), &tokens.place)) {
-        Some(("keyed", _)) | None => {}
-        Some(("vault", place)) => {
-            table.mistake(place, "this version has no vault yet; `tokens` is keyed");
-        }
-        Some((_, place)) => table.mistake(place, "`tokens` is keyed"),
-    }
-    let key = key(table, "key");
+    let tokens = table
+        .required_choice("tokens", &[("keyed", TokenKind::Keyed), ("vault", TokenKind::Vault)]);
+    let key = late_key(table, "key", "the routes of this realm do not start");
     table.finish();
-    Some(Realm { name: name?.value, key })
+    Some(Realm { name: name?.value, tokens: tokens?, key })
 }
 
-/// A key from a credential or a file.
-fn key(table: &Table<'_>, name: &str) -> Option<Key> {
+/// A key that only some routes need: what is wrong with it is for them to say, and no mistake, so
+/// that the others run.
+fn late_key(table: &Table<'_>, name: &str, but: &str) -> Option<Result<Key, String>> {
     let item = table.item(name)?;
+    if stands_here(&item, name) {
+        return None;
+    }
+    let key = item.origin()?.read_key().map_err(|error| error.to_string());
+    if let Err(why) = &key {
+        table.warn(&item.place(), format!("`{}`: {why}; {but}", item.name()));
+    }
+    Some(key)
+}
+
+fn stands_here(item: &Item<'_>, name: &str) -> bool {
     if item.is_text() {
         item.mistake(format!(
             "`{name}` names where the key is, such as {{ credential = \"NAME\" }}; it does not \
              stand here"
         ));
+    }
+    item.is_text()
+}
+
+/// A key from a credential or a file.
+fn key(table: &Table<'_>, name: &str) -> Option<Key> {
+    let item = table.item(name)?;
+    if stands_here(&item, name) {
         return None;
     }
     match Key::from_secret(&item.secret()?) {

@@ -28,9 +28,13 @@ const IDENTIFIED_PURPOSES: [&str; 5] = ["TREAT", "ETREAT", "HPAYMT", "PATADMIN",
 const LIMITED_PURPOSES: [&str; 3] = ["HRESCH", "PUBHLTH", "HOPERAT"];
 /// Most sensitivity labels of a contract.
 const LABELS_MAX: usize = 64;
-/// Between which bounds a batch leaves.
+/// How often a batch may leave. More often than a minute it would be live, and more rarely than a year
+/// the journal would have to keep what waits for longer than anyone plans a disk for.
 const BATCH_MIN: Duration = Duration::from_secs(60);
 const BATCH_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// Most events a second that `rate_max` may say: above what one route can deliver it limits nothing.
+const RATE_MAX: u64 = 100_000;
 
 /// Loads `*.toml` of a folder, with the tables that they name. Mistakes go to `problems`.
 #[must_use]
@@ -124,6 +128,7 @@ fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<C
         check_routing(table, deliver, recipe);
     }
     let on_revoked = table.choice("on_revoked", &Prior::NAMES).unwrap_or_default();
+    let rate_max = table.integer("rate_max", 0, 0..=RATE_MAX);
     let references = References {
         realm: realm.clone(),
         deliver: deliver.clone().map(|deliver| (deliver, deliver_place)),
@@ -150,6 +155,7 @@ fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<C
             broken: broken?,
             batch,
             expert,
+            rate_max,
             routing: deliver.as_ref()?.routing_fields(),
             deliver: deliver?,
             file: table.place().file.to_string(),
@@ -537,5 +543,40 @@ exchange = "tidegate.care"
         assert_eq!(mistakes, Vec::<String>::new());
         let named = Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Named };
         assert_eq!(contract.unwrap().requirement, named);
+    }
+
+    #[test]
+    fn a_deidentified_contract_says_how_often_it_leaves_and_no_other_does() {
+        let said = |tier: &str, lines: &str| {
+            let text = RIGHT
+                .replace("tier = \"identified\"", &format!("tier = \"{tier}\"\n{lines}"))
+                .replace("\"subject\" = \"keep\"", "");
+            let (contract, mistakes) = check(&text);
+            (contract.and_then(|contract| contract.batch), mistakes.len())
+        };
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(said("deidentified", "batch = \"30d\""), (days(30), 0));
+        assert_eq!(said("pseudonymized", ""), (None, 0));
+        for (tier, lines) in [
+            ("deidentified", ""),
+            ("deidentified", "batch = \"30s\""),
+            ("deidentified", "batch = \"367d\""),
+            ("deidentified", "batch = \"monthly\""),
+            ("pseudonymized", "batch = \"30d\""),
+        ] {
+            assert_eq!(said(tier, lines).1, 1, "{tier} {lines}");
+        }
+    }
+
+    #[test]
+    fn a_contract_says_how_many_events_a_second_leave() {
+        let said = |line: &str| {
+            let (contract, mistakes) = check(&format!("{line}\n{RIGHT}"));
+            (contract.map(|contract| contract.rate_max), mistakes.len())
+        };
+        assert_eq!(said(""), (Some(0), 0));
+        assert_eq!(said("rate_max = 250"), (Some(250), 0));
+        assert_eq!(said("rate_max = 100001").1, 1);
+        assert_eq!(said("rate_max = -1").1, 1);
     }
 }

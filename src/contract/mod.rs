@@ -69,10 +69,12 @@ pub struct Contract {
     pub recipe: Recipe,
     /// What leaves beside them, for a time.
     pub broken: Vec<Broken>,
-    /// How often what has come together leaves; at tier deidentified alone.
+    /// How often events leave, shuffled; at tier deidentified alone. None: each as soon as it may.
     pub batch: Option<Duration>,
     /// The determination by which batches may be this short (45 CFR 164.514(b)(1)).
     pub expert: Option<String>,
+    /// Most events a second that are handed over; 0: as many as can be.
+    pub rate_max: u64,
     /// Where to.
     pub deliver: Destination,
     /// The fields of the payload that the routing key holds.

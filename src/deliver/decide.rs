@@ -2,7 +2,7 @@
 //!
 //! Promises: asked when the event is about to leave, and again at every retry; what is asked,
 //! what is released and what is recorded are the same event; no answer, no release.
-//! Knows nothing of: sinks, where a subject's consent and the evidence are kept.
+//! Knows nothing of: sinks, where a subject's consent, its tokens and the evidence are kept.
 
 use jiff::Timestamp;
 
@@ -12,9 +12,12 @@ use crate::audit::{Consulted, Decision, Fields, Outcome};
 use crate::consent::notice::{link, notice, retract};
 use crate::consent::{Ledger, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
-use crate::event::EventId;
+use crate::event::{EventId, EventType, Subject};
 use crate::privacy::recipe::{SUBJECT, SubjectForm};
-use crate::privacy::{Fate, RealmKeys, Recipe, Release, Supplies, Withheld, announce, release};
+use crate::privacy::{
+    Fate, RealmKeys, Recipe, Release, Supplies, Tokens, Withheld, announce, release,
+};
+use crate::store::StoreError;
 
 /// What a route does with an event now.
 #[derive(Debug)]
@@ -23,6 +26,12 @@ pub enum Answer {
     Release(Box<Release>),
     /// It does not leave.
     Suppress(Box<Refusal>),
+    /// It may, and what would leave is not what the contract says: it does not leave, and a human
+    /// looks.
+    Violation {
+        /// The field's path in the contract.
+        place: String,
+    },
     /// There is nothing to tell, and nothing to decide.
     Nothing,
 }
@@ -36,6 +45,41 @@ pub struct Decided {
     pub evidence: Option<Box<Decision>>,
 }
 
+/// Why there is no decision yet.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecided {
+    /// These want a token first.
+    #[error("a token has to be made first")]
+    Wants(Vec<Subject>),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be put into its form, which does not occur unless the code is wrong.
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
+}
+
+/// By which tokens a consumer knows subjects.
+pub trait Names: std::fmt::Debug {
+    /// The token that a release of the subject bears; none where one has to be made first.
+    ///
+    /// # Errors
+    /// The tokens cannot be read.
+    fn current(&self, subject: &Subject) -> Result<Option<String>, StoreError>;
+
+    /// The token that a notice names the subject by; none where one has to be made first.
+    ///
+    /// # Errors
+    /// The tokens cannot be read.
+    fn known(&self, subject: &Subject) -> Result<Option<String>, StoreError>;
+
+    /// Whether a token may be linked with another.
+    ///
+    /// # Errors
+    /// The tokens cannot be read.
+    fn may_link(&self, token: &str) -> Result<bool, StoreError>;
+}
+
 /// What a route decides by.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds<'g> {
@@ -47,6 +91,8 @@ pub struct Grounds<'g> {
     pub policy: &'g Policy,
     /// The keys of its realm.
     pub keys: &'g RealmKeys,
+    /// The tokens of its realm.
+    pub names: &'g dyn Names,
     /// The key of the digests that stand for subjects in the evidence.
     pub digests: &'g DigestKey,
     /// The hash of the configuration.
@@ -60,8 +106,8 @@ pub struct Grounds<'g> {
 /// Decides at a time about what an item asks for, and puts it into its form where it may leave.
 ///
 /// # Errors
-/// [`Withheld`], which does not occur unless the code is wrong.
-pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
+/// [`Undecided`]: nothing may be done about it yet.
+pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Undecided> {
     if item.is_notice() {
         return tell(grounds, item, now);
     }
@@ -72,13 +118,13 @@ pub fn decide(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Deci
 /// Decides about an event at a time, and puts it into its form where it may leave.
 ///
 /// # Errors
-/// [`Withheld`], which does not occur unless the code is wrong.
+/// [`Undecided`]: nothing may be done about it yet.
 // PROMISE-5, PROMISE-8
 pub fn decide_event(
     grounds: &Grounds<'_>,
     item: &Item,
     now: Timestamp,
-) -> Result<(Answer, Decision), Withheld> {
+) -> Result<(Answer, Decision), Undecided> {
     let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
     let (recipe, classes, glass) = grounds.contract.recipe_at(now);
     let question = Question { visit, classes, ..grounds.question(item) };
@@ -96,19 +142,44 @@ pub fn decide_event(
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
         Ok(permit) => {
             let source = grounds.source(item);
-            let supplies = grounds.supplies(item, &source, now);
-            let release = release(permit, &item.event, recipe, &supplies)?;
-            evidence.token = release.token().map(str::to_owned);
-            evidence.fields = fields(recipe, &release);
-            evidence.glass = glass.to_vec();
-            Answer::Release(Box::new(release))
+            // Only now: what is suppressed makes no token.
+            let tokens = grounds.tokens(item)?;
+            let supplies = grounds.supplies(item, &source, &tokens, now);
+            let released = release(permit, &item.event, recipe, &supplies);
+            answered(released, (recipe, glass), &mut evidence)?
         }
     };
     Ok((answer, evidence))
 }
 
+/// What was made of an event that may leave, and its evidence.
+// PROMISE-7: what is not what the contract says does not leave.
+fn answered(
+    released: Result<Release, Withheld>,
+    (recipe, glass): (&Recipe, &[String]),
+    evidence: &mut Decision,
+) -> Result<Answer, Withheld> {
+    match released {
+        Ok(release) => {
+            evidence.token = release.token().map(str::to_owned);
+            evidence.fields = fields(recipe, &release);
+            evidence.glass = glass.to_vec();
+            Ok(Answer::Release(Box::new(release)))
+        }
+        Err(Withheld::Violation { place }) => {
+            evidence.outcome = Outcome::Suppress;
+            CONTRACT_VIOLATION.clone_into(&mut evidence.reason);
+            evidence.place = Some(place.clone());
+            Ok(Answer::Violation { place })
+        }
+        Err(withheld @ (Withheld::OtherPermit | Withheld::NoToken | Withheld::Unwritable)) => {
+            Err(withheld)
+        }
+    }
+}
+
 /// A notice in its form; nothing where there is none, or the consumer knows no subject.
-fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Withheld> {
+fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Undecided> {
     let Grounds { contract, ledger, policy, .. } = grounds;
     let (id, event) = (EventId(evidence_id(item)), &item.event);
     let notice = match item.task {
@@ -124,10 +195,27 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, W
             prior.map(|prior| link((id, event.kind), &contract.name, &event.subject, prior))
         }
         Task::Retract => Some(retract(id, &contract.name, &event.subject)),
+        Task::Renamed => {
+            let cause = (id, EventType::PatientIdentifierChanged);
+            Some(link(cause, &contract.name, &event.subject, &event.subject))
+        }
     };
     let source = grounds.source(item);
+    let mut retired = None;
     let told = match &notice {
-        Some(notice) => announce(notice, &contract.recipe, &grounds.supplies(item, &source, now))?,
+        Some(notice) => {
+            let tokens = grounds.tokens(item)?;
+            // What was revoked is linked with nothing.
+            let may_link = |token: &String| grounds.names.may_link(token);
+            if tokens.retired.as_ref().map(may_link).transpose()? == Some(false) {
+                None
+            } else {
+                let supplies = grounds.supplies(item, &source, &tokens, now);
+                let told = announce(notice, &contract.recipe, &supplies)?;
+                retired = tokens.retired;
+                told
+            }
+        }
         None => None,
     };
     let (Some(notice), Some(release)) = (notice, told) else {
@@ -140,12 +228,15 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, W
     };
     let mut evidence = grounds.evidence(item, Outcome::Notice, notice.reason());
     evidence.kind = notice.kind();
+    evidence.retired = retired;
     evidence.token = release.token().map(str::to_owned);
     Ok(Decided { answer: Answer::Release(Box::new(release)), evidence: Some(Box::new(evidence)) })
 }
 
 /// The reason of a release.
 pub const PERMITTED: &str = "permitted";
+/// The reason of what did not satisfy the contract.
+pub const CONTRACT_VIOLATION: &str = "contract-violation";
 /// The reason of what stands instead of a notice that waited until there was nothing to tell.
 pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 
@@ -160,7 +251,23 @@ pub fn evidence_id(item: &Item) -> String {
         Task::Notice(nth) => format!("{id}.notice{nth}"),
         Task::Link => format!("{id}.link"),
         Task::Retract => format!("{id}.retract"),
+        // By the token, too: another one that comes before the same event is another notice.
+        Task::Renamed => {
+            let token = item.renaming.as_ref().map(|it| it.token.as_str()).unwrap_or_default();
+            let begin: String = token.chars().take(RENAMED_DIGITS).collect();
+            format!("{id}{RENAMED}{begin}")
+        }
     }
+}
+
+const RENAMED: &str = ".renamed-";
+/// Digits of a token in the ID of its notice: enough to tell two of one event apart.
+const RENAMED_DIGITS: usize = 8;
+
+/// Whether an ID is of a notice that goes before an event and tells of its token.
+#[must_use]
+pub fn is_renaming_of(id: &str, item: &Item) -> bool {
+    id.strip_prefix(&item.event.id.0).is_some_and(|rest| rest.starts_with(RENAMED))
 }
 
 impl Grounds<'_> {
@@ -182,11 +289,46 @@ impl Grounds<'_> {
         format!("tidegate/{}/{}", self.node, item.feed)
     }
 
+    /// The tokens that a payload names, where the consumer knows subjects by tokens.
+    fn tokens(&self, item: &Item) -> Result<Tokens, Undecided> {
+        if self.contract.recipe.subject != SubjectForm::Token {
+            return Ok(Tokens::default());
+        }
+        if let Some(renaming) = &item.renaming {
+            let (subject, retired) = (renaming.token.clone(), renaming.retired.clone());
+            return Ok(Tokens { subject: Some(subject), retired: Some(retired) });
+        }
+        let (subject, names) = (&item.event.subject, self.names);
+        let retired = item.event.prior.as_ref().filter(|_| item.task == Task::Link);
+        let known = if item.is_notice() { names.known(subject)? } else { None };
+        let known = match known {
+            // A link goes on with the token, so that it has to be one that may be linked.
+            Some(token) if retired.is_some() && !names.may_link(&token)? => None,
+            known => known,
+        };
+        let found = Tokens {
+            subject: known.map_or_else(|| names.current(subject), |token| Ok(Some(token)))?,
+            retired: retired.map(|prior| names.known(prior)).transpose()?.flatten(),
+        };
+        let wants =
+            |subject: &Subject, token: &Option<String>| token.is_none().then(|| subject.clone());
+        let mut wanted: Vec<Subject> = wants(subject, &found.subject).into_iter().collect();
+        wanted.extend(retired.and_then(|prior| wants(prior, &found.retired)));
+        if wanted.is_empty() { Ok(found) } else { Err(Undecided::Wants(wanted)) }
+    }
+
     /// What a payload has beside the fields of its event.
-    fn supplies<'s>(&'s self, item: &'s Item, source: &'s str, now: Timestamp) -> Supplies<'s> {
+    fn supplies<'s>(
+        &'s self,
+        item: &'s Item,
+        source: &'s str,
+        tokens: &'s Tokens,
+        now: Timestamp,
+    ) -> Supplies<'s> {
         let contract = self.contract;
         Supplies {
             keys: self.keys,
+            tokens,
             source,
             correlation_id: &item.correlation_id,
             sequence: item.sequence,
@@ -222,6 +364,7 @@ impl Grounds<'_> {
             kind: item.event.kind,
             subject: self.digests.subject(&item.event.subject).to_string(),
             token: None,
+            retired: None,
             visit: None,
             consents: Vec::new(),
             epoch: self.ledger.epoch.0,
@@ -229,6 +372,7 @@ impl Grounds<'_> {
             glass: Vec::new(),
             instead: None,
             of: None,
+            place: None,
         }
     }
 }
@@ -246,4 +390,83 @@ fn fields(recipe: &Recipe, release: &Release) -> Fields {
         .iter()
         .filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
     Fields(subject.into_iter().chain(lines).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Consulted, Names, sentence};
+    use crate::consent::Epoch;
+    use crate::document::Problems;
+    use crate::event::{Event, EventType, Subject, Tree};
+    use crate::phi::Phi;
+    use crate::privacy::Tier;
+    use crate::secret::Key;
+
+    /// The evidence of an event that may leave.
+    fn permitted() -> (Decision, Recipe) {
+        let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
+        let digests = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
+        let event = Event {
+            id: EventId("ab-1.patient.admitted.pid1".to_owned()),
+            kind: EventType::PatientAdmitted,
+            subject: Subject { authority: "A".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+            prior: None,
+            data: std::sync::Arc::new(Tree::new()),
+        };
+        let decision = Decision {
+            outcome: Outcome::Release,
+            reason: PERMITTED.to_owned(),
+            route: "r".to_owned(),
+            contract: "1.0.0".to_owned(),
+            configuration: "sha256:00".to_owned(),
+            purpose: "TREAT".to_owned(),
+            consumer: "crm".to_owned(),
+            agreement: None,
+            protocol: None,
+            allowed_use: None,
+            retention: None,
+            destination: "file:r".to_owned(),
+            recipe: recipe.hash.clone(),
+            message: 1,
+            event: event.id.to_string(),
+            kind: event.kind,
+            subject: digests.subject(&event.subject).to_string(),
+            token: None,
+            retired: None,
+            visit: None,
+            consents: Vec::new(),
+            epoch: Epoch::default().0,
+            fields: Fields::default(),
+            glass: Vec::new(),
+            instead: None,
+            of: None,
+            place: None,
+        };
+        (decision, recipe)
+    }
+
+    /// PROMISE-7, PROMISE-8
+    #[test]
+    fn what_is_not_what_the_contract_says_does_not_leave_and_the_evidence_says_where() {
+        let (mut evidence, recipe) = permitted();
+        let violation = Withheld::Violation { place: "visit.class".to_owned() };
+        let answer = answered(Err(violation), (&recipe, &[]), &mut evidence).unwrap();
+        assert!(matches!(answer, Answer::Violation { place } if place == "visit.class"));
+        assert_eq!(evidence.outcome, Outcome::Suppress);
+        assert_eq!(evidence.reason, "contract-violation");
+        let nobody = |_: &Consulted| None;
+        let told = sentence(&evidence, &Names { consent: &nobody, recipe: None });
+        let wanted = "Suppressed for crm: nothing denies it, but what would leave at visit.class is \
+                      not what the contract says (contract-violation).";
+        assert!(told.starts_with(wanted), "{told}");
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_no_answer() {
+        let (mut evidence, recipe) = permitted();
+        let fault = answered(Err(Withheld::OtherPermit), (&recipe, &[]), &mut evidence);
+        assert_eq!(fault.unwrap_err(), Withheld::OtherPermit);
+        assert_eq!(evidence, permitted().0);
+    }
 }

@@ -10,23 +10,23 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{Answer, Grounds, decide_event};
+use super::decide::{Answer, Grounds, Undecided, decide_event};
 use super::queue::{Item, Task};
+use super::tokens::{DryNames, Realm};
 use crate::admit::CorrelationId;
 use crate::admit::assess::{Rules, assess};
 use crate::audit::{Consulted, Names, sentence};
 use crate::consent::Policy;
 use crate::contract::{Contract, wants};
 use crate::event::{Event, EventType, Subject};
-use crate::privacy::RealmKeys;
 use crate::store::{Filed, StoreError};
 use crate::verdict::{Outcome, verdict};
 
 /// What routes decide by.
 #[derive(Debug)]
 pub struct DryRun {
-    /// The contracts, each with the keys of its realm.
-    pub routes: Vec<(Arc<Contract>, RealmKeys)>,
+    /// The contracts, each with its realm, or why the route does not start.
+    pub routes: Vec<(Arc<Contract>, Result<Realm, String>)>,
     /// What codes, restrictions and jurisdictions mean here.
     pub policy: Arc<Policy>,
     /// The hash of the configuration.
@@ -47,7 +47,7 @@ pub struct Told {
     pub kind: EventType,
     /// The route.
     pub route: String,
-    /// `release`, `suppress`, or `unselected`.
+    /// `release`, `suppress`, `unselected`, or `stopped`.
     pub outcome: &'static str,
     /// Why.
     pub sentence: String,
@@ -67,7 +67,7 @@ pub enum Untold {
     Store(#[from] StoreError),
     /// An event cannot be put into its form.
     #[error("{0}")]
-    Withheld(#[from] crate::privacy::Withheld),
+    Undecided(#[from] Undecided),
 }
 
 impl DryRun {
@@ -102,8 +102,8 @@ impl DryRun {
                 known = filed(&event.subject)?;
             }
             let filed = known.with(records);
-            for (contract, keys) in &self.routes {
-                told.push(self.one(&event, &id, &filed, (contract, keys), rules, now)?);
+            for (contract, realm) in &self.routes {
+                told.push(self.one(&event, &id, &filed, (contract, realm), rules, now)?);
             }
         }
         Ok(told)
@@ -114,7 +114,7 @@ impl DryRun {
         event: &Event,
         id: &CorrelationId,
         filed: &Filed,
-        (contract, keys): (&Contract, &RealmKeys),
+        (contract, realm): (&Contract, &Result<Realm, String>),
         rules: &Rules,
         now: Timestamp,
     ) -> Result<Told, Untold> {
@@ -131,10 +131,18 @@ impl DryRun {
             let sentence = format!("Contract {name} {version} does not select {}.", event.kind);
             return Ok(told("unselected", sentence, None));
         }
+        let realm = match realm {
+            Ok(realm) => realm,
+            Err(why) => {
+                let sentence = format!("Route {} does not start: {why}.", contract.name);
+                return Ok(told("stopped", sentence, None));
+            }
+        };
         let item = Item {
             task: Task::Event,
             recorded: None,
             number: 0,
+            step: 0,
             event: event.clone(),
             sequence: 0,
             correlation_id: id.to_string(),
@@ -142,12 +150,15 @@ impl DryRun {
             received_at: now.as_millisecond(),
             attempts: 0,
             sent_at: Duration::ZERO,
+            renaming: None,
+            is_announced: false,
         };
         let grounds = Grounds {
             contract,
             ledger: filed.ledger(),
             policy: &self.policy,
-            keys,
+            keys: &realm.keys,
+            names: &DryNames(realm),
             digests: &rules.digests,
             configuration: &self.configuration,
             node: &self.node,
@@ -158,7 +169,7 @@ impl DryRun {
         let names = Names { consent: &name, recipe: Some(contract.recipe_at(now).0) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
-            Answer::Suppress(_) | Answer::Nothing => None,
+            Answer::Suppress(_) | Answer::Violation { .. } | Answer::Nothing => None,
         };
         Ok(told(evidence.outcome.name(), sentence(&evidence, &names), payload))
     }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::decide::{Answer, Decided, evidence_id};
-use super::queue::{Handed, Item, Recorded, Task};
+use super::decide::{Answer, Decided, evidence_id, is_renaming_of};
+use super::queue::{Handed, Item, Recorded, Renaming, Task};
 use crate::admit::DigestKey;
-use crate::audit::{Decision, Fields, Outcome, Says};
+use crate::audit::{Decision, Fields, Outcome, Record, Says};
 use crate::event::{EventType, Subject};
 use crate::fence::Moment;
 use crate::store::StoreError;
@@ -117,6 +117,32 @@ impl Evidence {
         Ok(())
     }
 
+    /// The newest record by which something of a subject was to leave on this route, by the digest
+    /// that stands for the subject there.
+    ///
+    /// # Errors
+    /// The audit cannot be read.
+    pub fn last_sent(&self, subject: &str) -> Result<Option<Box<Decision>>, StoreError> {
+        Ok(self.audit.last_of(subject, &self.route)?.and_then(decision_of))
+    }
+
+    /// What an earlier run recorded to go before an event, by its subject's digest: nobody knows
+    /// how far it came.
+    ///
+    /// # Errors
+    /// The audit cannot be read.
+    pub fn owed_before(&self, item: &Item, subject: &str) -> Result<Option<Renaming>, StoreError> {
+        if item.number > self.before || item.is_announced || item.is_notice() {
+            return Ok(None);
+        }
+        let last = self.last_sent(subject)?.filter(|last| last.outcome == Outcome::Notice);
+        let Some(last) = last.filter(|last| is_renaming_of(&last.event, item)) else {
+            return Ok(None);
+        };
+        let Decision { token, retired, .. } = *last;
+        Ok(token.zip(retired).map(|(token, retired)| Renaming { token, retired }))
+    }
+
     /// Whether the consumer is to be told of an event that wants a notice: it was sent something of
     /// the subject, and has not been told since by another notice. Of two that are one it is told
     /// where its realm was sent something of both, and itself of one of them.
@@ -126,16 +152,20 @@ impl Evidence {
     pub fn is_to_be_told(&self, item: &Item, digests: &DigestKey) -> Result<bool, StoreError> {
         let last = |subject: &Subject, route: &str| {
             let subject = digests.subject(subject).to_string();
-            Ok::<_, StoreError>(match self.audit.last_of(&subject, route)?.map(|it| it.says) {
-                Some(Says::Decision(decision)) => Some(decision),
-                Some(Says::Act(_)) | None => None,
-            })
+            Ok::<_, StoreError>(self.audit.last_of(&subject, route)?.and_then(decision_of))
+        };
+        let last_but_links = |subject: &Subject| {
+            let subject = digests.subject(subject).to_string();
+            let last = self.audit.last_but_links(&subject, &self.route)?;
+            Ok::<_, StoreError>(last.and_then(decision_of))
         };
         let subject = &item.event.subject;
         match (item.task, &item.event.prior) {
             (Task::Event, _) | (Task::Link, None) => Ok(false),
-            (Task::Notice(_), _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
-                last.outcome != Outcome::Notice || last.event == evidence_id(item)
+            (Task::Renamed, _) => Ok(true),
+            (Task::Notice(_), _) => Ok(last_but_links(subject)?.is_some_and(|last| {
+                // One that links, where nothing else is kept any more, has told nobody to stop.
+                last.outcome != Outcome::Notice || last.is_link() || last.event == evidence_id(item)
             })),
             (Task::Retract, _) => Ok(last(subject, &self.route)?.is_some_and(|last| {
                 last.kind != EventType::ConsentRetracted || last.event == evidence_id(item)
@@ -261,6 +291,13 @@ impl Evidence {
     }
 }
 
+fn decision_of(record: Record) -> Option<Box<Decision>> {
+    match record.says {
+        Says::Decision(decision) => Some(decision),
+        Says::Act(_) => None,
+    }
+}
+
 /// Whether two answers are the same; what differs by the way does not count.
 fn is_same(known: &Decision, decision: &Decision) -> bool {
     known.outcome == decision.outcome
@@ -269,6 +306,8 @@ fn is_same(known: &Decision, decision: &Decision) -> bool {
         && known.fields == decision.fields
         && known.kind == decision.kind
         && known.token == decision.token
+        && known.place == decision.place
+        && known.retired == decision.retired
         && known.contract == decision.contract
         && known.configuration == decision.configuration
         && known.recipe == decision.recipe

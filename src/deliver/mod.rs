@@ -5,14 +5,23 @@
 //! again, and stops no other route and no feed (PROMISE-12).
 //! Knows nothing of: wire formats of messages.
 //!
-//! Reading order: [`queue`] (which event may go next, how far the route has come), [`decide`]
-//! (an event to a release), [`evidence`] (what is recorded before it goes), [`sink`] (where it goes: [`rabbitmq`], [`file`](mod@file)), [`backoff`],
-//! [`route`] (the loop), [`dry_run`] (what would go).
+//! Reading order: [`queue`] with [`lanes`] and [`mod@line`] (which event may go next, how far the
+//! route has come), [`decide`] (an event to a release), [`tokens`] (by which name), [`evidence`] (what is recorded before it goes),
+//! [`unnoted`] (exceptions that wait for the cursor), [`sink`] (where it goes: [`rabbitmq`],
+//! [`file`](mod@file)), [`backoff`], [`rate`], [`due`] and [`shuffle`] (batches), [`route`] (the loop),
+//! [`dry_run`] (what would go).
 
+pub mod lanes;
+pub mod line;
 pub mod queue;
 pub mod decide;
+pub mod tokens;
 pub mod evidence;
+pub mod unnoted;
 pub mod backoff;
+pub mod rate;
+pub mod due;
+pub mod shuffle;
 pub mod sink;
 pub mod rabbitmq;
 pub mod file;

@@ -1,15 +1,18 @@
 //! Which event of a route may go next, and how far the route has come.
 //!
 //! Promises: events of one subject go one after the other, in journal order, each when the one
-//! before is confirmed (PROMISE-4); the position is behind every event that is not done; the
+//! before is confirmed (PROMISE-4); those of a batch go in the order in which they were taken, and none
+//! overtakes another; the position is behind every event that is not done; the
 //! number of events in memory is bounded.
 //! Knows nothing of: decisions and sinks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::lanes::Lanes;
+use super::line::Line;
 use crate::audit::{Decision, Outcome};
-use crate::event::{Event, Subject};
+use crate::event::Event;
 use crate::store::Position;
 
 /// Most events that a route holds in memory. More would only be read earlier than needed.
@@ -27,6 +30,17 @@ pub enum Task {
     Link,
     /// It was moved away from its subject: who was sent something of that one is to be told.
     Retract,
+    /// It goes by another token than its subject did: who knows the old one is told first.
+    Renamed,
+}
+
+/// What a consumer is told of a token before it gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renaming {
+    /// The token.
+    pub token: String,
+    /// The one that the consumer knows.
+    pub retired: String,
 }
 
 /// What the audit holds of an item.
@@ -60,6 +74,8 @@ pub struct Item {
     pub recorded: Option<Recorded>,
     /// The journal entry it is of.
     pub number: u64,
+    /// The step of its route that it is of: the entry's number, or in a batch the place.
+    pub step: u64,
     /// The event.
     pub event: Event,
     /// Its place among the events that the route selects.
@@ -74,6 +90,10 @@ pub struct Item {
     pub attempts: u32,
     /// When it was handed to the sink; zero before.
     pub sent_at: Duration,
+    /// Of [`Task::Renamed`]: what is told.
+    pub renaming: Option<Renaming>,
+    /// Whether the consumer was told of its token by an item before this one.
+    pub is_announced: bool,
 }
 
 impl Recorded {
@@ -96,34 +116,41 @@ impl Item {
     pub fn is_notice(&self) -> bool {
         self.task != Task::Event
     }
+
+    /// What goes before it, so that its token is known; it need not be told again.
+    #[must_use]
+    pub fn announced_by(&mut self, renaming: Renaming) -> Self {
+        self.is_announced = true;
+        let first = self.clone();
+        Self { task: Task::Renamed, recorded: None, attempts: 0, renaming: Some(renaming), ..first }
+    }
 }
 
 /// The events of one route that are not done.
 #[derive(Debug)]
 pub struct Queue {
-    subjects: HashMap<Subject, Lane>,
-    /// Subjects whose first event may go.
-    ready: VecDeque<Subject>,
-    /// Entries with events that are not done.
+    order: Order,
+    /// Steps with events that are not done.
     open: BTreeMap<u64, Open>,
-    /// The last entry that was read, and the events selected up to there.
+    /// The last step that was taken, and the events selected up to there.
     read: Position,
     length: usize,
 }
 
-/// The events of one subject, in order. Of those, one at most is on its way, and it is not in
-/// the list then.
-#[derive(Debug, Default)]
-struct Lane {
-    items: VecDeque<Item>,
-    on_the_way: bool,
+/// Which event may go next.
+#[derive(Debug)]
+enum Order {
+    /// Any whose subject has none before it.
+    Lanes(Lanes),
+    /// The first.
+    Line(Line),
 }
 
 #[derive(Debug)]
 struct Open {
-    /// Events of the entry that are not done.
+    /// Events of the step that are not done.
     left: usize,
-    /// Events selected before the entry.
+    /// Events selected before the step.
     sequence_before: u64,
     received_at: i64,
 }
@@ -132,16 +159,20 @@ impl Queue {
     /// An empty queue, behind a position.
     #[must_use]
     pub fn new(position: Position) -> Self {
-        Self {
-            subjects: HashMap::new(),
-            ready: VecDeque::new(),
-            open: BTreeMap::new(),
-            read: position,
-            length: 0,
-        }
+        Self::of(Order::Lanes(Lanes::default()), position)
     }
 
-    /// The number of the last entry that was read.
+    /// An empty queue of a batch, behind so many places.
+    #[must_use]
+    pub fn in_line(position: Position) -> Self {
+        Self::of(Order::Line(Line::default()), position)
+    }
+
+    const fn of(order: Order, position: Position) -> Self {
+        Self { order, open: BTreeMap::new(), read: position, length: 0 }
+    }
+
+    /// The last step that was taken.
     #[must_use]
     pub const fn read_number(&self) -> u64 {
         self.read.number
@@ -165,10 +196,10 @@ impl Queue {
         self.length == 0
     }
 
-    /// Takes the selected events of the next entry; `make` gives each its sequence.
+    /// Takes the selected events of the next step; `make` gives each its sequence.
     pub fn take(
         &mut self,
-        number: u64,
+        step: u64,
         received_at: i64,
         events: Vec<(Task, Event)>,
         mut make: impl FnMut(Task, Event, u64) -> Item,
@@ -178,58 +209,74 @@ impl Queue {
         for (task, event) in events {
             self.read.sequence += 1;
             let item = make(task, event, self.read.sequence);
-            let subject = item.event.subject.clone();
-            let lane = self.subjects.entry(subject.clone()).or_default();
-            if lane.items.is_empty() && !lane.on_the_way {
-                self.ready.push_back(subject);
+            match &mut self.order {
+                Order::Lanes(lanes) => lanes.add(item),
+                Order::Line(line) => line.add(item),
             }
-            lane.items.push_back(item);
             self.length += 1;
         }
         if left > 0 {
-            self.open.insert(number, Open { left, sequence_before, received_at });
+            self.open.insert(step, Open { left, sequence_before, received_at });
         }
-        self.read.number = number;
+        self.read.number = step;
+    }
+
+    /// The next step has no events.
+    pub const fn pass(&mut self, step: u64) {
+        self.read.number = step;
     }
 
     /// The next event that may go; it is on its way then.
     pub fn take_next(&mut self) -> Option<Item> {
-        let subject = self.ready.pop_front()?;
-        let lane = self.subjects.get_mut(&subject)?;
-        lane.on_the_way = true;
-        lane.items.pop_front()
+        match &mut self.order {
+            Order::Lanes(lanes) => lanes.take_next(),
+            Order::Line(line) => line.take_next(),
+        }
     }
 
     /// An event is done: delivered, or decided not to leave.
     pub fn done(&mut self, item: &Item) {
         self.length = self.length.saturating_sub(1);
-        if let Some(open) = self.open.get_mut(&item.number) {
+        if let Some(open) = self.open.get_mut(&item.step) {
             open.left = open.left.saturating_sub(1);
             if open.left == 0 {
-                self.open.remove(&item.number);
+                self.open.remove(&item.step);
             }
         }
-        let subject = &item.event.subject;
-        if let Some(lane) = self.subjects.get_mut(subject) {
-            lane.on_the_way = false;
-            if lane.items.is_empty() {
-                self.subjects.remove(subject);
-            } else {
-                self.ready.push_back(subject.clone());
-            }
+        match &mut self.order {
+            Order::Lanes(lanes) => lanes.leave(item),
+            Order::Line(line) => line.leave(item),
         }
     }
 
     /// An event did not get through; it goes again before any later one of its subject.
     pub fn again(&mut self, item: Item) {
-        let subject = item.event.subject.clone();
-        let lane = self.subjects.entry(subject.clone()).or_default();
-        lane.on_the_way = false;
-        lane.items.push_front(item);
-        self.ready.push_front(subject);
+        match &mut self.order {
+            Order::Lanes(lanes) => lanes.again(item),
+            Order::Line(line) => {
+                line.leave(&item);
+                line.add(item);
+            }
+        }
     }
 
-    /// How far the route has come: every event up to and including this entry is done.
+    /// An event goes again behind another item of its subject, which is one more of the same step.
+    pub fn again_behind(&mut self, item: Item, first: Item) {
+        self.length += 1;
+        if let Some(open) = self.open.get_mut(&item.step) {
+            open.left += 1;
+        }
+        match &mut self.order {
+            Order::Lanes(lanes) => lanes.again_behind(item, first),
+            Order::Line(line) => {
+                line.leave(&item);
+                line.add(first);
+                line.add(item);
+            }
+        }
+    }
+
+    /// How far the route has come: every event up to and including this step is done.
     // PROMISE-1: a cursor never passes an event that is not done.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -255,7 +302,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{EventId, EventType, Tree};
+    use crate::event::{EventId, EventType, Subject, Tree};
     use crate::phi::Phi;
 
     fn event(subject: u8, id: usize) -> (Task, Event) {
@@ -274,6 +321,7 @@ mod tests {
             task,
             recorded: None,
             number,
+            step: number,
             event,
             sequence,
             correlation_id: String::new(),
@@ -281,7 +329,37 @@ mod tests {
             received_at: 0,
             attempts: 0,
             sent_at: Duration::ZERO,
+            renaming: None,
+            is_announced: false,
         }
+    }
+
+    /// PROMISE-4
+    #[test]
+    fn what_goes_before_an_event_is_done_before_it_and_the_position_waits_for_both() {
+        let mut queue = Queue::new(Position::default());
+        queue.take(1, 0, vec![event(1, 1)], item(1));
+        queue.take(2, 0, vec![event(1, 2)], item(2));
+        let mut own = queue.take_next().unwrap();
+        let renaming = Renaming { token: "new".to_owned(), retired: "old".to_owned() };
+        let first = own.announced_by(renaming);
+        queue.again_behind(own, first);
+        let first = queue.take_next().unwrap();
+        assert_eq!((first.task, first.number), (Task::Renamed, 1));
+        assert!(queue.take_next().is_none());
+        // Refused, and again.
+        queue.again(first);
+        let first = queue.take_next().unwrap();
+        assert_eq!(first.task, Task::Renamed);
+        queue.done(&first);
+        assert_eq!((queue.position().number, queue.len()), (0, 2));
+        let own = queue.take_next().unwrap();
+        assert!(own.is_announced && own.task == Task::Event && own.number == 1);
+        queue.done(&own);
+        assert_eq!(queue.position(), Position { number: 1, sequence: 1 });
+        let other = queue.take_next().unwrap();
+        queue.done(&other);
+        assert_eq!(queue.position(), Position { number: 2, sequence: 2 });
     }
 
     #[test]
@@ -309,6 +387,48 @@ mod tests {
     }
 
     proptest! {
+        /// In a batch no event leaves before one of a lower sequence has left at least once, whatever
+        /// fails, and the position is behind what is not done.
+        #[test]
+        fn of_a_batch_each_first_leaves_in_its_place(
+            subjects in proptest::collection::vec(0_u8..4, 1..40),
+            choices in proptest::collection::vec(any::<(bool, usize)>(), 0..200),
+        ) {
+            let mut queue = Queue::in_line(Position { number: 0, sequence: 50 });
+            for (step, subject) in (1..).zip(&subjects) {
+                queue.take(step, 0, vec![event(*subject, 0)], item(step));
+            }
+            let mut on_the_way: Vec<Item> = Vec::new();
+            let (mut left, mut done) = (Vec::new(), Vec::new());
+            let mut steps = choices.into_iter();
+            loop {
+                while let Some(next) = queue.take_next() {
+                    prop_assert!(!on_the_way.iter().any(|other| other.event.subject == next.event.subject));
+                    if !left.contains(&next.sequence) {
+                        left.push(next.sequence);
+                    }
+                    on_the_way.push(next);
+                }
+                if on_the_way.is_empty() {
+                    break;
+                }
+                let (fails, which) = steps.next().unwrap_or((false, 0));
+                let chosen = on_the_way.remove(which % on_the_way.len());
+                if fails {
+                    queue.again(chosen);
+                } else {
+                    done.push(chosen.step);
+                    queue.done(&chosen);
+                }
+                let undone = (1..=subjects.len() as u64).find(|step| !done.contains(step));
+                let wanted = undone.unwrap_or(subjects.len() as u64 + 1) - 1;
+                let position = Position { number: wanted, sequence: 50 + wanted };
+                prop_assert_eq!(queue.position(), position);
+            }
+            prop_assert!(left.is_sorted());
+            prop_assert_eq!(left.len(), subjects.len());
+        }
+
         /// PROMISE-4, and the cursor of PROMISE-1, against what a list of everything says.
         #[test]
         fn whatever_fails_in_between_order_and_position_hold(

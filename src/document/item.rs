@@ -121,7 +121,25 @@ impl<'d> Item<'d> {
         self.named(secret::Origin::read_private)
     }
 
+    /// Where a secret is, which nobody has looked at yet: `{ credential = "NAME" }`,
+    /// `{ file = "PATH" }` or `{ env = "NAME" }`.
+    #[must_use]
+    pub fn origin(&self) -> Option<secret::Origin> {
+        self.origin_and_name().map(|(origin, _)| origin)
+    }
+
     fn named(&self, read: Read) -> Option<Secret> {
+        let (origin, item) = self.origin_and_name()?;
+        match read(&origin) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                item.mistake(format!("`{}`: {error}", self.name));
+                None
+            }
+        }
+    }
+
+    fn origin_and_name(&self) -> Option<(secret::Origin, Item<'d>)> {
         let table = self.table()?;
         let entries = table.entries();
         let [(key, item)] = entries.as_slice() else {
@@ -150,13 +168,7 @@ impl<'d> Item<'d> {
                 return None;
             }
         };
-        match read(&origin) {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                item.mistake(format!("`{}`: {error}", self.name));
-                None
-            }
-        }
+        Some((origin, item.clone()))
     }
 
     /// A boolean.

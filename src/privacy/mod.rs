@@ -25,5 +25,5 @@ pub use recipe::Recipe;
 pub use release::{Counts, Release, Supplies, Withheld, announce, release};
 pub use shape::Shape;
 pub use tier::Tier;
-pub use token::RealmKeys;
+pub use token::{RealmKeys, Tokens};
 pub use transform::{Form, Transform};

@@ -17,13 +17,15 @@ use super::fate::Fates;
 use super::pick::Picking;
 use super::recipe::SubjectForm;
 use super::shape::PAYLOAD_BYTES_MAX;
-use super::{RealmKeys, Recipe, Tier};
+use super::{RealmKeys, Recipe, Tier, Tokens};
 
 /// What a release needs that neither the event nor the recipe holds.
 #[derive(Debug)]
 pub struct Supplies<'s> {
     /// The realm's keys.
     pub keys: &'s RealmKeys,
+    /// The tokens of those it names.
+    pub tokens: &'s Tokens,
     /// `tidegate/NODE/FEED`.
     pub source: &'s str,
     /// The message's name.
@@ -188,9 +190,9 @@ impl Release {
 /// Why a release was not made. But for a violation each is a fault of ours: the route stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
-    /// The payload is not as the contract says: a field that it requires is not there, or something
-    /// is beyond its bounds.
-    #[error("the payload is not as the contract says, at {place}")]
+    /// What would leave does not satisfy the contract's compiled shape: a field that it requires is not
+    /// there, or something is beyond its bounds. This event does not leave, and the route goes on.
+    #[error("what would leave at {place} is not what the contract says")]
     Violation {
         /// The field, by its path in the payload.
         place: String,
@@ -201,6 +203,9 @@ pub enum Withheld {
     /// The event could not be written as JSON.
     #[error("the event could not be written as JSON")]
     Unwritable,
+    /// The token of whom it names was not fetched.
+    #[error("the token of the subject is not at hand")]
+    NoToken,
 }
 
 /// Puts an event into the form that the recipe says.
@@ -279,7 +284,7 @@ pub fn announce(
     let mut data = Tree::new();
     data.text("prior", notice.prior().name());
     if let Some(retired) = notice.retired() {
-        data.text("retired", &named(recipe, supplies, retired));
+        data.text("retired", &named(recipe, supplies.tokens.retired.as_deref(), retired)?);
     }
     let leaving = Leaving {
         id: &notice.id().0,
@@ -327,11 +332,11 @@ fn ids(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> (String, String) {
 }
 
 /// A subject as the consumer knows it; empty where it does not.
-fn named(recipe: &Recipe, supplies: &Supplies<'_>, subject: &Subject) -> String {
+fn named(recipe: &Recipe, token: Option<&str>, subject: &Subject) -> Result<String, Withheld> {
     match recipe.subject {
-        SubjectForm::Hidden => String::new(),
-        SubjectForm::Clear => format!("{}|{}", subject.authority, subject.value.expose()),
-        SubjectForm::Token => supplies.keys.token(subject),
+        SubjectForm::Hidden => Ok(String::new()),
+        SubjectForm::Clear => Ok(format!("{}|{}", subject.authority, subject.value.expose())),
+        SubjectForm::Token => token.map(str::to_owned).ok_or(Withheld::NoToken),
     }
 }
 
@@ -342,7 +347,8 @@ fn wrap(
 ) -> Result<Release, Withheld> {
     let Leaving { id, kind, subject, dataschema, time, consentref, data, counts, fates } = leaving;
     let (id, correlation_id) = ids(recipe, supplies, id);
-    let name = (recipe.subject != SubjectForm::Hidden).then(|| named(recipe, supplies, subject));
+    let name = named(recipe, supplies.tokens.subject.as_deref(), subject)?;
+    let name = (recipe.subject != SubjectForm::Hidden).then_some(name);
     let token = name.clone().filter(|_| recipe.subject == SubjectForm::Token);
     // Which feed it came in by says which part of the hospital.
     let source = match recipe.tier {
@@ -437,8 +443,10 @@ mod tests {
         };
         let keys = |byte| Key::from_bytes(&[byte; 32]).unwrap();
         let keys = RealmKeys::new(&keys(1), &keys(2));
+        let tokens = Tokens { subject: Some(keys.token(&event.subject)), retired: None };
         let supplies = Supplies {
             keys: &keys,
+            tokens: &tokens,
             source: "tidegate/n/adt",
             correlation_id: "ab-1",
             sequence: 7,
@@ -511,6 +519,7 @@ mod tests {
         };
         let supplies = Supplies {
             keys: &RealmKeys::new(&key, &key),
+            tokens: &Tokens::default(),
             source: "s",
             correlation_id: "c",
             sequence: 1,

@@ -3,7 +3,7 @@
 //! Promises: the same patient has the same token in one realm, and two realms' tokens and IDs
 //! cannot be joined without their keys; the key of IDs is apart from that of tokens, so that
 //! one can change without the other.
-//! Knows nothing of: where the keys come from.
+//! Knows nothing of: where the keys come from, and where random tokens are kept.
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
@@ -67,11 +67,26 @@ impl RealmKeys {
         if at < days { at - days } else { at - days + 1 }
     }
 
+    /// What tells this key of tokens from another, and says nothing of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        digest(&self.tokens, b"fingerprint", &[])
+    }
+
     /// A keyed digest of an ID, so that a consumer can quote it and not guess what is behind.
     #[must_use]
     pub fn id(&self, id: &str) -> String {
         digest(&self.ids, b"id", &[id])
     }
+}
+
+/// The tokens that a payload names, which whoever releases has fetched before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the subject; none where the consumer knows it by no token.
+    pub subject: Option<String>,
+    /// Of the one that the subject stands for from now on.
+    pub retired: Option<String>,
 }
 
 fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {
@@ -99,6 +114,17 @@ mod tests {
     fn realm(byte: u8) -> RealmKeys {
         let key = |byte| Key::from_bytes(&[byte; 32]).unwrap();
         RealmKeys::new(&key(byte), &key(byte + 1))
+    }
+
+    #[test]
+    fn another_key_of_tokens_changes_tokens_and_hashes_and_no_id() {
+        let key = |byte| Key::from_bytes(&[byte; 32]).unwrap();
+        let (old, new) = (RealmKeys::new(&key(1), &key(9)), RealmKeys::new(&key(2), &key(9)));
+        let who = Subject { authority: "MRN".to_owned(), value: Phi::new("1".to_owned()) };
+        assert_ne!(old.token(&who), new.token(&who));
+        assert_ne!(old.hash("a", "1"), new.hash("a", "1"));
+        assert_ne!(old.fingerprint(), new.fingerprint());
+        assert_eq!(old.id("ab-1"), new.id("ab-1"));
     }
 
     #[test]

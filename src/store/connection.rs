@@ -1,4 +1,4 @@
-//! A connection to journal.db or audit.db as durability wants it.
+//! A connection to journal.db, vault.db or audit.db as durability wants it.
 //!
 //! Promises: write-ahead log and a full fsync at each commit, both read back after they were
 //! set; the schema is this binary's or the store is refused.
@@ -22,6 +22,10 @@ mod journal {
     refinery::embed_migrations!("src/store/migrations");
 }
 
+mod vault {
+    refinery::embed_migrations!("src/store/vault/migrations");
+}
+
 mod audit {
     refinery::embed_migrations!("src/store/audit/migrations");
 }
@@ -31,6 +35,8 @@ mod audit {
 pub enum Schema {
     /// journal.db.
     Journal,
+    /// vault.db.
+    Vault,
     /// audit.db.
     Audit,
 }
@@ -39,6 +45,7 @@ impl Schema {
     fn runner(self) -> refinery::Runner {
         match self {
             Self::Journal => journal::migrations::runner(),
+            Self::Vault => vault::migrations::runner(),
             Self::Audit => audit::migrations::runner(),
         }
     }
@@ -46,9 +53,11 @@ impl Schema {
     /// The newest version that this binary knows.
     fn newest(self) -> i64 {
         static JOURNAL: OnceLock<i64> = OnceLock::new();
+        static VAULT: OnceLock<i64> = OnceLock::new();
         static AUDIT: OnceLock<i64> = OnceLock::new();
         let known = match self {
             Self::Journal => &JOURNAL,
+            Self::Vault => &VAULT,
             Self::Audit => &AUDIT,
         };
         // Once: refinery reads the names of its migrations anew each time.
@@ -65,7 +74,7 @@ impl Schema {
     const fn page_bytes(self) -> u32 {
         match self {
             Self::Journal => 8192,
-            Self::Audit => 4096,
+            Self::Vault | Self::Audit => 4096,
         }
     }
 }

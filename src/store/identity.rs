@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 
 use super::journal::Position;
 use super::seal::Master;
-use super::{StateDir, StoreError, writer};
+use super::{StateDir, StoreError, moves};
 use crate::admit::DigestKey;
 use crate::clock;
 use crate::secret::{Key, random_name};
@@ -120,7 +120,7 @@ pub(super) fn begin_cursors(
             Some(position) => *position,
             None => {
                 let position = Position { number: highest, sequence: 0 };
-                writer::write_cursor(connection, route, position)?;
+                moves::write_cursor(connection, route, position)?;
                 position
             }
         };

@@ -18,13 +18,15 @@ use super::acts::{self, Noted};
 use super::batch::{Admitted, Opened, Prepared, highest_number};
 use super::identity::{begin_cursors, digest_key, identify, store_mark};
 use super::ledger::{self, Filed, Remembered};
+use super::moves::Moved;
 use super::reader::Reader;
 use super::ring::Ring;
 use super::seal::Master;
+use super::spans::{self, Begun, Span};
 use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
-use super::{StateDir, StoreError, connection};
+use super::{StateDir, StoreError, connection, due, violations};
 use crate::admit::entry::{Admission, Category};
-use crate::admit::{DigestKey, Entry};
+use crate::admit::{DigestKey, Entry, import};
 use crate::consent::Policy;
 use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
@@ -92,9 +94,14 @@ impl Shared {
 
     /// Counts the exception that a message opened.
     pub fn count(&self, feed: &Arc<str>, admitted: &Admitted) {
-        if let Some((category, Opened::New)) = admitted.raised
-            && let Some(metrics) = self.exceptions.get(&(category, Arc::clone(feed)))
-        {
+        if let Some((category, Opened::New)) = admitted.raised {
+            self.count_opened(category, feed);
+        }
+    }
+
+    /// Counts an exception that was opened.
+    pub fn count_opened(&self, category: Category, feed: &Arc<str>) {
+        if let Some(metrics) = self.exceptions.get(&(category, Arc::clone(feed))) {
             metrics.opened.increment(1);
         }
     }
@@ -123,6 +130,7 @@ pub struct Journal {
     path: PathBuf,
     watermark: u8,
     cursors: BTreeMap<Arc<str>, Position>,
+    spans: BTreeMap<Arc<str>, Begun>,
 }
 
 /// The journal's threads.
@@ -165,12 +173,15 @@ impl Journal {
         let digests = digest_key(&connection, &master)?;
         let highest = highest_number(&connection)?;
         let cursors = begin_cursors(&connection, routes, highest)?;
+        let spans = spans::read(&connection, &master, routes)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (head_sender, head) = watch::channel(highest);
-        let exceptions = feeds.iter().flat_map(|feed| {
-            Category::ALL.map(|category| {
-                ((category, Arc::clone(feed)), ExceptionMetrics::new(category.name(), feed))
-            })
+        let of_feeds = feeds.iter().flat_map(|feed| Category::ALL.map(|it| (it, Arc::clone(feed))));
+        // Events of our own entries go through the same contracts.
+        let of_ours = [due::FEED, import::FEED].map(|feed| (violations::CATEGORY, feed.into()));
+        let exceptions = of_feeds.chain(of_ours).map(|(category, feed)| {
+            let metrics = ExceptionMetrics::new(category.name(), &feed);
+            ((category, feed), metrics)
         });
         let shared = Arc::new(Shared {
             ring: Ring::default(),
@@ -202,8 +213,18 @@ impl Journal {
         let ledger = Mutex::new(Reader::open(&path, master, digests.clone())?);
         let mut threads = start_threads(writer, receiver, asked, &commands, &path)?;
         threads.ended = Some(whose);
-        let journal =
-            Self { commands, shared, head, reader, ledger, digests, path, watermark, cursors };
+        let journal = Self {
+            commands,
+            shared,
+            head,
+            reader,
+            ledger,
+            digests,
+            path,
+            watermark,
+            cursors,
+            spans,
+        };
         Ok((journal, threads))
     }
 
@@ -308,17 +329,37 @@ impl Journal {
         self.cursors.get(route).copied().unwrap_or_default()
     }
 
-    /// Notes how far a route has come. It rides in the next transaction.
+    /// Notes how far a route has come, and the exceptions of what it passed. It rides in the next
+    /// transaction.
     ///
     /// # Errors
     /// The writer has stopped.
-    pub async fn move_cursor(
+    pub async fn move_cursor(&self, route: &Arc<str>, moved: Moved) -> Result<(), StoreError> {
+        let command = Command::Move(Arc::clone(route), moved);
+        self.commands.send(command).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// The newest span that a route delivers shuffled, as it was when the journal was opened.
+    #[must_use]
+    pub fn span(&self, route: &str) -> Option<&Begun> {
+        self.spans.get(route)
+    }
+
+    /// Notes the span that a route is to deliver shuffled next, behind so many events. The answer comes
+    /// when it is durable.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub async fn begin_span(
         &self,
         route: &Arc<str>,
-        position: Position,
-    ) -> Result<(), StoreError> {
-        let command = Command::Move(Arc::clone(route), position);
-        self.commands.send(command).await.map_err(|_| StoreError::Stopped)
+        span: Span,
+        sequence: u64,
+    ) -> Result<oneshot::Receiver<()>, StoreError> {
+        let (durable, receiver) = oneshot::channel();
+        let command = Command::Begin(Arc::clone(route), Box::new((span, sequence)), durable);
+        self.commands.send(command).await.map_err(|_| StoreError::Stopped)?;
+        Ok(receiver)
     }
 
     /// Lets the writer look for what is old.

@@ -9,8 +9,9 @@
 //! read after, trim), `recent` (what need not be read again), [`ledger`] (whose consent), `told` (what
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
-//! [`identity`] (whose store it is), [`writer`] (group commit), [`reader`] (entries back), [`query`]
-//! (what people look up), [`audit`] (the evidence).
+//! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`] and [`violations`]
+//! (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`vault`] (random
+//! tokens), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -26,13 +27,17 @@ pub mod journal;
 mod identity;
 mod reader;
 mod batch;
+pub mod moves;
+pub mod spans;
+pub mod violations;
 mod told;
 pub mod due;
-mod steady;
+pub mod steady;
 mod timer;
 mod trim;
 pub mod writer;
 pub mod query;
+pub mod vault;
 pub mod audit;
 #[cfg(test)]
 mod harness;
@@ -40,7 +45,11 @@ mod harness;
 pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};
 pub use ledger::Filed;
+pub use moves::{Came, Moved};
+pub use spans::Span;
 pub use state::StateDir;
+pub use vault::{Vault, VaultBusy};
+pub use violations::Violation;
 pub use writer::{Admitted, Busy, Turn};
 
 use rusqlite::ErrorCode;
@@ -92,6 +101,14 @@ pub enum StoreError {
     )]
     OtherStore {
         /// The store.
+        path: String,
+    },
+    /// The file was made with another key.
+    #[error(
+        "{path} was made with another key; put that key back, or the file that goes with this one"
+    )]
+    OtherKey {
+        /// The file.
         path: String,
     },
     /// The evidence is not what it was.

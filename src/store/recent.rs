@@ -62,6 +62,10 @@ impl<V: Clone> Recent<V> {
         self.young.remove(subject);
         self.old.remove(subject);
     }
+
+    pub fn forget_all(&mut self) {
+        (self.young, self.old) = (Half::default(), Half::default());
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,18 @@ impl StateDir {
         Ok(key)
     }
 
+    /// A key of the folder that was made: to look things up makes none.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, is readable by others, or is not a key.
+    pub fn key_made(&self, name: &str) -> Result<Key, StoreError> {
+        let path = key_path(&self.path, name);
+        if !path.exists() {
+            return Err(StoreError::MissingKey { path: path.display().to_string() });
+        }
+        Ok(secret::key_file(&path)?)
+    }
+
     /// Removes a file of the folder, where it is there.
     ///
     /// # Errors
@@ -143,6 +155,27 @@ impl StateDir {
 pub fn is_held(path: &Path) -> bool {
     let Ok(lock) = File::open(path.join("lock")) else { return false };
     flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+/// Looks whether a daemon on a folder can have a key that is kept there: one that was made, or that
+/// it can make. Nothing is made, and what cannot be looked at is not told.
+///
+/// # Errors
+/// The file is gone, cannot be read, is readable by others, or is not a key.
+pub fn look_at_key(state_dir: &Path, name: &str) -> Result<(), StoreError> {
+    let path = key_path(state_dir, name);
+    match fs::metadata(&path) {
+        Ok(_) => Ok(secret::key_file(&path).map(drop)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = fs::read_to_string(path.with_file_name(MADE_MARK)).unwrap_or_default();
+            if made.lines().any(|line| line == name) {
+                return Err(StoreError::MissingKey { path: path.display().to_string() });
+            }
+            Ok(())
+        }
+        // The folder is closed to who looks.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Where a key of a folder is kept.

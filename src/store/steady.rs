@@ -13,18 +13,18 @@ use jiff::Timestamp;
 const LEAP_SECONDS: f64 = 60.0;
 /// How long it must have run steadily behind a leap: long enough for a person, or for NTP, to set
 /// right what was set wrong.
-pub(super) const STEADY: Duration = Duration::from_secs(300);
+pub const STEADY: Duration = Duration::from_secs(300);
 
 /// Watches the wall clock against the monotonic one.
 #[derive(Debug, Default)]
-pub(super) struct Steady {
+pub struct Steady {
     last: Option<(Timestamp, Duration)>,
     held_until: Option<Duration>,
 }
 
 /// What a look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
+pub enum Clock {
     /// It may be believed.
     Steady,
     /// It has just leapt ahead, by so many seconds.

@@ -20,11 +20,14 @@ use super::batch::{Appended, Context, Prepared, append};
 use super::due::Fired;
 use super::journal::{JournalConfig, Position, Shared};
 use super::ledger::Filing;
+use super::moves::{Came, Moved, Pending};
 use super::profiles::Profiles;
 use super::reader::Keys;
 use super::seal::{Master, Sealer};
+use super::spans::{self, Span};
 use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
+use super::violations::CATEGORY;
 use super::{StoreError, connection, due};
 use crate::admit::{Digest, DigestKey};
 use crate::clock;
@@ -56,7 +59,10 @@ pub(super) enum Command {
     /// Take a message.
     Append(Box<Append>),
     /// Note how far a route has come.
-    Move(Arc<str>, Position),
+    Move(Arc<str>, Moved),
+    /// Note the span that a route is to deliver shuffled, behind so many events, and say when that is
+    /// durable.
+    Begin(Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>),
     /// Look for what is old.
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
@@ -64,6 +70,9 @@ pub(super) enum Command {
     /// Write what waits, and end.
     Stop,
 }
+
+/// A span that is to begin, behind so many events, and who waits until that is durable.
+type Begin = (Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>);
 
 /// A message, and who waits for the answer.
 pub(super) struct Append {
@@ -89,7 +98,11 @@ pub(super) struct Writer {
     pub next_number: u64,
     pub cursors: BTreeMap<Arc<str>, Position>,
     /// Cursors that have moved and are not noted yet.
-    moves: BTreeMap<Arc<str>, Position>,
+    moves: BTreeMap<Arc<str>, Pending>,
+    /// Spans that are to begin, and who waits for each.
+    begins: Vec<Begin>,
+    /// Feeds of the exceptions that routes open in the open transaction.
+    violated: Vec<Arc<str>>,
     pub config: JournalConfig,
     pub shared: Arc<Shared>,
     pub head: watch::Sender<u64>,
@@ -133,6 +146,8 @@ impl Writer {
             sealer: Sealer::open(start.digests.clone()),
             digests: start.digests,
             moves: BTreeMap::new(),
+            begins: Vec::new(),
+            violated: Vec::new(),
             encrypt,
             key_day: i64::MIN,
             next_number: start.next_number,
@@ -177,9 +192,14 @@ impl Writer {
     /// One transaction: what waits, then a step of trimming.
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         self.renew_key()?;
-        self.moves.extend(batch.moves);
+        for (route, later) in batch.moves {
+            let came = later.came;
+            self.moves.entry(route).or_insert_with(|| Pending::at(came)).follow(later);
+        }
+        self.begins.extend(batch.begins);
         let expiring = self.timer.look(&self.shared.metrics);
-        let has_work = !batch.appends.is_empty() || !self.moves.is_empty();
+        let noting = !self.moves.is_empty() || !self.begins.is_empty();
+        let has_work = !batch.appends.is_empty() || noting;
         if has_work || batch.tick || self.trim_more || expiring.is_some() {
             let mut prepared = Vec::with_capacity(batch.appends.len());
             let mut waiting = Vec::with_capacity(batch.appends.len());
@@ -202,7 +222,16 @@ impl Writer {
                         self.shared.metrics.group_commit.record(as_f64(count));
                     }
                     self.publish(appended, waiting);
-                    self.cursors.append(&mut self.moves);
+                    for (route, pending) in std::mem::take(&mut self.moves) {
+                        // PROMISE-1: within a span, what is trimmed goes by where it begins.
+                        if let Came::To(position) = pending.came {
+                            self.cursors.insert(route, position);
+                        }
+                    }
+                    for (_, _, durable) in std::mem::take(&mut self.begins) {
+                        // A route that stopped meanwhile finds it at the next start.
+                        durable.send(()).ok();
+                    }
                 }
                 Err(error) if error.passes() => {
                     self.shared.set_full();
@@ -231,6 +260,7 @@ impl Writer {
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
         self.consented.clear();
+        self.violated.clear();
         let outcome = self.in_transaction(prepared, trim_rows, expiring);
         // Also after an error: what is remembered too little is read again.
         self.shared.remembered.forget(&self.consented);
@@ -271,11 +301,15 @@ impl Writer {
             None => Fired::default(),
         };
         appended.append(&mut fired.appended);
-        for (route, position) in &self.moves {
-            write_cursor(&self.connection, route, *position)?;
+        for (route, pending) in &self.moves {
+            self.violated.extend(pending.write(&self.connection, route)?);
+        }
+        for (route, span, _) in &self.begins {
+            spans::begin(&self.connection, &self.master, route, span)?;
         }
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
-        let wrote = !appended.is_empty() || !self.moves.is_empty() || step.deleted() > 0;
+        let noted = !self.moves.is_empty() || !self.begins.is_empty();
+        let wrote = !appended.is_empty() || noted || step.deleted() > 0;
         let begun = clock::monotonic();
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         if wrote {
@@ -296,6 +330,9 @@ impl Writer {
             if let Some((entry, _)) = entry {
                 self.shared.count(&entry.feed, admitted);
             }
+        }
+        for feed in &self.violated {
+            self.shared.count_opened(CATEGORY, feed);
         }
         let (admitted, entries): (Vec<_>, Vec<_>) = appended.into_iter().unzip();
         self.shared.ring.push(entries.into_iter().flatten());
@@ -353,7 +390,8 @@ impl Writer {
 #[derive(Default)]
 struct Batch {
     appends: Vec<Append>,
-    moves: BTreeMap<Arc<str>, Position>,
+    moves: BTreeMap<Arc<str>, Pending>,
+    begins: Vec<Begin>,
     bytes: usize,
     tick: bool,
     finish_checkpoint: bool,
@@ -367,9 +405,11 @@ impl Batch {
                 self.bytes += append.prepared.bytes();
                 self.appends.push(*append);
             }
-            Command::Move(route, position) => {
-                self.moves.insert(route, position);
+            Command::Move(route, moved) => {
+                let came = moved.came;
+                self.moves.entry(route).or_insert_with(|| Pending::at(came)).absorb(moved);
             }
+            Command::Begin(route, span, durable) => self.begins.push((route, span, durable)),
             Command::Tick => self.tick = true,
             Command::FinishCheckpoint => self.finish_checkpoint = true,
             Command::Stop => return true,
@@ -382,25 +422,6 @@ fn refuse(answer: oneshot::Sender<Result<Admitted, Busy>>, turn: &Turn) {
     turn.0.store(true, Ordering::Relaxed);
     // A sender that went away needs no answer.
     answer.send(Err(Busy::Disk)).ok();
-}
-
-pub(super) fn write_cursor(
-    connection: &Connection,
-    route: &str,
-    position: Position,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO cursors (route, number, sequence, at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (route) DO UPDATE SET number = ?2, sequence = ?3, at = ?4",
-        )?
-        .execute(params![
-            route,
-            position.number.cast_signed(),
-            position.sequence.cast_signed(),
-            clock::now_ms()
-        ])?;
-    Ok(())
 }
 
 /// Copies the log into the store each time it is asked, while the writer goes on; ends with the

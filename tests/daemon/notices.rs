@@ -121,3 +121,25 @@ fn who_knows_two_that_are_one_hears_both_tokens_and_is_told_of_both_to_stop() {
     assert_eq!(linked.iter().map(told).collect::<Vec<_>>(), [("patient.merged", "keep")]);
     daemon.assert_no_patient_data();
 }
+
+/// A notice that two are one has told nobody to stop: who got nothing since is told when it ends.
+///
+/// PROMISE-6
+#[test]
+fn who_was_told_that_two_are_one_and_got_nothing_since_is_told_to_stop() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    for (nth, patient) in [FIRST, SECOND].into_iter().enumerate() {
+        send(&daemon, &consent("A", "20261101", &format!("C{nth}"), patient));
+        send(&daemon, &adt("A01", &format!("A{nth}"), patient));
+    }
+    eventually("both are out", || setup.events("trial").len() == 2);
+    send(&daemon, &two("A40", "M1", FIRST, SECOND));
+    eventually("it is linked", || setup.notices("trial").len() == 1);
+    send(&daemon, &consent("X", "20261121", "C4", FIRST));
+    eventually("both are told", || setup.notices("trial").len() == 3);
+    let notices = setup.notices("trial");
+    assert!(notices[1..].iter().all(|notice| told(notice) == ("consent.revoked", "stop-using")));
+    assert_ne!(notices[1]["subject"], notices[2]["subject"]);
+    assert!(daemon.stop().success());
+}

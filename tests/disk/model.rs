@@ -76,13 +76,14 @@ impl Model {
 /// Where routes have come to since the last answer that was waited for, oldest first.
 type Moved = BTreeMap<&'static str, Vec<Position>>;
 
-struct Opened {
-    state: StateDir,
-    journal: Journal,
-    threads: JournalThreads,
+pub struct Opened {
+    pub state: StateDir,
+    pub journal: Journal,
+    pub threads: JournalThreads,
 }
 
-fn open(dir: &Path) -> Opened {
+/// Opens the journal of a folder, or makes it.
+pub fn open(dir: &Path) -> Opened {
     let state = StateDir::take(dir).unwrap();
     let config = JournalConfig {
         retention: Duration::from_secs(3_600),
@@ -104,7 +105,8 @@ fn open(dir: &Path) -> Opened {
     Opened { state, journal, threads }
 }
 
-fn admission(control_id: u8, content: u8) -> Admission {
+/// A message of a control ID and a content.
+pub fn admission(control_id: u8, content: u8) -> Admission {
     let stored = Stored {
         kind: EventType::PatientUpdated,
         place: format!("pid{content}"),
@@ -211,7 +213,8 @@ fn read(opened: &Opened, model: &Model, after: u64, limit: usize) -> Result<(), 
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) {
+/// What a crash leaves of a folder, in another.
+pub fn copy(from: &Path, to: &Path) {
     super::support::disk::run(
         std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to),
     );
@@ -244,7 +247,7 @@ proptest! {
                     if number > before.number {
                         let position = Position { number, sequence: before.sequence + 1 };
                         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                        runtime.block_on(opened.journal.move_cursor(&route.into(), position)).unwrap();
+                        runtime.block_on(opened.journal.move_cursor(&route.into(), position.into())).unwrap();
                         moved.entry(route).or_default().push(position);
                     }
                 }

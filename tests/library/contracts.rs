@@ -13,7 +13,7 @@ use tidegate::document::Problems;
 use tidegate::event::{Event, EventId, EventType, Key, Subject, Tree};
 use tidegate::phi::Phi;
 use tidegate::privacy::transform::Coding;
-use tidegate::privacy::{RealmKeys, Release, Supplies, Withheld, release};
+use tidegate::privacy::{RealmKeys, Release, Supplies, Tokens, Withheld, release};
 
 /// A contract with holes: lines at the top, `[fields]`, and tables at the end.
 pub fn written(tier: &str, top: &str, fields: &str, tables: &str) -> String {
@@ -79,7 +79,9 @@ fn released_at(contract: &Contract, event: &Event, now: &str) -> Result<Release,
     let requirement = Requirement::None { basis: "a test".to_owned() };
     let question = Question::new(&event.id, name, purpose, consumer, &requirement);
     let permit = ask(&question, &Ledger::default(), &Policy::default(), now).unwrap();
+    let tokens = Tokens { subject: Some(keys().token(&event.subject)), retired: None };
     let supplies = Supplies {
+        tokens: &tokens,
         keys: &keys(),
         source: "tidegate/gate/adt",
         correlation_id: "0a1b-1",

@@ -18,6 +18,7 @@ pub struct Setup {
     admin: String,
     feed: String,
     node: String,
+    realm: String,
     sections: String,
 }
 
@@ -31,6 +32,7 @@ impl Setup {
             admin: "dev = true".to_owned(),
             feed: "processing_id = \"any\"\n".to_owned(),
             node: String::new(),
+            realm: "tokens = \"keyed\"".to_owned(),
             sections: String::new(),
         }
     }
@@ -59,6 +61,21 @@ impl Setup {
     pub fn node(mut self, lines: &str) -> Self {
         writeln!(self.node, "{lines}").unwrap();
         self
+    }
+
+    /// Takes other lines for the realm `care` than that its tokens are keyed.
+    pub fn realm(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.realm);
+        self
+    }
+
+    /// Puts a route that was added into another realm, whose tokens are in the vault.
+    pub fn in_realm(self, route: &str, realm: &str) -> Self {
+        let path = self.dir.path().join(format!("routes/{route}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text.replace("realm = \"care\"", &format!("realm = {realm:?}")))
+            .unwrap();
+        self.section(&format!("[[realm]]\nname = {realm:?}\ntokens = \"vault\""))
     }
 
     /// Adds a section.
@@ -156,9 +173,9 @@ impl Setup {
             "[node]\nname = \"gate\"\nenvironment = \"test\"\nstate_dir = \"state\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[feed]]\nname = \"adt\"\nkind = \"mllp\"\nlisten = \"127.0.0.1:0\"\n{}\n\
-             [[realm]]\nname = \"care\"\ntokens = \"keyed\"\n\
+             [[realm]]\nname = \"care\"\n{}\n\
              [mappings]\ndir = {mappings:?}\n[routes]\ndir = \"routes\"\n{}",
-            self.node, self.admin, self.feed, self.sections
+            self.node, self.admin, self.feed, self.realm, self.sections
         );
         let path = self.dir.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();

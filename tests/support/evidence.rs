@@ -44,6 +44,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
         kind: EventType::PatientAdmitted,
         subject: format!("{subject:032x}"),
         token: released.then(|| format!("token-{subject}")),
+        retired: None,
         visit: None,
         consents: vec![Consulted {
             record: format!("{subject:031x}c"),
@@ -60,6 +61,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
         }),
         instead: None,
         of: None,
+        place: None,
     }))
 }
 

@@ -5,15 +5,21 @@
 //! Knows nothing of: opening and closing.
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{Route, RouteError, State, as_f64};
-use crate::deliver::decide::{Answer, Decided, Grounds, decide};
+use crate::deliver::decide::{Answer, Decided, Grounds, Undecided, decide};
 use crate::deliver::evidence::Proven;
-use crate::deliver::queue::{Handed, Item, Recorded};
+use crate::deliver::queue::{Handed, Item, Recorded, Renaming, Task};
 use crate::deliver::sink::{Settled, SinkError, Ticket};
+use crate::deliver::tokens::RouteNames;
+use crate::event::Subject;
 use crate::fence::{Kept, Moment};
 use crate::privacy::{Counts, Release};
+use crate::store::Violation;
 use crate::store::audit::AuditBusy;
+use crate::store::violations::Kind;
+use crate::store::{StoreError, VaultBusy};
 use crate::{bug, clock};
 
 /// Most events that are decided and recorded together.
@@ -29,34 +35,62 @@ pub(super) struct Ready {
     asked_at: Moment,
 }
 
+/// What is done with an item next.
+enum Step {
+    /// It is decided.
+    Decided(Decided),
+    /// The consumer is told this first.
+    First(Renaming),
+    /// These want a token first.
+    Wants(Vec<Subject>),
+}
+
 impl Route {
     /// Hands over what is recorded, as much as the window allows, and decides about what comes
     /// behind it.
     pub(super) fn go(&mut self) {
-        while self.state == State::Up && self.flights.len() < self.config.window {
+        while self.state == State::Up
+            && self.flights.len() < self.config.window
+            && self.rate.room(Instant::now()) > 0
+        {
             let Some(ready) = self.ready.pop_front() else { break };
             self.hand_over(ready);
         }
         // Not for every confirm by itself: each record costs its share of an fsync, and what is ready
         // feeds the window meanwhile.
         let is_low = self.ready.len() <= self.config.window / READY_LOW;
-        if self.state == State::Up && self.evidence.is_idle() && is_low {
-            self.decide_next();
+        let is_idle = self.evidence.is_idle() && self.minting.is_idle();
+        if self.state == State::Up && is_idle && is_low {
+            // What the rate keeps here for now is decided when it may go, and not before.
+            let room = self.rate.room(Instant::now()).min(self.config.window);
+            self.decide_next(room);
         }
     }
 
-    /// Decides about the next events, as many as the window takes, and has that recorded.
-    fn decide_next(&mut self) {
+    /// Decides about the next events, until as many may leave as there is room for, and has that
+    /// recorded. What wants a token is decided about again when it is durable.
+    fn decide_next(&mut self, room: usize) {
         let now = clock::now();
         let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
+        let mut waiting: Vec<Item> = Vec::new();
+        let mut wanted: Vec<Subject> = Vec::new();
         let mut leaving = self.ready.len();
-        while leaving < self.config.window && decided.len() < STAGED_MAX {
+        while leaving < room && decided.len() + waiting.len() < STAGED_MAX {
             let Some(mut item) = self.queue.take_next() else { break };
             let asked_at = self.config.fence.moment();
             match self.decide(&mut item, now) {
-                Ok(answer) => {
+                Ok(Step::Decided(answer)) => {
                     leaving += usize::from(matches!(answer.answer, Answer::Release(_)));
                     decided.push((item, answer, asked_at));
+                }
+                Ok(Step::First(renaming)) => {
+                    let first = item.announced_by(renaming);
+                    self.queue.again_behind(item, first);
+                }
+                Ok(Step::Wants(subjects)) => {
+                    leaving += 1;
+                    wanted.extend(subjects);
+                    waiting.push(item);
                 }
                 Err(why) => {
                     tracing::error!(route = %self.name, event = %item.event.id, why, "no decision");
@@ -66,16 +100,43 @@ impl Route {
                 }
             }
         }
+        // The first one is to be the first again.
+        waiting.into_iter().rev().for_each(|item| self.queue.again(item));
+        if !wanted.is_empty() {
+            self.minting.begin(&self.config.realm, wanted);
+        }
         if !decided.is_empty() {
             self.evidence.stage(decided, now);
         }
     }
 
+    /// The tokens that were wanted are durable, or cannot be.
+    pub(super) fn minted(&mut self, made: Result<(), VaultBusy>) -> Result<(), RouteError> {
+        match made {
+            Ok(()) => Ok(()),
+            Err(VaultBusy::Stopped) => Err(RouteError::Vault { route: self.name.clone() }),
+            Err(busy @ VaultBusy::Disk) => {
+                if self.state == State::Up {
+                    self.pause(&busy.to_string());
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Whether the event may leave now, and as what. A fault of ours is no decision, and a bug
     /// that one event brings out costs its route and not the daemon.
-    fn decide(&self, item: &mut Item, now: Timestamp) -> Result<Decided, String> {
-        let super::RouteConfig { contract, keys, node, jurisdiction, policy, journal, .. } =
+    fn decide(&mut self, item: &mut Item, now: Timestamp) -> Result<Step, String> {
+        let super::RouteConfig { contract, realm, node, jurisdiction, policy, journal, .. } =
             &self.config;
+        let names = RouteNames { realm, evidence: &self.evidence, digests: journal.digests() };
+        let failed = |error: StoreError| error.to_string();
+        if realm.may_have_changed() {
+            let subject = journal.digests().subject(&item.event.subject).to_string();
+            if let Some(owed) = self.evidence.owed_before(item, &subject).map_err(failed)? {
+                return Ok(Step::First(owed));
+            }
+        }
         let subject = &item.event.subject;
         let filed = match journal.remembered(subject) {
             Some(filed) => filed,
@@ -87,26 +148,40 @@ impl Route {
             let digests = journal.digests();
             let told = tokio::task::block_in_place(|| self.evidence.is_to_be_told(item, digests));
             if !told.map_err(|error| error.to_string())? {
-                return Ok(Decided { answer: Answer::Nothing, evidence: None });
+                return Ok(Step::Decided(Decided { answer: Answer::Nothing, evidence: None }));
             }
         }
         let grounds = Grounds {
             contract,
             ledger: filed.ledger(),
             policy,
-            keys,
+            keys: &realm.keys,
+            names: &names,
             digests: journal.digests(),
             configuration: &self.config.configuration,
             node,
             jurisdiction: jurisdiction.as_deref(),
         };
-        let decided = bug::contain(|| decide(&grounds, item, now));
-        match decided {
-            Some(decided) => decided.map_err(|withheld| withheld.to_string()),
+        let decided = match bug::contain(|| decide(&grounds, item, now)) {
+            Some(Ok(decided)) => decided,
+            Some(Err(Undecided::Wants(subjects))) => return Ok(Step::Wants(subjects)),
+            Some(Err(undecided)) => return Err(undecided.to_string()),
             None => {
-                Err("an event cannot be decided; the place of the bug is in the log".to_owned())
+                return Err(
+                    "an event cannot be decided; the place of the bug is in the log".to_owned()
+                );
             }
+        };
+        // Before it learns the new token, the consumer is told whose it is.
+        if let (Task::Event, Answer::Release(release)) = (item.task, &decided.answer)
+            && realm.may_have_changed()
+            && let (Some(token), Some(evidence)) = (release.token(), &decided.evidence)
+            && let Some(renaming) =
+                self.known.renaming(&names, &evidence.subject, token).map_err(failed)?
+        {
+            return Ok(Step::First(renaming));
         }
+        Ok(Step::Decided(decided))
     }
 
     /// The evidence of what was decided is durable, or cannot be.
@@ -124,6 +199,7 @@ impl Route {
                             self.ready.push_back(Ready { item, release, asked_at });
                         }
                         Answer::Suppress(refusal) => self.suppressed(&item, refusal.code().name()),
+                        Answer::Violation { place } => self.violated(&item, &place),
                         Answer::Nothing => self.queue.done(&item),
                     }
                 }
@@ -146,6 +222,21 @@ impl Route {
         self.queue.done(item);
     }
 
+    /// The event does not leave, since its payload is not what the contract says: an exception, with
+    /// the cursor.
+    fn violated(&mut self, item: &Item, place: &str) {
+        self.config.metrics.events.count("exception");
+        self.config.metrics.permitted.increment(1);
+        let contract = &self.config.contract;
+        tracing::debug!(route = %self.name, event = %item.event.id, place, "contract violation");
+        let (route, version) = (contract.name.as_str(), contract.version.as_str());
+        let kind = Kind { route, contract: version, kind: item.event.kind, place };
+        let (message, digests) = ((item.number, &item.feed), self.config.journal.digests());
+        let violation = Violation::new(kind, message, digests, clock::now_ms());
+        self.unnoted.add(item.step, violation);
+        self.queue.done(item);
+    }
+
     /// Hands a release over, if what it was permitted by still stands.
     // PROMISE-9: what comes here has its evidence.
     fn hand_over(&mut self, ready: Ready) {
@@ -160,6 +251,7 @@ impl Route {
                 self.count(&item, counts);
                 item.attempts += 1;
                 item.sent_at = clock::monotonic();
+                self.rate.take(Instant::now());
                 if let Some(recorded) = &mut item.recorded {
                     recorded.handed = Handed::Yes;
                 }

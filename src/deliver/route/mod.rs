@@ -5,9 +5,11 @@
 //! sent again with its first ID.
 //! Knows nothing of: feeds.
 //!
-//! Reading order: this (the loop), `select` (what is to be done with an entry), `going` (decide,
-//! record, hand over), `state` (whether the sink can be used, and what it could not do).
+//! Reading order: this (the loop), `select` (what is to be done with an entry), `batch` (the same,
+//! shuffled), `going` (decide, record, hand over), `state` (whether the sink can be used, and what it
+//! could not do).
 
+mod batch;
 mod going;
 mod select;
 mod state;
@@ -19,20 +21,23 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use self::batch::{Batch, opened};
 use self::going::Ready;
 use self::select::{Selected, select};
 use super::backoff::Backoff;
 use super::evidence::Evidence;
 use super::queue::{Item, Queue};
+use super::rate::Rate;
 use super::sink::{Sink, Ticket};
+use super::tokens::{Known, Minting, Realm};
+use super::unnoted::Unnoted;
 use crate::clock;
 use crate::consent::Policy;
 use crate::contract::Contract;
 use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
-use crate::privacy::RealmKeys;
 use crate::store::audit::Audit;
-use crate::store::{Journal, Position, StoreError};
+use crate::store::{Came, Journal, Moved, StoreError, Violation};
 
 /// Entries read at once.
 const READ_ENTRIES: usize = 256;
@@ -48,10 +53,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RouteConfig {
     /// Its contract.
     pub contract: Arc<Contract>,
-    /// The keys of its realm.
-    pub keys: RealmKeys,
+    /// Its realm.
+    pub realm: Realm,
     /// The routes of its realm, itself among them.
-    pub realm: Arc<[Arc<str>]>,
+    pub realm_routes: Arc<[Arc<str>]>,
     /// `[node] name`.
     pub node: String,
     /// `[node] jurisdiction`.
@@ -81,15 +86,21 @@ pub struct Route {
     name: Arc<str>,
     sink: Sink,
     queue: Queue,
+    /// Where it delivers in batches, what becomes of the next.
+    batch: Option<Batch>,
     evidence: Evidence,
+    unnoted: Unnoted,
+    minting: Minting,
+    known: Known,
     /// Releases whose evidence is durable, which the window has no room for yet.
     ready: VecDeque<Ready>,
     flights: HashMap<Ticket, Item>,
     next_ticket: Ticket,
     state: State,
     backoff: Backoff,
+    rate: Rate,
     pulse: Pulse,
-    noted: Position,
+    noted: Came,
     noted_at: Instant,
     last_error: String,
     /// When doubts that are owed are tried to be recorded next.
@@ -118,6 +129,12 @@ pub enum RouteError {
         /// The route.
         route: Arc<str>,
     },
+    /// The vault has stopped.
+    #[error("route {route}: the vault has stopped")]
+    Vault {
+        /// The route.
+        route: Arc<str>,
+    },
     /// The journal cannot be read or noted in.
     #[error("route {route}: {source}")]
     Store {
@@ -136,27 +153,41 @@ impl Route {
         let position = config.journal.cursor(&name);
         let cuts = config.fence.cuts(&name);
         let before = *config.journal.head().borrow();
-        let (audit, realm) = (Arc::clone(&config.audit), Arc::clone(&config.realm));
+        let (audit, realm) = (Arc::clone(&config.audit), Arc::clone(&config.realm_routes));
         let evidence = Evidence::new(audit, Arc::clone(&name), realm, before);
         let now = Instant::now();
+        let begun = config.journal.span(&name);
+        let (batch, queue) = Batch::resume(config.contract.batch, begun, position);
+        let noted = came(batch.as_ref(), &queue);
         Self {
             name,
             sink,
-            queue: Queue::new(position),
+            queue,
+            batch,
             evidence,
+            unnoted: Unnoted::default(),
+            minting: Minting::default(),
+            known: Known::default(),
             ready: VecDeque::new(),
             flights: HashMap::new(),
             next_ticket: 0,
             state: State::Down(now),
             backoff: Backoff::new(),
+            rate: Rate::new(config.contract.rate_max),
             pulse: Pulse::new(),
-            noted: position,
+            noted,
             noted_at: now,
             last_error: String::new(),
             doubts_due: now,
             cuts,
             config,
         }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The loop's heartbeat.
@@ -180,20 +211,22 @@ impl Route {
             }
             let newest = *head.borrow_and_update();
             if let Some(until) = drain_until {
-                let done = self.state != State::Up || self.queue.position().number >= newest;
-                let idle = self.flights.is_empty() && self.evidence.is_idle();
+                let done = self.state != State::Up || self.has_come_to(newest);
+                let idle =
+                    self.flights.is_empty() && self.evidence.is_idle() && self.minting.is_idle();
                 if (done && idle) || Instant::now() >= until {
                     break;
                 }
             } else {
                 self.open_when_due().await?;
             }
-            self.read(newest).await?;
+            let more = self.read(newest, drain_until.is_some()).await?;
             self.settle_doubts().await?;
             self.go();
             self.note(false).await?;
             self.measure(newest);
-            let wake = self.wake_at();
+            let wake = if more { Instant::now() } else { self.wake_at() };
+            let is_live = self.batch.is_none() && drain_until.is_none();
             tokio::select! {
                 biased;
                 changed = self.cuts.changed() => {
@@ -202,11 +235,12 @@ impl Route {
                     }
                     self.cut().await?;
                 }
+                made = self.minting.made() => self.minted(made)?,
                 proven = self.evidence.proven() => self.recorded(proven)?,
                 settled = self.sink.settle(), if !self.flights.is_empty() => {
                     self.settled(settled).await?;
                 }
-                changed = head.changed(), if self.queue.has_room() && drain_until.is_none() => {
+                changed = head.changed(), if self.queue.has_room() && is_live => {
                     if changed.is_err() {
                         break;
                     }
@@ -216,6 +250,7 @@ impl Route {
                         break;
                     }
                 }
+                () = opened(&mut self.batch) => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -226,9 +261,31 @@ impl Route {
         self.note(true).await
     }
 
+    /// Reads on, as far as there is room; whether there is more to do at once.
+    async fn read(&mut self, head: u64, draining: bool) -> Result<bool, RouteError> {
+        if self.batch.is_some() {
+            return self.read_batch(head, draining).await;
+        }
+        self.read_live(head).await?;
+        Ok(false)
+    }
+
+    /// Whether more may be read.
+    const fn has_room(&self) -> bool {
+        self.queue.has_room() && !self.unnoted.is_full()
+    }
+
+    /// Whether there is nothing more to do before a stop.
+    fn has_come_to(&self, head: u64) -> bool {
+        match &self.batch {
+            None => self.queue.position().number >= head,
+            Some(batch) => !batch.is_leaving(),
+        }
+    }
+
     /// Reads entries up to the head, as far as there is room.
-    async fn read(&mut self, head: u64) -> Result<(), RouteError> {
-        while self.queue.read_number() < head && self.queue.has_room() {
+    async fn read_live(&mut self, head: u64) -> Result<(), RouteError> {
+        while self.queue.read_number() < head && self.has_room() {
             let (journal, contract) = (&self.config.journal, &self.config.contract);
             let after = self.queue.read_number();
             // Off the runtime once for all of them, since it costs a thread each time.
@@ -245,6 +302,7 @@ impl Route {
                     task,
                     recorded: None,
                     number: entry.number,
+                    step: entry.number,
                     event,
                     sequence,
                     correlation_id: name.clone(),
@@ -252,6 +310,8 @@ impl Route {
                     received_at: entry.received_at,
                     attempts: 0,
                     sent_at: Duration::ZERO,
+                    renaming: None,
+                    is_announced: false,
                 };
                 self.queue.take(entry.number, entry.received_at, wanted, make);
             }
@@ -262,14 +322,22 @@ impl Route {
 
     /// Notes how far the route has come, when enough has come together.
     async fn note(&mut self, at_once: bool) -> Result<(), RouteError> {
-        let position = self.queue.position();
-        let due = at_once || self.noted_at.elapsed() >= CURSOR_DELAY;
-        if position != self.noted && due {
-            let moved = self.config.journal.move_cursor(&self.name, position).await;
-            moved.map_err(|source| self.failed(source))?;
-            self.noted = position;
-            self.noted_at = Instant::now();
+        let came = came(self.batch.as_ref(), &self.queue);
+        let due = at_once || self.unnoted.is_full() || self.noted_at.elapsed() >= CURSOR_DELAY;
+        if came != self.noted && due {
+            let violations = self.unnoted.up_to(self.queue.position().number);
+            self.move_to(came, violations).await?;
         }
+        Ok(())
+    }
+
+    /// Notes how far it has come, and what is to be an exception of that.
+    async fn move_to(&mut self, came: Came, violations: Vec<Violation>) -> Result<(), RouteError> {
+        let moved = Moved { came, violations };
+        let moved = self.config.journal.move_cursor(&self.name, moved).await;
+        moved.map_err(|source| self.failed(source))?;
+        self.noted = came;
+        self.noted_at = Instant::now();
         Ok(())
     }
 
@@ -279,16 +347,25 @@ impl Route {
             State::Up => turn,
             State::Down(at) | State::Paused(at) => at,
         };
-        let note =
-            if self.queue.position() == self.noted { turn } else { self.noted_at + CURSOR_DELAY };
-        turn.min(due).min(note)
+        let note = if came(self.batch.as_ref(), &self.queue) == self.noted {
+            turn
+        } else {
+            self.noted_at + CURSOR_DELAY
+        };
+        // With nothing to hand over there is nothing to wait for.
+        let now = Instant::now();
+        let rate = self.rate.wait(now).filter(|_| !self.queue.is_empty()).unwrap_or(turn);
+        turn.min(due).min(note).min(rate)
     }
 
     fn measure(&self, head: u64) {
         let metrics = &self.config.metrics;
-        let position = self.queue.position();
-        metrics.lag.set(as_f64(head.saturating_sub(position.number)));
-        let oldest = self.queue.oldest().map_or(0, i64::cast_unsigned);
+        let (lag, oldest) = match &self.batch {
+            None => (head.saturating_sub(self.queue.position().number), self.queue.oldest()),
+            Some(batch) => batch.lag(head, &self.queue),
+        };
+        metrics.lag.set(as_f64(lag));
+        let oldest = oldest.map_or(0, i64::cast_unsigned);
         metrics.oldest.set(as_f64(oldest) / 1000.0);
         metrics.inflight.set(as_f64(self.flights.len() as u64));
     }
@@ -296,6 +373,11 @@ impl Route {
     fn failed(&self, source: StoreError) -> RouteError {
         RouteError::Store { route: Arc::clone(&self.name), source }
     }
+}
+
+/// How far a route has come: by its batch, or by what it has done of the journal.
+fn came(batch: Option<&Batch>, queue: &Queue) -> Came {
+    batch.map_or_else(|| Came::To(queue.position()), |batch| batch.came(queue))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and times of metrics")]

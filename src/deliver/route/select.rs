@@ -11,7 +11,7 @@ use crate::admit::consents::is_consent;
 use crate::contract::{Contract, wants};
 use crate::deliver::queue::Task;
 use crate::event::{Event, EventType, Subject};
-use crate::store::{Journal, StoreError};
+use crate::store::{Filed, Journal, StoreError};
 
 /// An entry, what is to be done with its events, and how many the contract does not select.
 pub(super) struct Selected {
@@ -42,15 +42,44 @@ pub(super) fn select(
             let others = filed.as_ref().map_or(&[][..], |filed| filed.others());
             tell(&event, others, &mut wanted);
             if takes {
-                if let Some(survivor) = filed.as_ref().and_then(|filed| filed.survivor()) {
-                    event.subject = survivor.clone();
-                }
+                go_by_survivor(&mut event, filed.as_deref());
                 wanted.push((Task::Event, event));
             }
         }
         selected.push(Selected { entry, wanted, unwanted });
     }
     Ok(selected)
+}
+
+/// The selected events in one slot of an entry: those whose place among its events leaves that over;
+/// the others are counted elsewhere. Nobody is told of anything, since nobody knows a subject. Nothing
+/// where the entry is gone.
+pub(super) fn in_slot(
+    journal: &Journal,
+    contract: &Contract,
+    number: u64,
+    (slot, slots): (u64, u64),
+) -> Result<Option<Selected>, StoreError> {
+    let found = journal.read_after(number.saturating_sub(1), 1)?;
+    let Some(entry) = found.into_iter().find(|entry| entry.number == number) else {
+        return Ok(None);
+    };
+    let mut wanted = Vec::new();
+    for (nth, mut event) in (0_u64..).zip(entry.events()) {
+        if nth.checked_rem(slots) == Some(slot) && wants(contract, &event) {
+            let filed = journal.filed(&event.subject).ok();
+            go_by_survivor(&mut event, filed.as_deref());
+            wanted.push((Task::Event, event));
+        }
+    }
+    Ok(Some(Selected { entry, wanted, unwanted: 0 }))
+}
+
+/// Lets an event go by whom its subject is known as since it was merged.
+fn go_by_survivor(event: &mut Event, filed: Option<&Filed>) {
+    if let Some(survivor) = filed.and_then(Filed::survivor) {
+        event.subject = survivor.clone();
+    }
 }
 
 fn may_be_told_of(event: &Event) -> bool {

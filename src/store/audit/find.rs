@@ -222,7 +222,7 @@ impl Sought {
     fn matches_decision(&self, one: &Decision) -> bool {
         is(&self.event, Some(&one.event))
             && is(&self.correlation, Some(correlation_of(&one.event)))
-            && is(&self.token, one.token.as_deref())
+            && (is(&self.token, one.token.as_deref()) || is(&self.token, one.retired.as_deref()))
             && is(&self.route, Some(&one.route))
             && self.outcome.is_none_or(|outcome| outcome == one.outcome)
             && self.subjects.as_ref().is_none_or(|subjects| subjects.contains(&one.subject))

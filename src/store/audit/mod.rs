@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::read::AuditReader;
 use self::writer::{Append, Command, QUEUE_COMMANDS_MAX};
 use super::{StateDir, StoreError};
-use crate::audit::{Checkpoint, Draft, Outcome, Record, Says};
+use crate::audit::{Checkpoint, Draft, Record, Says};
 use crate::metrics::Pulse;
 
 /// The file's name within state_dir.
@@ -141,8 +141,15 @@ impl Audit {
     /// # Errors
     /// The evidence cannot be read.
     pub fn last_of(&self, subject: &str, route: &str) -> Result<Option<Record>, StoreError> {
-        let left = [Outcome::Release, Outcome::Notice];
-        self.reader().last_of(subject, route, &left)
+        self.reader().last_of(subject, route, |_| true)
+    }
+
+    /// The same, notices that only link left out: they tell nobody to stop.
+    ///
+    /// # Errors
+    /// The evidence cannot be read.
+    pub fn last_but_links(&self, subject: &str, route: &str) -> Result<Option<Record>, StoreError> {
+        self.reader().last_of(subject, route, |one| !one.is_link())
     }
 
     /// The newest act of that name of which `with` says so.
@@ -251,12 +258,14 @@ mod tests {
             kind: EventType::PatientAdmitted,
             subject: subject.to_owned(),
             token: None,
+            retired: None,
             visit: None,
             consents: Vec::new(),
             epoch: 0,
             fields: Default::default(),
             instead: None,
             of: None,
+            place: None,
         };
         (crate::clock::now(), Says::Decision(Box::new(decision)))
     }

@@ -7,13 +7,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use super::begin::read_chain_id;
 use crate::audit::by::correlation_of;
-use crate::audit::{By, Decision, Outcome, Record, Says, chain};
+use crate::audit::{Act, By, Decision, Outcome, Record, Says, chain};
 use crate::secret::unhex;
 
 /// A connection that reads.
@@ -63,8 +64,8 @@ impl AuditReader {
         Ok(records)
     }
 
-    /// The newest record about a subject on a route, of these outcomes, that no later one stands
-    /// instead of.
+    /// The newest record about a subject on a route by which something was to leave, that no later
+    /// one stands instead of, and that is one of those wanted.
     ///
     /// # Errors
     /// The evidence cannot be read.
@@ -72,15 +73,16 @@ impl AuditReader {
         &self,
         subject: &str,
         route: &str,
-        outcomes: &[Outcome],
+        is_wanted: impl Fn(&Decision) -> bool,
     ) -> Result<Option<Record>, StoreError> {
+        let left = [Outcome::Release, Outcome::Notice];
         let mut found = None;
         let mut replaced = BTreeSet::new();
         self.newest_first(By::Subject(subject), 0, |record| {
             let of_it = decision(&record)
                 .filter(|decision| decision.subject == subject && decision.route == route);
             replaced.extend(of_it.and_then(|decision| decision.instead));
-            let wanted = of_it.is_some_and(|decision| outcomes.contains(&decision.outcome))
+            let wanted = of_it.is_some_and(|one| left.contains(&one.outcome) && is_wanted(one))
                 && !replaced.contains(&record.number);
             if wanted {
                 found = Some(record);
@@ -121,6 +123,32 @@ impl AuditReader {
                 found = Some(record);
             }
             !wanted
+        })?;
+        Ok(found)
+    }
+
+    /// The acts of that name that were recorded at or after a time, the newest first, at most so
+    /// many.
+    ///
+    /// # Errors
+    /// The evidence cannot be read.
+    pub fn acts_since(
+        &self,
+        act: &str,
+        from: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, Act)>, StoreError> {
+        let mut found = Vec::new();
+        self.newest_first(By::Act(act), 0, |record| {
+            if record.at < from || found.len() == limit {
+                return false;
+            }
+            if let Says::Act(one) = record.says
+                && one.act == act
+            {
+                found.push((record.at, one));
+            }
+            true
         })?;
         Ok(found)
     }
