@@ -48,7 +48,7 @@ const ROUTES: [(&str, &[Case]); 6] = [
         Case("discharged", "a discharge to home with E11.65; the patient permitted marketing to `support-program`", Releases),
         Case("discharged-nobody-named", "the same; the permit names nobody", Suppresses("missing")),
         Case("discharged-another-named", "the same; the permit names another programme", Suppresses("missing")),
-        Case("discharged-other-illness", "a discharge to home with J18.9", Passes),
+        Case("discharged-other-illness", "a discharge to home with J18.9, and an E11.9 that was taken back", Passes),
         Case("discharged-died", "the patient died (disposition 20)", Passes),
         Case("admitted", "an admission", Passes),
     ]),
