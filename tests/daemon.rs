@@ -58,6 +58,9 @@ mod explain;
 #[path = "daemon/sameness.rs"]
 mod sameness;
 
+#[path = "daemon/shipped.rs"]
+mod shipped;
+
 #[path = "daemon/lookup.rs"]
 mod lookup;
 

@@ -24,6 +24,9 @@ mod consent_intake;
 #[path = "library/contracts.rs"]
 mod contracts;
 
+#[path = "library/deidentification.rs"]
+mod deidentification;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
 

@@ -172,7 +172,9 @@ fn every_configuration_of_the_repository_checks_clean() {
             )
         };
         let (code, out, err) = check(&["check", "--config", &path]);
-        assert_eq!((code, err.as_str()), (0, ""), "{path}");
+        // No example can name the determination that a site has to get for itself.
+        let warned = err.lines().filter(|line| !line.contains("`expert` names the determination"));
+        assert_eq!((code, warned.count()), (0, 0), "{path}: {err}");
         assert!(out.ends_with("no mistakes\n"), "{out}");
         let (code, out, err) = check(&["check", "--json", "--config", &path]);
         assert_eq!((code, err.as_str()), (0, ""), "{path}");
