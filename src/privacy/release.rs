@@ -331,7 +331,8 @@ fn ids(recipe: &Recipe, supplies: &Supplies<'_>, id: &str) -> (String, String) {
         return (shown(recipe, supplies, id), correlation_id);
     }
     let place = id.strip_prefix(supplies.correlation_id).unwrap_or(id);
-    let id = supplies.keys.id(&format!("{}{place}", supplies.number));
+    // With the route in it, so that two of them cannot be joined.
+    let id = supplies.keys.id(&format!("{}{place} {}", supplies.number, supplies.route));
     (id.clone(), id)
 }
 

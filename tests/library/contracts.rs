@@ -638,7 +638,7 @@ fn what_is_deidentified_has_no_name_of_any_message_in_it() {
     }
     assert!(!body.to_string().contains("0a1b"), "{body}");
     // The same message under another correlation: the ID comes of the journal's number.
-    assert_eq!(body["id"], keys().id("42.patient.admitted.pid1"));
+    assert_eq!(body["id"], keys().id("42.patient.admitted.pid1 r"));
     assert_eq!(body["dataschema"], "urn:tidegate:data:patient.admitted:1:r:1.0.0");
 }
 
