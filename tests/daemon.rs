@@ -55,6 +55,9 @@ mod acts;
 #[path = "daemon/explain.rs"]
 mod explain;
 
+#[path = "daemon/shadow.rs"]
+mod shadow;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

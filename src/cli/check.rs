@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{Outcome, complain, say};
+use crate::app::not_last_run;
 use crate::clock;
 use crate::config::{self, Config, Realm, TokenKind};
 use crate::contract::schemas::{NOTICE, async_api};
@@ -43,6 +44,11 @@ impl Check {
                 problems.warn(&place, text);
             }
         }
+        let notes: Vec<Note<'_>> = config
+            .iter()
+            .flat_map(not_last_run)
+            .map(|contract| Note::new(contract, &self))
+            .collect();
         if self.json {
             let list =
                 |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
@@ -51,6 +57,7 @@ impl Check {
             say(&json!({
                 "mistakes": list(problems.mistakes()),
                 "warnings": list(problems.warnings()),
+                "notes": notes.iter().map(Note::json).collect::<Vec<_>>(),
                 "routes": routes,
                 "configuration": config.as_ref().map(|config| &config.hash),
                 "files": config.as_ref().map(|config| &config.files),
@@ -62,6 +69,9 @@ impl Check {
             }
             for mistake in problems.mistakes() {
                 complain(&mistake.to_string());
+            }
+            for note in &notes {
+                complain(&format!("note: route {}: {}", note.route, note.text));
             }
             if let Some(config) = &config {
                 describe(config, clock::now());
@@ -110,6 +120,28 @@ fn lacking(config: &Config) -> Vec<String> {
         names.filter_map(|name| look(realm, name)).collect::<Vec<_>>()
     };
     config.realms.iter().flat_map(of).collect()
+}
+
+/// What is right, and worth a look.
+struct Note<'n> {
+    route: &'n str,
+    text: String,
+}
+
+impl<'n> Note<'n> {
+    /// A contract that is not the one that last ran.
+    fn new(contract: &'n Contract, check: &Check) -> Self {
+        let text = format!(
+            "the contract is not the one that last ran; tidegate decide --config OLD --shadow {} \
+             --from TIME --to TIME shows what would change",
+            check.config.display()
+        );
+        Self { route: &contract.name, text }
+    }
+
+    fn json(&self) -> Json {
+        json!({ "route": self.route, "text": self.text })
+    }
 }
 
 fn problem(problem: &Problem) -> Json {

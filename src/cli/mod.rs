@@ -18,6 +18,7 @@ pub mod map;
 pub mod messages;
 pub mod run;
 pub mod send;
+pub mod shadow;
 pub mod table;
 pub mod token;
 
