@@ -55,6 +55,9 @@ mod acts;
 #[path = "daemon/explain.rs"]
 mod explain;
 
+#[path = "daemon/against.rs"]
+mod against;
+
 #[path = "daemon/shadow.rs"]
 mod shadow;
 

@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use super::against::{self, Held};
 use super::{Outcome, complain, say};
 use crate::app::not_last_run;
 use crate::clock;
@@ -22,6 +23,11 @@ pub struct Check {
     /// The configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Hold each contract against the one of before: in another folder, or a git revision.
+    ///
+    /// What breaks a consumer or lowers protection wants a new major version; exit 1 where it has none.
+    #[arg(long, value_name = "REV_OR_DIR")]
+    against: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -49,6 +55,16 @@ impl Check {
             .flat_map(not_last_run)
             .map(|contract| Note::new(contract, &self))
             .collect();
+        let held = match (&self.against, &config) {
+            (Some(named), Some(config)) => match against::hold(named, &self.config, config) {
+                Ok(held) => Some(held),
+                Err(lines) => {
+                    lines.iter().for_each(|line| complain(line));
+                    return Outcome::Wrong;
+                }
+            },
+            _ => None,
+        };
         if self.json {
             let list =
                 |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
@@ -59,6 +75,7 @@ impl Check {
                 "warnings": list(problems.warnings()),
                 "notes": notes.iter().map(Note::json).collect::<Vec<_>>(),
                 "routes": routes,
+                "against": held.as_ref().map(Held::json),
                 "configuration": config.as_ref().map(|config| &config.hash),
                 "files": config.as_ref().map(|config| &config.files),
             })
@@ -73,8 +90,10 @@ impl Check {
             for note in &notes {
                 complain(&format!("note: route {}: {}", note.route, note.text));
             }
-            if let Some(config) = &config {
-                describe(config, clock::now());
+            match (&held, &config) {
+                (Some(held), _) => held.print(),
+                (None, Some(config)) => describe(config, clock::now()),
+                (None, None) => {}
             }
         }
         let Some(config) = config else { return Outcome::Wrong };
@@ -84,7 +103,7 @@ impl Check {
             complain(&format!("{}: {error}", dir.display()));
             return Outcome::Wrong;
         }
-        Outcome::Done
+        if held.is_some_and(|held| held.refused() > 0) { Outcome::No } else { Outcome::Done }
     }
 }
 

@@ -4,6 +4,7 @@
 //! person at a terminal, `--json` everywhere.
 //! Knows nothing of: how anything is done; each command calls the rooms.
 
+pub mod against;
 pub mod audit;
 pub mod check;
 pub mod completions;
