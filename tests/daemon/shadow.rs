@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::send;
 use crate::support::daemon::{Daemon, Setup, TIDEGATE};
+use crate::support::sender::Sender;
 use crate::support::{POLICY, TOKEN, adt, canary, consent, eventually, two};
 
 const A: &str = "ZZ100001";
@@ -54,7 +55,7 @@ fn with_messages(setup: &Setup) -> Daemon {
 fn copied(setup: &Setup) -> PathBuf {
     let (from, to) = (setup.dir.path(), setup.dir.path().join("new"));
     std::fs::create_dir_all(to.join("routes")).unwrap();
-    for name in ["tidegate.toml", "consent.toml"] {
+    for name in ["tidegate.toml", "consent.toml"].into_iter().filter(|it| from.join(it).exists()) {
         std::fs::copy(from.join(name), to.join(name)).unwrap();
     }
     for entry in std::fs::read_dir(from.join("routes")).unwrap() {
@@ -251,6 +252,33 @@ fn a_vault_stays_closed_and_another_realm_of_it_is_another_subject() {
     let subject = &routes["trial"]["fields"]["subject"]["value"];
     assert_eq!((code, subject), (Some(1), &json!(3)));
     assert_untouched(&setup.state_dir(), &before);
+}
+
+#[test]
+fn a_span_of_more_than_one_read_is_gone_through_whole_while_more_comes_in() {
+    let setup = Setup::new().file_route("ward", &["patient.updated"]);
+    let mut daemon = setup.start();
+    let mut sender = Sender::connect(daemon.feed());
+    for number in 0..600 {
+        let message = adt("A08", &format!("N{number}"), &format!("ZZ{}", number % 50));
+        assert_eq!(sender.exchange(&message).unwrap().code, "AA");
+    }
+    let new = copied(&setup);
+    change(&new.join("routes/ward.toml"), &[("\"visit\" = \"keep\"\n", "")]);
+    let output = std::thread::scope(|scope| {
+        let tried = scope.spawn(|| shadow(&setup, &new, &["--json", "--to", "2099-01-01"]));
+        for number in 600..650 {
+            let message = adt("A08", &format!("N{number}"), "ZZ1");
+            assert_eq!(sender.exchange(&message).unwrap().code, "AA");
+        }
+        tried.join().unwrap()
+    });
+    let (routes, code) = told(&output);
+    let changed = routes["ward"]["changed"].as_u64().unwrap();
+    assert!(code == Some(1) && (600..=650).contains(&changed), "{changed}");
+    let disappears = &routes["ward"]["fields"]["visit.class.code"]["disappears"];
+    assert_eq!(disappears.as_u64(), Some(changed));
+    assert!(daemon.stop().success());
 }
 
 #[test]

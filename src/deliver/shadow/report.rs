@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Would;
 use super::differ::Difference;
-use crate::contract::Contract;
+use crate::contract::{Contract, Destination};
 
 /// Most paths that are counted by name; the schema has some hundreds, a site's own fields come on
 /// top.
@@ -198,6 +198,13 @@ fn add(counts: &mut BTreeMap<String, u64>, key: &str) {
     }
 }
 
+fn routing_key(contract: &Contract) -> String {
+    match &contract.deliver {
+        Destination::RabbitMq { routing_key, .. } => routing_key.clone(),
+        Destination::File { .. } => String::new(),
+    }
+}
+
 const VERSION: &str = "version";
 
 /// What is another word in the two contracts.
@@ -211,6 +218,7 @@ fn terms(old: &Contract, new: &Contract) -> BTreeMap<&'static str, [String; 2]> 
             ("tier", contract.recipe.tier.name().to_owned()),
             ("ends", contract.terms.ends().map(|ends| ends.to_string()).unwrap_or_default()),
             ("destination", contract.deliver.name()),
+            ("routing-key", routing_key(contract)),
         ]
     };
     let pairs = of(old).into_iter().zip(of(new));
