@@ -170,6 +170,7 @@ const CHANGES: &[Row] = &[
             "17 addition: visit.class.kind leaves by `keep` (clinical), and did not; 1.5.0",
         ],
     ),
+    (&[("events", "rate_max = 5\nevents")], &["12 other: `rate_max` is 5, and was 0; 1.4.3"]),
     // Versions that say so, or not enough, or the contrary.
     (
         &[("1.4.2", "1.4.3"), ("DUA-1", "DUA-2")],

@@ -109,14 +109,18 @@ impl Findings {
         }
     }
 
-    /// Batches, and what leaves for a time by two who approved it, which is no matter of versions.
-    pub fn batch(&mut self, old: &Contract, new: &Contract) {
+    /// When it leaves, and what leaves for a time by two who approved it, which is no matter of versions.
+    pub fn pace(&mut self, old: &Contract, new: &Contract) {
         if let (Some(before), Some(now)) = (old.batch, new.batch)
             && before != now
         {
             let kind = if now < before { Kind::LowersProtection } else { Kind::Other };
             let text = format!("`batch` is {} s, and was {} s", now.as_secs(), before.as_secs());
             self.add(kind, &["batch"], text);
+        }
+        if old.rate_max != new.rate_max {
+            let text = format!("`rate_max` is {}, and was {}", new.rate_max, old.rate_max);
+            self.add(Kind::Other, &["rate_max"], text);
         }
         let of = |contract: &Contract| -> Vec<String> {
             let glass = |broken: &Broken| {

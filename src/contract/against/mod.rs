@@ -120,7 +120,7 @@ pub fn compare(old: &Contract, new: &Contract) -> Comparison {
     findings.realm(old, new);
     findings.subject(old.recipe.subject, new.recipe.subject);
     findings.fields(&old.recipe, &new.recipe);
-    findings.batch(old, new);
+    findings.pace(old, new);
     findings.deliver(&old.deliver, &new.deliver);
     let (earlier, later) = (numbers(&old.version), numbers(&new.version));
     let step = step(earlier, later);
