@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
 
+pub use self::evidence::not_last_run;
+
 use self::decider::Decider;
 use self::realms::{Realms, Running};
 use crate::admin::auth::Access;

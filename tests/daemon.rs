@@ -55,6 +55,12 @@ mod acts;
 #[path = "daemon/explain.rs"]
 mod explain;
 
+#[path = "daemon/against.rs"]
+mod against;
+
+#[path = "daemon/shadow.rs"]
+mod shadow;
+
 #[path = "daemon/sameness.rs"]
 mod sameness;
 

@@ -19,6 +19,26 @@ use crate::config::Config;
 use crate::deliver::dry_run::{DryRun, Untold};
 use crate::store::query::Lookup;
 
+/// What the routes of a configuration decide by, with its realms.
+///
+/// # Errors
+/// The realm of a route is not among them.
+pub fn dry_run(config: &Config, realms: &Realms) -> Result<DryRun, AppError> {
+    let mut routes = Vec::new();
+    for contract in &config.contracts {
+        let realm = realms.get(contract.realm.value.as_str()).cloned();
+        let ended = || AppError::Ended(format!("the realm of route {}", contract.name));
+        routes.push((Arc::new(contract.clone()), realm.ok_or_else(ended)?));
+    }
+    Ok(DryRun {
+        routes,
+        policy: Arc::clone(&config.policy),
+        configuration: config.hash.as_str().into(),
+        node: config.node.name.clone(),
+        jurisdiction: config.node.jurisdiction.clone(),
+    })
+}
+
 /// The contracts and the feeds of a configuration.
 pub struct Decider {
     dry_run: DryRun,
@@ -28,19 +48,7 @@ pub struct Decider {
 impl Decider {
     /// By a configuration, with its realms.
     pub fn new(config: &Config, digests: &DigestKey, realms: &Realms) -> Result<Self, AppError> {
-        let mut routes = Vec::new();
-        for contract in &config.contracts {
-            let realm = realms.get(contract.realm.value.as_str()).cloned();
-            let ended = || AppError::Ended(format!("the realm of route {}", contract.name));
-            routes.push((Arc::new(contract.clone()), realm.ok_or_else(ended)?));
-        }
-        let dry_run = DryRun {
-            routes,
-            policy: Arc::clone(&config.policy),
-            configuration: config.hash.as_str().into(),
-            node: config.node.name.clone(),
-            jurisdiction: config.node.jurisdiction.clone(),
-        };
+        let dry_run = dry_run(config, realms)?;
         let of = |feed| rules(config, feed, digests);
         let feeds = config.feeds.iter().map(|feed| (feed.name.to_string(), of(feed))).collect();
         Ok(Self { dry_run, feeds })

@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::contract::{Broken, Contract, Glass};
 use crate::deliver::checkpoints::Checkpoints;
 use crate::privacy::recipe::Line;
+use crate::store::audit::FILE;
+use crate::store::audit::read::AuditReader;
 use crate::store::{Audit, AuditBusy};
 
 /// Who acts where nobody else does.
@@ -39,6 +41,24 @@ pub(super) async fn start(audit: &Audit, config: &Config) -> Result<(), AppError
         }
     }
     append(audit, acts).await.map_err(AppError::Audit)
+}
+
+/// The contracts that are not those that last ran, by the evidence that a daemon left; none where
+/// there is no evidence, or who asks may not read it. Nothing is made, written or locked.
+#[must_use]
+pub fn not_last_run(config: &Config) -> Vec<&Contract> {
+    let Ok(evidence) = AuditReader::open_quietly(&config.node.state_dir.join(FILE)) else {
+        return Vec::new();
+    };
+    let is_another = |contract: &&Contract| {
+        let now = of_contract(contract, config);
+        let last = evidence.last_act(&now.act, ("route", &contract.name)).ok().flatten();
+        last.is_some_and(|last| match last.says {
+            Says::Act(last) => last.with.get(CONTRACT_FILE) != now.with.get(CONTRACT_FILE),
+            Says::Decision(_) => false,
+        })
+    };
+    config.contracts.iter().filter(is_another).collect()
 }
 
 /// How long the last checkpoint may take to the broker when the daemon stops.
@@ -77,6 +97,9 @@ pub(super) async fn stop(audit: &Audit) {
     }
 }
 
+/// Under what the hash of a contract's file is recorded.
+const CONTRACT_FILE: &str = "file";
+
 fn of_contract(contract: &Contract, config: &Config) -> Act {
     let line = |line: &Line| {
         let Line { path, leaves_as, transform, .. } = line;
@@ -96,7 +119,7 @@ fn of_contract(contract: &Contract, config: &Config) -> Act {
             ("tier", contract.recipe.tier.name().to_owned()),
             ("recipe", contract.recipe.hash.clone()),
             ("fields", lines.join(", ")),
-            ("file", format!("sha256:{file}")),
+            (CONTRACT_FILE, format!("sha256:{file}")),
         ],
     );
     let mut more = |name: String, value: Option<String>| {

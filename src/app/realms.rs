@@ -79,6 +79,12 @@ pub fn stopped<E: Display>(config: &Config, key: impl Fn(&str) -> Result<Key, E>
     build(config, &key, vault)
 }
 
+/// The realms of a configuration that is only tried: of the vault, which stays closed, nothing is known
+/// but that a token of it is there.
+pub fn tried<E: Display>(config: &Config, key: impl Fn(&str) -> Result<Key, E>) -> Realms {
+    build(config, key, || Ok(Source::Stopped(None)))
+}
+
 fn build<E: Display>(
     config: &Config,
     key: impl Fn(&str) -> Result<Key, E>,

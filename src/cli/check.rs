@@ -6,7 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use super::against::{self, Held};
 use super::{Outcome, complain, say};
+use crate::app::not_last_run;
 use crate::clock;
 use crate::config::{self, Config, Realm, TokenKind};
 use crate::contract::schemas::{NOTICE, async_api};
@@ -21,6 +23,11 @@ pub struct Check {
     /// The configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Hold each contract against the one of before: in another folder, or a git revision.
+    ///
+    /// What breaks a consumer or lowers protection wants a new major version; exit 1 where it has none.
+    #[arg(long, value_name = "REV_OR_DIR")]
+    against: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -43,6 +50,21 @@ impl Check {
                 problems.warn(&place, text);
             }
         }
+        let notes: Vec<Note<'_>> = config
+            .iter()
+            .flat_map(not_last_run)
+            .map(|contract| Note::new(contract, &self))
+            .collect();
+        let held = match (&self.against, &config) {
+            (Some(named), Some(config)) => match against::hold(named, &self.config, config) {
+                Ok(held) => Some(held),
+                Err(lines) => {
+                    lines.iter().for_each(|line| complain(line));
+                    return Outcome::Wrong;
+                }
+            },
+            _ => None,
+        };
         if self.json {
             let list =
                 |problems: Vec<Problem>| -> Vec<Json> { problems.iter().map(problem).collect() };
@@ -51,7 +73,9 @@ impl Check {
             say(&json!({
                 "mistakes": list(problems.mistakes()),
                 "warnings": list(problems.warnings()),
+                "notes": notes.iter().map(Note::json).collect::<Vec<_>>(),
                 "routes": routes,
+                "against": held.as_ref().map(Held::json),
                 "configuration": config.as_ref().map(|config| &config.hash),
                 "files": config.as_ref().map(|config| &config.files),
             })
@@ -63,8 +87,13 @@ impl Check {
             for mistake in problems.mistakes() {
                 complain(&mistake.to_string());
             }
-            if let Some(config) = &config {
-                describe(config, clock::now());
+            for note in &notes {
+                complain(&format!("note: route {}: {}", note.route, note.text));
+            }
+            match (&held, &config) {
+                (Some(held), _) => held.print(),
+                (None, Some(config)) => describe(config, clock::now()),
+                (None, None) => {}
             }
         }
         let Some(config) = config else { return Outcome::Wrong };
@@ -74,7 +103,7 @@ impl Check {
             complain(&format!("{}: {error}", dir.display()));
             return Outcome::Wrong;
         }
-        Outcome::Done
+        if held.is_some_and(|held| held.refused() > 0) { Outcome::No } else { Outcome::Done }
     }
 }
 
@@ -110,6 +139,28 @@ fn lacking(config: &Config) -> Vec<String> {
         names.filter_map(|name| look(realm, name)).collect::<Vec<_>>()
     };
     config.realms.iter().flat_map(of).collect()
+}
+
+/// What is right, and worth a look.
+struct Note<'n> {
+    route: &'n str,
+    text: String,
+}
+
+impl<'n> Note<'n> {
+    /// A contract that is not the one that last ran.
+    fn new(contract: &'n Contract, check: &Check) -> Self {
+        let text = format!(
+            "the contract is not the one that last ran; tidegate decide --config OLD --shadow {} \
+             --from TIME --to TIME shows what would change",
+            check.config.display()
+        );
+        Self { route: &contract.name, text }
+    }
+
+    fn json(&self) -> Json {
+        json!({ "route": self.route, "text": self.text })
+    }
 }
 
 fn problem(problem: &Problem) -> Json {

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::journal::{report, text};
 use super::lookup::{LookupError, Whence, existing_key};
 use super::messages::{read, split};
+use super::shadow::Try;
 use super::{Outcome, complain, say};
 use crate::admin::decisions::{MESSAGE_BYTES_MAX, answer};
 use crate::app::decider::Decider;
@@ -25,12 +26,14 @@ pub struct Decide {
     #[command(flatten)]
     whence: Whence,
     /// Files with messages as a feed would take them.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "shadow")]
     files: Vec<PathBuf>,
     /// The feed whose rules hold; wanted where there are several.
     #[arg(long, value_name = "NAME")]
     feed: Option<String>,
-    /// One JSON object a route and event, with what would leave.
+    #[command(flatten)]
+    trial: Try,
+    /// One JSON object a route and event, with what would leave; with --shadow one a route.
     #[arg(long)]
     json: bool,
 }
@@ -39,6 +42,13 @@ impl Decide {
     /// Runs it.
     #[must_use]
     pub fn run(self) -> Outcome {
+        if let Some(new) = self.trial.wanted() {
+            return self.trial.run(new, &self.whence, self.json);
+        }
+        if let Some(name) = self.trial.stray() {
+            complain(&format!("tidegate: `{name}` goes with --shadow"));
+            return Outcome::Wrong;
+        }
         let mut outcome = Outcome::Done;
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };

@@ -111,7 +111,11 @@ impl Whence {
         })
     }
 
-    fn config(&self) -> Result<Config, LookupError> {
+    /// The configuration of the daemon.
+    ///
+    /// # Errors
+    /// It has mistakes, or none is named.
+    pub fn config(&self) -> Result<Config, LookupError> {
         let Some(file) = &self.config else {
             return Err(LookupError::Wrong(vec!["--config or --admin is wanted".to_owned()]));
         };
@@ -177,18 +181,25 @@ fn running(state_dir: &Path) -> Option<SocketAddr> {
 
 /// Opens the store of a daemon, running or not.
 pub(super) fn open(config: &Config) -> Result<Lookup, LookupError> {
-    let state_dir = &config.node.state_dir;
-    let master = match &config.master_key {
-        Some(key) => key.clone(),
-        None => existing_key(&key_path(state_dir, "master"))?,
-    };
-    Lookup::open(state_dir, &master).map_err(|error| LookupError::Failed(error.to_string()))
+    let master = master_key(config)?;
+    Lookup::open(&config.node.state_dir, &master)
+        .map_err(|error| LookupError::Failed(error.to_string()))
+}
+
+/// The key that opens the store of a daemon.
+pub(super) fn master_key(config: &Config) -> Result<Key, LookupError> {
+    match &config.master_key {
+        Some(key) => Ok(key.clone()),
+        None => existing_key(&key_path(&config.node.state_dir, "master")),
+    }
 }
 
 /// A key that is there already: to look things up makes none.
 pub(super) fn existing_key(path: &Path) -> Result<Key, LookupError> {
-    if !path.exists() {
-        return Err(LookupError::Failed(format!("{}: there is no such key", path.display())));
+    let failed = |text: String| LookupError::Failed(format!("{}: {text}", path.display()));
+    // Of a folder that is closed to who asks, nobody can say that a key is not in it.
+    if !path.try_exists().map_err(|error| failed(error.to_string()))? {
+        return Err(failed("there is no such key".to_owned()));
     }
     secret::key_file(path).map_err(|error| LookupError::Failed(error.to_string()))
 }

@@ -4,6 +4,7 @@
 //! person at a terminal, `--json` everywhere.
 //! Knows nothing of: how anything is done; each command calls the rooms.
 
+pub mod against;
 pub mod audit;
 pub mod check;
 pub mod completions;
@@ -18,6 +19,7 @@ pub mod map;
 pub mod messages;
 pub mod run;
 pub mod send;
+pub mod shadow;
 pub mod table;
 pub mod token;
 

@@ -20,6 +20,7 @@ use crate::admin::auth::User;
 use crate::admin::tokens::Resolves;
 use crate::admit::Identity;
 use crate::consent::Policy;
+use crate::contract::fields::Codings;
 use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
 use crate::document::{Document, Place, Problems, Table};
@@ -59,6 +60,10 @@ pub struct Config {
     pub mappings: Arc<Mappings>,
     /// `[consent]`, loaded; where there is none, one that opens nothing.
     pub policy: Arc<Policy>,
+    /// `[mappings] dir`.
+    pub mappings_dir: PathBuf,
+    /// `[routes] dir`.
+    pub routes_dir: PathBuf,
     /// `[routes]`, loaded.
     pub contracts: Vec<Contract>,
     /// `sha256:` and the hash over all files that were read.
@@ -140,13 +145,9 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let routes = sections::routes(table, node.as_ref());
     let mappings = normalize::load(&mappings_dir, problems);
     let policy = table.table("consent").map(|table| sections::consent(&table));
-    let tables = RefCell::new(Tables::new(&mappings_dir.join("tables"), problems));
-    let coding = |name: &str, place: &Place| {
-        let table = tables.borrow_mut().get(name, place)?;
-        let owned = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
-        Some(Coding::new(name, table.rows().map(owned).collect()))
-    };
-    let mut contracts = contract::load(&routes.dir, &coding, problems);
+    let mut contracts = with_codings(&mappings_dir, problems, |codings| {
+        contract::load(&routes.dir, codings, problems)
+    });
     if let Some(to_files) = &routes.to_files {
         for contract in &mut contracts.right {
             let path = to_files.join(format!("{}.ndjson", contract.name));
@@ -178,10 +179,27 @@ fn read(table: &Table<'_>) -> Option<Config> {
         master_key,
         mappings: Arc::new(mappings),
         policy,
+        mappings_dir,
+        routes_dir: routes.dir,
         contracts: contracts.right,
         hash: String::new(),
         files: BTreeMap::new(),
     })
+}
+
+/// Calls `read` with the tables of mappings, which contracts name.
+pub fn with_codings<T>(
+    mappings_dir: &Path,
+    problems: &Problems,
+    read: impl FnOnce(Codings<'_>) -> T,
+) -> T {
+    let tables = RefCell::new(Tables::new(&mappings_dir.join("tables"), problems));
+    let coding = |name: &str, place: &Place| {
+        let table = tables.borrow_mut().get(name, place)?;
+        let owned = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
+        Some(Coding::new(name, table.rows().map(owned).collect()))
+    };
+    read(&coding)
 }
 
 /// What the journal calls entries that come in by no feed: the timer's, and what was imported.

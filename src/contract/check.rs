@@ -18,7 +18,7 @@ use super::fields::{self, Codings, Glass};
 use super::{Broken, Contract, Contracts, Destination, References, Terms, When, deliver};
 
 /// Most contracts in one folder.
-const CONTRACTS_MAX: usize = 200;
+pub const CONTRACTS_MAX: usize = 200;
 /// Longest name of a route, feed or realm, in characters. It becomes a queue's name, a file's
 /// and a label of metrics.
 pub(super) const NAME_CHARS_MAX: usize = 64;
@@ -56,9 +56,20 @@ pub fn load(dir: &Path, codings: Codings<'_>, problems: &Problems) -> Contracts 
         problems.mistake(&place, format!("more than {CONTRACTS_MAX} contracts"));
         files.truncate(CONTRACTS_MAX);
     }
+    let documents: Vec<Document> =
+        files.iter().filter_map(|file| Document::open(file, problems)).collect();
+    gather(documents.iter(), codings, problems)
+}
+
+/// The same, of documents.
+#[must_use]
+pub fn gather<'d>(
+    documents: impl Iterator<Item = &'d Document>,
+    codings: Codings<'_>,
+    problems: &Problems,
+) -> Contracts {
     let mut contracts = Contracts::default();
-    for file in files {
-        let Some(document) = Document::open(&file, problems) else { continue };
+    for document in documents {
         let Some((references, contract)) = document.read(problems, |table| read(table, codings))
         else {
             continue;

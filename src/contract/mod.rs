@@ -5,7 +5,7 @@
 //! Knows nothing of: brokers and files; where a route delivers to is only named here.
 //!
 //! Reading order: [`check`] (one contract as written), [`terms`], [`fields`], [`when`], [`deliver`] (its
-//! sections), [`select`], [`schemas`].
+//! sections), [`select`], [`schemas`], [`against`] (an earlier one).
 
 pub mod check;
 pub mod terms;
@@ -14,6 +14,7 @@ pub mod when;
 pub mod deliver;
 pub mod select;
 pub mod schemas;
+pub mod against;
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::event::EventType;
 use crate::event::schema::Class;
 use crate::privacy::Recipe;
 
-pub use check::load;
+pub use check::{gather, load};
 pub use deliver::{DEAD_SUFFIX, Destination};
 pub use fields::Glass;
 pub use select::wants;

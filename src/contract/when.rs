@@ -123,6 +123,13 @@ impl When {
             })
     }
 
+    /// Whether it wants whatever another one wants, as far as that can be told from the rows.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let rows_cover = |rows: &Rows| self.tables.iter().any(|own| own.covers(rows));
+        self.tables.is_empty() || (!other.tables.is_empty() && other.tables.iter().all(rows_cover))
+    }
+
     fn row(&mut self, root: &mut Node, path: &Placed<String>, item: &Item<'_>) {
         let field = match schema::find(&path.value) {
             Ok(found) => found.field(),
@@ -157,7 +164,29 @@ impl When {
     }
 }
 
+impl Rows {
+    fn covers(&self, other: &Self) -> bool {
+        let kinds = match (&self.kinds, &other.kinds) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(kinds)) => kinds.iter().all(|kind| own.contains(kind)),
+        };
+        kinds && self.root.covers(&other.root)
+    }
+}
+
 impl Node {
+    /// Whether everything that it asks is asked by the other one, too, or more.
+    fn covers(&self, other: &Self) -> bool {
+        let asked = |(path, test): &(Vec<String>, Test)| {
+            other.tests.iter().any(|(known, its)| known == path && test.covers(its))
+        };
+        let some = |(path, node): &(Vec<String>, Self)| {
+            other.some.iter().any(|(known, its)| known == path && node.covers(its))
+        };
+        self.tests.iter().all(asked) && self.some.iter().all(some)
+    }
+
     /// Adds what is asked at a path, to the node of its innermost list.
     fn add(&mut self, path: &[(&str, bool)], tests: Vec<Test>) {
         let names = |path: &[(&str, bool)]| -> Vec<String> {
@@ -201,6 +230,20 @@ fn walk<'t>(value: View<'t>, path: &[String]) -> Option<View<'t>> {
 }
 
 impl Test {
+    /// Whether it holds wherever the other one does.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Is(own), Self::Is(words)) => words.iter().all(|word| own.contains(word)),
+            (Self::Not(own), Self::Not(words)) => own.iter().all(|word| words.contains(word)),
+            (Self::AtLeast(Bound::Number(own)), Self::AtLeast(Bound::Number(bound)))
+            | (Self::Above(Bound::Number(own)), Self::Above(Bound::Number(bound))) => own <= bound,
+            (Self::AtMost(Bound::Number(own)), Self::AtMost(Bound::Number(bound)))
+            | (Self::Below(Bound::Number(own)), Self::Below(Bound::Number(bound))) => own >= bound,
+            (Self::Present, other) => *other != Self::Absent,
+            (own, other) => own == other,
+        }
+    }
+
     fn holds(&self, around: View<'_>, path: &[String]) -> bool {
         let value = walk(around, path).filter(|value| value.value() != Value::Null);
         let Some(value) = value else { return *self == Self::Absent };

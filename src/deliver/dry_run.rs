@@ -3,6 +3,7 @@
 //! Promises: decided by the same steps as what leaves; nothing is kept, nothing is handed over.
 //! Knows nothing of: where the message comes from.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use serde::Serialize;
 use super::decide::{Answer, Grounds, Undecided, decide_event};
 use super::queue::{Item, Task};
 use super::tokens::{DryNames, Realm};
-use crate::admit::CorrelationId;
 use crate::admit::assess::{Rules, assess};
-use crate::audit::{Consulted, Names, sentence};
+use crate::admit::{CorrelationId, DigestKey};
+use crate::audit::{Consulted, Decision, Names, sentence};
 use crate::consent::Policy;
 use crate::contract::{Contract, wants};
 use crate::event::{Event, EventType, Subject};
@@ -70,6 +71,51 @@ pub enum Untold {
     Undecided(#[from] Undecided),
 }
 
+/// An event that is decided about, and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The event, by whom its subject is known as.
+    pub event: &'a Event,
+    /// What is filed of its subject.
+    pub filed: &'a Filed,
+    /// Its message.
+    pub id: CorrelationId,
+    /// The number of that in the journal; 0 where it is in none.
+    pub number: u64,
+    /// The feed it came in by.
+    pub feed: &'a Arc<str>,
+    /// When it came in, in milliseconds since 1970.
+    pub received_at: i64,
+    /// The key of the digests that stand for subjects in the evidence.
+    pub digests: &'a DigestKey,
+}
+
+/// What a route does with an event.
+#[derive(Debug)]
+pub enum Taken<'t> {
+    /// Its contract does not select it.
+    Unselected,
+    /// The route does not start, for this reason.
+    Stopped(&'t str),
+    /// It decides, on this evidence.
+    Decided(Answer, Box<Decision>),
+}
+
+/// Lets an event go by whom its subject is known as since it was merged, as a route takes it up; and
+/// what is filed of that one.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn as_known<F: Borrow<Filed>>(
+    event: &mut Event,
+    filed: &mut impl FnMut(&Subject) -> Result<F, StoreError>,
+) -> Result<F, StoreError> {
+    let known = filed(&event.subject)?;
+    let Some(survivor) = known.borrow().survivor().cloned() else { return Ok(known) };
+    event.subject = survivor;
+    filed(&event.subject)
+}
+
 impl DryRun {
     /// What every route would do with each event of a message, whose own consents count.
     ///
@@ -95,59 +141,51 @@ impl DryRun {
             let mut event = stored.event(&id);
             let own = admission.consents.iter().filter(|given| given.subject == event.subject);
             let records = own.map(|given| given.clone().of(&id).record).collect();
-            let mut known = filed(&event.subject)?;
-            // As a route takes it up: by whom its subject goes since it was merged.
-            if let Some(survivor) = known.survivor() {
-                event.subject = survivor.clone();
-                known = filed(&event.subject)?;
-            }
-            let filed = known.with(records);
-            for (contract, realm) in &self.routes {
-                told.push(self.one(&event, &id, &filed, (contract, realm), rules, now)?);
+            let filed = as_known(&mut event, &mut filed)?.with(records);
+            let asked = Asked {
+                event: &event,
+                filed: &filed,
+                id,
+                number: 0,
+                feed: &rules.feed,
+                received_at: now.as_millisecond(),
+                digests: &rules.digests,
+            };
+            for nth in 0..self.routes.len() {
+                told.extend(self.one(nth, &asked, now)?);
             }
         }
         Ok(told)
     }
 
-    fn one(
+    /// What the nth route does with an event.
+    ///
+    /// # Errors
+    /// The event cannot be put into its form.
+    pub fn decide(
         &self,
-        event: &Event,
-        id: &CorrelationId,
-        filed: &Filed,
-        (contract, realm): (&Contract, &Result<Realm, String>),
-        rules: &Rules,
+        nth: usize,
+        asked: &Asked<'_>,
         now: Timestamp,
-    ) -> Result<Told, Untold> {
-        let told = |outcome, sentence, payload| Told {
-            event: event.id.0.clone(),
-            kind: event.kind,
-            route: contract.name.clone(),
-            outcome,
-            sentence,
-            payload,
-        };
-        if !wants(contract, event) {
-            let Contract { name, version, .. } = contract;
-            let sentence = format!("Contract {name} {version} does not select {}.", event.kind);
-            return Ok(told("unselected", sentence, None));
+    ) -> Result<Taken<'_>, Undecided> {
+        let Some((contract, realm)) = self.routes.get(nth) else { return Ok(Taken::Unselected) };
+        if !wants(contract, asked.event) {
+            return Ok(Taken::Unselected);
         }
         let realm = match realm {
             Ok(realm) => realm,
-            Err(why) => {
-                let sentence = format!("Route {} does not start: {why}.", contract.name);
-                return Ok(told("stopped", sentence, None));
-            }
+            Err(why) => return Ok(Taken::Stopped(why)),
         };
         let item = Item {
             task: Task::Event,
             recorded: None,
-            number: 0,
+            number: asked.number,
             step: 0,
-            event: event.clone(),
+            event: asked.event.clone(),
             sequence: 0,
-            correlation_id: id.to_string(),
-            feed: Arc::clone(&rules.feed),
-            received_at: now.as_millisecond(),
+            correlation_id: asked.id.to_string(),
+            feed: Arc::clone(asked.feed),
+            received_at: asked.received_at,
             attempts: 0,
             sent_at: Duration::ZERO,
             renaming: None,
@@ -155,22 +193,49 @@ impl DryRun {
         };
         let grounds = Grounds {
             contract,
-            ledger: filed.ledger(),
+            ledger: asked.filed.ledger(),
             policy: &self.policy,
             keys: &realm.keys,
             names: &DryNames(realm),
-            digests: &rules.digests,
+            digests: asked.digests,
             configuration: &self.configuration,
             node: &self.node,
             jurisdiction: self.jurisdiction.as_deref(),
         };
         let (answer, evidence) = decide_event(&grounds, &item, now)?;
-        let name = |consulted: &Consulted| filed.named(consulted, &rules.digests);
+        Ok(Taken::Decided(answer, Box::new(evidence)))
+    }
+
+    /// The same in words.
+    fn one(&self, nth: usize, asked: &Asked<'_>, now: Timestamp) -> Result<Option<Told>, Untold> {
+        let Some((contract, _)) = self.routes.get(nth) else { return Ok(None) };
+        let told = |outcome, sentence, payload| Told {
+            event: asked.event.id.0.clone(),
+            kind: asked.event.kind,
+            route: contract.name.clone(),
+            outcome,
+            sentence,
+            payload,
+        };
+        let Contract { name, version, .. } = &**contract;
+        let (answer, evidence) = match self.decide(nth, asked, now)? {
+            Taken::Decided(answer, evidence) => (answer, evidence),
+            Taken::Unselected => {
+                let kind = asked.event.kind;
+                let sentence = format!("Contract {name} {version} does not select {kind}.");
+                return Ok(Some(told("unselected", sentence, None)));
+            }
+            Taken::Stopped(why) => {
+                let sentence = format!("Route {name} does not start: {why}.");
+                return Ok(Some(told("stopped", sentence, None)));
+            }
+        };
+        let name = |consulted: &Consulted| asked.filed.named(consulted, asked.digests);
         let names = Names { consent: &name, recipe: Some(contract.recipe_at(now).0) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
             Answer::Suppress(_) | Answer::Violation { .. } | Answer::Nothing => None,
         };
-        Ok(told(evidence.outcome.name(), sentence(&evidence, &names), payload))
+        Ok(Some(told(evidence.outcome.name(), sentence(&evidence, &names), payload)))
     }
 }

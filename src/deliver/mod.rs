@@ -9,7 +9,7 @@
 //! route has come), [`decide`] (an event to a release), [`tokens`] (by which name), [`evidence`] (what is recorded before it goes),
 //! [`unnoted`] (exceptions that wait for the cursor), [`sink`] (where it goes: [`rabbitmq`],
 //! [`file`](mod@file)), [`backoff`], [`rate`], [`due`] and [`shuffle`] (batches), [`route`] (the loop),
-//! [`dry_run`] (what would go).
+//! [`dry_run`] (what would go), [`shadow`] (what would, by another configuration).
 
 pub mod lanes;
 pub mod line;
@@ -28,6 +28,7 @@ pub mod file;
 pub mod route;
 pub mod checkpoints;
 pub mod dry_run;
+pub mod shadow;
 
 pub use rabbitmq::{BrokerConfig, FENCE_TIMEOUT};
 pub use route::{Route, RouteConfig};

@@ -72,6 +72,15 @@ impl Realm {
         }
     }
 
+    /// What its tokens are made by: where two realms say the same, their tokens are the same.
+    #[must_use]
+    pub fn tokens(&self) -> String {
+        match &self.source {
+            Source::Keyed => format!("keyed:{}", self.keys.fingerprint()),
+            Source::Vault(_) | Source::Stopped(_) => format!("vault:{}", self.name),
+        }
+    }
+
     /// Whether a consumer may know a subject by another token than the current one. Of the vault that
     /// is never ruled out: a token was rotated, or an older vault.db was put back.
     #[must_use]

@@ -29,7 +29,7 @@ pub use problem::{Place, Placed, Problem, Problems};
 pub use table::Table;
 
 /// Largest configuration, contract or mapping file, in bytes. The largest shipped one is 12 KiB.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A TOML file, read into memory and parsed.
 pub struct Document {
@@ -58,7 +58,7 @@ impl Document {
         }
     }
 
-    /// A document from text at hand, for tests and benches.
+    /// A document from text at hand: of a test, of another revision.
     #[must_use]
     pub fn from_text(name: &str, dir: &Path, text: &str) -> Self {
         Self { name: name.into(), dir: dir.to_path_buf(), text: text.to_owned() }

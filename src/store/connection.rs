@@ -9,9 +9,9 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -139,6 +139,54 @@ pub fn open_for_reading(path: &Path, schema: Schema) -> Result<Connection, Store
     Ok(connection)
 }
 
+/// How a store lay there when it was opened quietly: the file with its length and time of change,
+/// where nobody had it open.
+#[derive(Debug)]
+pub struct Rest(Option<(PathBuf, Seen)>);
+
+/// Length and time of change of a file that has no log beside it.
+type Seen = (u64, SystemTime);
+
+impl Rest {
+    /// Whether what was read so far is what the store holds. One that lay still is read without
+    /// locks, so that a daemon that was started since may have torn it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|(path, seen)| at_rest(path).as_ref() == Some(seen))
+    }
+}
+
+/// Opens the store for reading so that nothing is made beside it. Where no log lies there, nobody
+/// has the store open, and SQLite would make an empty one only to read it.
+///
+/// # Errors
+/// As for [`open_for_reading`].
+pub fn open_quietly(path: &Path, schema: Schema) -> Result<(Connection, Rest), StoreError> {
+    let (Some(seen), Some(name)) = (at_rest(path), path.to_str()) else {
+        let connection = open_for_reading(path, schema)?;
+        return Ok((connection, Rest(None)));
+    };
+    let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?;
+    keep_plans(&connection)?;
+    refuse_newer(&connection, path, schema)?;
+    Ok((connection, Rest(Some((path.to_path_buf(), seen)))))
+}
+
+/// How a store looks that nobody has open; nothing where somebody may.
+fn at_rest(path: &Path) -> Option<Seen> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if Path::new(&log).try_exists().unwrap_or(true) {
+        return None;
+    }
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.len(), found.modified().ok()?))
+}
+
 /// Opens the store for checkpoints.
 ///
 /// # Errors
@@ -246,6 +294,28 @@ mod tests {
         }
         let refused = read_back("synchronous", "2", "1".to_owned()).unwrap_err().to_string();
         assert_eq!(refused, "synchronous is 1 after it was set to 2");
+    }
+
+    #[test]
+    fn a_store_at_rest_is_read_without_a_file_more_and_tells_when_it_is_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a?b%20#.db");
+        drop(open_for_writing(&path, Schema::Journal).unwrap());
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(files(), 1);
+        let (quiet, rest) = open_quietly(&path, Schema::Journal).unwrap();
+        let count = "SELECT count(*) FROM messages";
+        let read: i64 = quiet.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!((read, files(), rest.holds()), (0, 1, true));
+        assert!(quiet.execute("DELETE FROM messages", []).is_err());
+        let writer = open_for_writing(&path, Schema::Journal).unwrap();
+        writer.execute("INSERT INTO meta VALUES ('a', 'b')", []).unwrap();
+        assert!(!rest.holds());
+        let (beside, rest) = open_quietly(&path, Schema::Journal).unwrap();
+        writer.execute("INSERT INTO meta VALUES ('c', 'd')", []).unwrap();
+        let count = "SELECT count(*) FROM meta";
+        let read: i64 = beside.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!((read, rest.holds()), (2, true));
     }
 
     #[test]

@@ -76,6 +76,16 @@ pub(super) fn identify(
     }
 }
 
+/// The key of digests of a store that is only read: it is there, or the store is none.
+pub(super) fn known_digest_key(
+    connection: &Connection,
+    master: &Master,
+) -> Result<DigestKey, StoreError> {
+    let sql = "SELECT wrapped FROM keys WHERE purpose = 'digest'";
+    let wrapped: Vec<u8> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(DigestKey::new(&master.unwrap("digest", &wrapped)?))
+}
+
 /// The key of digests, made with the store.
 pub(super) fn digest_key(
     connection: &Connection,

@@ -10,8 +10,8 @@
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
 //! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`] and [`violations`]
-//! (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`vault`] (random
-//! tokens), [`audit`] (the evidence).
+//! (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`past`] (the
+//! journal, read through without a trace), [`vault`] (random tokens), [`audit`] (the evidence).
 
 pub mod state;
 pub mod seal;
@@ -37,6 +37,7 @@ mod timer;
 mod trim;
 pub mod writer;
 pub mod query;
+pub mod past;
 pub mod vault;
 pub mod audit;
 #[cfg(test)]

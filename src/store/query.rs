@@ -12,6 +12,7 @@ use super::StoreError;
 use super::audit::read::AuditReader;
 use super::batch::unpack_raw;
 use super::connection::{Schema, open_for_reading};
+use super::identity::known_digest_key;
 use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
@@ -140,14 +141,9 @@ impl Lookup {
     /// It is not there, or does not open with the master key.
     pub fn open(state_dir: &Path, master: &Key) -> Result<Self, StoreError> {
         let master = Master::new(master)?;
-        let path = state_dir.join(FILE);
-        let wrapped: Vec<u8> = open_for_reading(&path, Schema::Journal)?.query_row(
-            "SELECT wrapped FROM keys WHERE purpose = 'digest'",
-            [],
-            |row| row.get(0),
-        )?;
-        let digests = DigestKey::new(&master.unwrap("digest", &wrapped)?);
-        let reader = Reader::open(&path, master, digests.clone())?;
+        let connection = open_for_reading(&state_dir.join(FILE), Schema::Journal)?;
+        let digests = known_digest_key(&connection, &master)?;
+        let reader = Reader::of(connection, master, digests.clone());
         Ok(Self { reader, digests, state_dir: state_dir.to_path_buf(), audit: None })
     }
 

@@ -4,10 +4,11 @@
 //! what is there, and never read as something else.
 //! Knows nothing of: who reads.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::seal::{Clear, Master, Opener, Part};
 use super::{StoreError, connection};
@@ -16,6 +17,19 @@ use crate::admit::{Correlation, CorrelationId, DigestKey, Entry};
 
 /// Most bytes of entries that one read holds in memory.
 const READ_BYTES_MAX: usize = 8 << 20;
+
+/// Which entries are read one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// That came in at or after this, in milliseconds since 1970.
+    pub from: i64,
+    /// That came in before this.
+    pub to: i64,
+    /// The last number: what comes in while one reads is not waited for.
+    pub last: u64,
+    /// One of so many.
+    pub every: NonZeroU64,
+}
 
 /// A connection that reads, and the keys it has needed so far.
 pub(super) struct Reader {
@@ -39,7 +53,12 @@ impl Reader {
     /// Opens the store of a folder for reading.
     pub fn open(path: &Path, master: Master, digests: DigestKey) -> Result<Self, StoreError> {
         let connection = connection::open_for_reading(path, connection::Schema::Journal)?;
-        Ok(Self { connection, keys: Keys::new(master, digests) })
+        Ok(Self::of(connection, master, digests))
+    }
+
+    /// By a connection that is open.
+    pub fn of(connection: Connection, master: Master, digests: DigestKey) -> Self {
+        Self { connection, keys: Keys::new(master, digests) }
     }
 
     /// A row that cannot be opened is told to `corrupt`, and comes as an entry without events:
@@ -50,23 +69,62 @@ impl Reader {
         limit: usize,
         corrupt: impl Fn(u64, &StoreError),
     ) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.rows(
+            "SELECT number, at, feed, type, status, epoch, content FROM messages
+             WHERE number > ? ORDER BY number LIMIT ?",
+            params![number.cast_signed(), limit],
+        )?;
+        self.entries(rows, corrupt)
+    }
+
+    /// The same, of a span.
+    pub fn read_span(
+        &mut self,
+        number: u64,
+        span: &Span,
+        limit: usize,
+        corrupt: impl Fn(u64, &StoreError),
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let every = i64::try_from(span.every.get()).unwrap_or(i64::MAX);
+        let rows = self.rows(
+            "SELECT number, at, feed, type, status, epoch, content FROM messages
+             WHERE number > ? AND number <= ? AND at >= ? AND at < ? AND number % ? = 0
+             ORDER BY number LIMIT ?",
+            params![
+                number.cast_signed(),
+                span.last.cast_signed(),
+                span.from,
+                span.to,
+                every,
+                limit
+            ],
+        )?;
+        self.entries(rows, corrupt)
+    }
+
+    /// Rows as far as memory is to hold them at once.
+    fn rows(&self, sql: &str, values: impl Params) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(values)?;
+        while let Some(row) = found.next()?
+            && bytes < READ_BYTES_MAX
         {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT number, at, feed, type, status, epoch, content FROM messages
-                 WHERE number > ? ORDER BY number LIMIT ?",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut found = statement.query(params![number.cast_signed(), limit])?;
-            while let Some(row) = found.next()?
-                && bytes < READ_BYTES_MAX
-            {
-                let row = Row::read(row)?;
-                bytes += row.content.len();
-                rows.push(row);
-            }
+            let row = Row::read(row)?;
+            bytes += row.content.len();
+            rows.push(row);
         }
+        Ok(rows)
+    }
+
+    fn entries(
+        &mut self,
+        rows: Vec<Row>,
+        corrupt: impl Fn(u64, &StoreError),
+    ) -> Result<Vec<Arc<Entry>>, StoreError> {
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             let (number, received_at, feed) = (row.number, row.at, row.feed.clone());

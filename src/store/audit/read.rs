@@ -37,6 +37,15 @@ impl AuditReader {
         Ok(Self { connection: connection::open_for_reading(path, Schema::Audit)? })
     }
 
+    /// The same, without a file beside it that was not there.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_quietly(path: &Path) -> Result<Self, StoreError> {
+        let (connection, _) = connection::open_quietly(path, Schema::Audit)?;
+        Ok(Self { connection })
+    }
+
     /// The chain's ID.
     ///
     /// # Errors
