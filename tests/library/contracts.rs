@@ -165,6 +165,13 @@ fn what_a_tier_does_not_allow_or_nobody_knows_does_not_load() {
             "leaves whole; name its fields instead",
         ),
         (
+            field(
+                "identified",
+                "\"observations\" = \"keep\"\n\"observations[].value.number\" = { transform = \"round\", to = 1 }",
+            ),
+            "`observations[].value` leaves whole by `observations[]`; name its fields behind",
+        ),
+        (
             pseudonymized(
                 "\"observations[].value.number\" = { transform = \"band\", edges = [2, 1] }",
             ),
