@@ -76,6 +76,12 @@ mod commands;
 #[path = "daemon/audit.rs"]
 mod audit;
 
+#[path = "daemon/realms.rs"]
+mod realms;
+
+#[path = "daemon/leak.rs"]
+mod leak;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

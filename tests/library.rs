@@ -24,6 +24,12 @@ mod consent_intake;
 #[path = "library/contracts.rs"]
 mod contracts;
 
+#[path = "library/leak.rs"]
+mod leak;
+
+#[path = "library/leak_random.rs"]
+mod leak_random;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
 
