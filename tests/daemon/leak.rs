@@ -29,7 +29,7 @@ fn drained(setup: &Setup) {
     let routes = ["identified", "limited", "pseudo"];
     let mut before = Vec::new();
     eventually("nothing more comes", || {
-        std::thread::sleep(std::time::Duration::from_millis(400));
+        std::thread::sleep(std::time::Duration::from_millis(1_000));
         let now: Vec<usize> = routes.iter().map(|route| setup.lines(route).len()).collect();
         let done = now == before && now.iter().all(|count| *count > 0);
         before = now;
