@@ -21,6 +21,9 @@ mod fence;
 #[path = "broker/evidence.rs"]
 mod evidence;
 
+#[path = "broker/leak.rs"]
+mod leak;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -102,6 +102,12 @@ mod resolve;
 #[path = "daemon/keys.rs"]
 mod keys;
 
+#[path = "daemon/realms.rs"]
+mod realms;
+
+#[path = "daemon/leak.rs"]
+mod leak;
+
 #[path = "daemon/clock.rs"]
 mod clock;
 

@@ -27,6 +27,12 @@ mod contracts;
 #[path = "library/deidentification.rs"]
 mod deidentification;
 
+#[path = "library/leak.rs"]
+mod leak;
+
+#[path = "library/leak_random.rs"]
+mod leak_random;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
 

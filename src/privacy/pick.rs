@@ -6,6 +6,7 @@
 
 use jiff::civil;
 
+use crate::event::schema::Class;
 use crate::event::{Subject, Tree, Value, View};
 
 use super::fate::{Fate, Fates};
@@ -119,9 +120,11 @@ impl Picking<'_> {
                     self.remove(Some(line), Fate::Removed);
                 }
                 // Below tier identified a number's own text leaves, and not what stands beside it.
-                ("text" | "comparator" | "separator", _)
-                    if self.tier != Tier::Identified
-                        && !child.as_text().is_some_and(is_numeral) =>
+                ("text", _) if self.tier != Tier::Identified && !is_own_text(value, class) => {
+                    self.remove(Some(line), Fate::Removed);
+                }
+                ("comparator" | "separator", _)
+                    if self.tier != Tier::Identified && !child.as_text().is_some_and(is_sign) =>
                 {
                     self.remove(Some(line), Fate::Removed);
                 }
@@ -142,7 +145,30 @@ impl Picking<'_> {
     }
 }
 
-/// Whether a text is a number, with what HL7 has before and between numbers (SN), and nothing else.
-fn is_numeral(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.<>=/:eE \n".contains(&byte))
+/// Whether a value's text is a time, or says its comparator and numbers and nothing else. SN.1 and SN.3
+/// may hold any digits, and what is no comparator is in the text alone.
+fn is_own_text(value: View<'_>, class: Class) -> bool {
+    let word = |key| value.get(key).and_then(|it| it.as_text()).unwrap_or_default();
+    let text = word("text").trim();
+    if class == Class::Quasi {
+        return text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.:TZ".contains(&byte));
+    }
+    let says = |key, text: &str| match value.get(key).and_then(|it| it.as_number()) {
+        Some(number) => text.parse() == Ok(number),
+        None => text.is_empty(),
+    };
+    let Some(numbers) = text.strip_prefix(word("comparator")) else { return false };
+    match word("separator") {
+        "" => says("number", numbers) && value.get("number2").is_none(),
+        separator => numbers.match_indices(separator).any(|(at, _)| {
+            let (first, rest) = numbers.split_at(at);
+            let second = rest.strip_prefix(separator).unwrap_or_default();
+            says("number", first) && says("number2", second)
+        }),
+    }
+}
+
+/// Whether a text is what HL7 has before and between numbers (SN.1, SN.3).
+fn is_sign(text: &str) -> bool {
+    text.bytes().all(|byte| b"+-.<>=/:".contains(&byte))
 }

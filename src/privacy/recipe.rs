@@ -265,23 +265,33 @@ fn check_name(
     }
 }
 
-/// A value that leaves whole has no fields that leave by a line of their own.
+/// A value that leaves whole has no fields that leave, or stay, by a line of their own: its type says
+/// what of it leaves, and a line that changes nothing would promise something.
 fn check_values(fields: &[Wanted], problems: &Problems) {
-    let whole = |path: &str| {
-        fields.iter().any(|wanted| {
-            wanted.transform == Transform::Keep
-                && wanted.path.value.trim_end_matches("[]") == path.trim_end_matches("[]")
-        })
+    let keeps = |path: &str| {
+        let same = |wanted: &&Wanted| plain(&wanted.path.value) == path;
+        fields.iter().find(same).map(|wanted| wanted.transform == Transform::Keep)
     };
     for wanted in fields {
         let path = &wanted.path;
-        if let Some((value, _)) = path.value.split_once(".value.")
-            && whole(&format!("{value}.value"))
-        {
-            let text = format!("`{value}.value` leaves whole; name its fields instead of it");
-            problems.mistake(&path.place, text);
-        }
+        let Some((above, _)) = path.value.split_once(".value.") else { continue };
+        let value = format!("{above}.value");
+        let text = match (keeps(&plain(&value)), keeps(&plain(above))) {
+            (Some(true), _) => {
+                format!("`{value}` leaves whole; name its fields instead of it")
+            }
+            (None, Some(true)) => format!(
+                "`{value}` leaves whole by `{above}`; name its fields behind `\"{value}\" = \"drop\"`"
+            ),
+            (Some(false), _) | (None, _) => continue,
+        };
+        problems.mistake(&path.place, text);
     }
+}
+
+/// A path without the marks of lists.
+fn plain(path: &str) -> String {
+    path.replace("[]", "")
 }
 
 fn shorten(names: &[String]) -> String {

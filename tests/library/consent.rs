@@ -49,7 +49,7 @@ fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> T {
 }
 
 /// One record; `at` names it where it does not name itself.
-fn record_of(text: &str, at: &str) -> Record {
+pub fn record_of(text: &str, at: &str) -> Record {
     let words = words(text);
     let get = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
     let zone = get("zone").map_or(TimeZone::UTC, |name| TimeZone::get(name).unwrap());

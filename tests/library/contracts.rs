@@ -167,6 +167,13 @@ fn what_a_tier_does_not_allow_or_nobody_knows_does_not_load() {
             "leaves whole; name its fields instead",
         ),
         (
+            field(
+                "identified",
+                "\"observations\" = \"keep\"\n\"observations[].value.number\" = { transform = \"round\", to = 1 }",
+            ),
+            "`observations[].value` leaves whole by `observations[]`; name its fields behind",
+        ),
+        (
             pseudonymized(
                 "\"observations[].value.number\" = { transform = \"band\", edges = [2, 1] }",
             ),
@@ -439,6 +446,41 @@ fn free_text_leaves_by_its_own_name_alone() {
     let release = released_at(&contract, &event, "2026-11-22T12:00:00Z").unwrap();
     // The text, the name, the document, and what stood beside the number.
     assert_eq!(release.counts().removed, 4);
+}
+
+/// Below tier identified the text of a value leaves where it says nothing but what leaves beside it.
+/// PROMISE-7
+#[test]
+fn the_text_of_a_number_leaves_where_it_is_the_number_and_nothing_else() {
+    let fields = "\"observations[].value\" = \"keep\"";
+    let top = "agreement = \"D\"\nagreement_ends = 2027-12-31";
+    let contract = right(&written("limited", top, fields, ""));
+    for (value, leaves) in [
+        (json!({"type": "NM", "number": 6.9, "text": "6.90"}), true),
+        (json!({"type": "NM", "number": 6.9, "text": "6.90 900-00-0001"}), false),
+        (json!({"type": "SN", "comparator": ">", "number": 100.0, "text": ">100"}), true),
+        (
+            json!({"type": "SN", "number": 1.0, "separator": ":", "number2": 128.0, "text": "1:128"}),
+            true,
+        ),
+        (
+            json!({"type": "SN", "number": -2.0, "separator": "-", "number2": -1.5, "text": "-2--1.5"}),
+            true,
+        ),
+        (json!({"type": "SN", "number": 2.0, "separator": "+", "text": "2+"}), true),
+        // SN.1 or SN.3 held somebody's number.
+        (json!({"type": "SN", "number": 5.0, "text": "900-00-00015"}), false),
+        (json!({"type": "SN", "number": 5.0, "number2": 6.0, "text": "59000000016"}), false),
+        (json!({"type": "SN", "number2": 6.0, "text": "900/6"}), false),
+        (json!({"type": "NR", "number": 0.5, "number2": 1.5, "text": "0.5^1.5"}), false),
+        (json!({"type": "TM", "text": "07:30:00-08:00"}), true),
+        (json!({"type": "TM", "text": "half past seven"}), false),
+    ] {
+        let body = body(&contract, &json!({"observations": [{"value": value}]}));
+        let left = &body["data"]["observations"][0]["value"];
+        assert_eq!(left.get("text").is_some(), leaves, "{value} {left}");
+        assert_eq!(left["number"].as_f64(), value["number"].as_f64());
+    }
 }
 
 #[test]

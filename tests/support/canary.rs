@@ -1,4 +1,6 @@
-//! The marked words of the fixtures, and the search for them.
+//! The marked words of the fixtures, and the search for them; in [`forms`], any values in any form.
+
+pub mod forms;
 
 use std::collections::BTreeSet;
 use std::path::Path;

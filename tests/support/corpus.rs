@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use tidegate::parse::hl7::{Composite, Content, Message};
+
+use super::canary::forms::LONG_BYTES;
 use super::daemon::Daemon;
 use super::sender::Sender;
 
@@ -154,3 +157,39 @@ pub fn send<'m>(
     }
     codes
 }
+
+/// Every value of a message by its field (`PID-5`): of each component and subcomponent, unescaped, and
+/// of a text its longer words, too. The delimiters themselves are none.
+pub fn values_of(message: &Message<'_>) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    for segment in message.segments() {
+        let first = if segment.name() == "MSH" { 3 } else { 1 };
+        for number in first..=segment.field_count() {
+            let place = format!("{}-{number}", segment.label());
+            let mut take = |raw: &str| {
+                let Content::Text(text) = message.content(raw) else { return };
+                let words = text.split_whitespace().filter(|word| word.len() >= LONG_BYTES);
+                values.extend(words.map(|word| (place.clone(), word.to_owned())));
+                values.push((place.clone(), text.trim().to_owned()));
+            };
+            for raw in message.repetitions(segment.field(number).unwrap_or_default()) {
+                let whole = Composite::of_field(raw, message.delimiters());
+                // No more parts than there are signs that could stand between them.
+                let signs =
+                    |text: &str| text.bytes().filter(|it| !it.is_ascii_alphanumeric()).count();
+                for component in 1..=PARTS_MAX.min(signs(raw) + 1) {
+                    let component = whole.part(component);
+                    for part in 1..=PARTS_MAX.min(signs(component.raw()) + 1) {
+                        take(component.part(part).first());
+                    }
+                }
+            }
+        }
+    }
+    values.sort();
+    values.dedup();
+    values
+}
+
+/// Components and subcomponents that are looked at; the widest type (XAD, XPN, XCN) has 25.
+const PARTS_MAX: usize = 30;
