@@ -192,11 +192,12 @@ impl Setup {
         self.lines(route).into_iter().filter(|line| !is_notice(line)).collect()
     }
 
-    /// The lines of a file route.
+    /// The lines of a file route, up to its last line end: what is behind it is being written.
     pub fn lines(&self, route: &str) -> Vec<serde_json::Value> {
         let path = self.state_dir().join(format!("out/{route}.ndjson"));
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Starts a daemon, and waits until it listens.
