@@ -35,6 +35,15 @@ use support::peer::{Peer, Publish};
 use support::sender::Sender;
 use support::{EVERY_EVENT, adt, consent, eventually, rabbit};
 
+/// Held by tests that keep the processors busy for a minute or more: one that counts how often two
+/// things meet would see too few of them beside another.
+static BUSY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Waits until no other such test runs.
+fn alone_with_the_processors() -> std::sync::MutexGuard<'static, ()> {
+    BUSY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 const EVENTS: &[&str] = &["patient.admitted", "patient.updated", "observation.reported"];
 
 fn rabbit_route(name: &str) -> String {

@@ -226,6 +226,7 @@ fn fault_59_in_thousands_of_revocations_under_load_nothing_is_published_behind_t
 {
     const PROMPT: usize = 1_500;
     const SLOW: usize = 500;
+    let _busy = crate::alone_with_the_processors();
     let (broker, _guard) = rabbit::shared();
     let proxy = Proxy::start(broker);
     let setup = setup(&proxy, "wall", "fence_timeout = \"60s\"\nconfirm_timeout = \"60s\"");

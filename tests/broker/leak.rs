@@ -14,6 +14,7 @@ use crate::support::{EVERY_EVENT, adt, eventually, rabbit};
 /// PROMISE-10
 #[test]
 fn of_the_whole_corpus_no_value_is_in_the_properties_of_a_pseudonymous_message() {
+    let _busy = crate::alone_with_the_processors();
     let (broker, _guard) = rabbit::shared();
     let fields =
         "\"subject\" = \"token\"\n\"visit.class\" = \"keep\"\n\"observations[].value\" = \"keep\"";
