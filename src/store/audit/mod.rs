@@ -120,7 +120,14 @@ impl Audit {
     pub async fn append(&self, entries: Vec<(Timestamp, Says)>) -> Result<Vec<u64>, AuditBusy> {
         let drafts: Option<Vec<Draft>> =
             entries.iter().map(|(at, says)| Draft::new(at, says)).collect();
-        let drafts = drafts.ok_or(AuditBusy::Stopped)?;
+        self.append_drafts(drafts.ok_or(AuditBusy::Stopped)?).await
+    }
+
+    /// The same, of what is written already.
+    ///
+    /// # Errors
+    /// Nothing was recorded.
+    pub async fn append_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<u64>, AuditBusy> {
         let (answer, receiver) = oneshot::channel();
         let command = Command::Append(Append { drafts, answer });
         self.commands.send(command).await.map_err(|_| AuditBusy::Stopped)?;
