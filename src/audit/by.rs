@@ -6,7 +6,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::record::Says;
+use super::record::{Decision, Says};
 
 /// One thing that a record is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,19 +53,22 @@ pub fn correlation_of(event: &str) -> &str {
 /// Everything that a record is found by, each once.
 #[must_use]
 pub fn keys(says: &Says) -> Vec<i64> {
-    let mut keys = match says {
+    match says {
         Says::Act(act) => vec![By::Act(&act.act).key()],
-        Says::Decision(decision) => {
-            let mut keys = vec![
-                By::Correlation(correlation_of(&decision.event)).key(),
-                By::Subject(&decision.subject).key(),
-            ];
-            let tokens = [&decision.token, &decision.retired].into_iter().flatten();
-            keys.extend(tokens.map(|token| By::Token(token).key()));
-            keys.extend(decision.consents.iter().map(|one| By::Consent(&one.record).key()));
-            keys
-        }
-    };
+        Says::Decision(decision) => keys_of(decision),
+    }
+}
+
+/// The same, of a decision.
+#[must_use]
+pub fn keys_of(decision: &Decision) -> Vec<i64> {
+    let mut keys = vec![
+        By::Correlation(correlation_of(&decision.event)).key(),
+        By::Subject(&decision.subject).key(),
+    ];
+    let tokens = [&decision.token, &decision.retired].into_iter().flatten();
+    keys.extend(tokens.map(|token| By::Token(token).key()));
+    keys.extend(decision.consents.iter().map(|one| By::Consent(&one.record).key()));
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::decide::{Answer, Decided, evidence_id, is_renaming_of};
 use super::queue::{Handed, Item, Recorded, Renaming, Task};
 use crate::admit::DigestKey;
-use crate::audit::{Decision, Fields, Outcome, Record, Says};
+use crate::audit::{Decision, Draft, Fields, Outcome, Record, Says};
 use crate::event::{EventType, Subject};
 use crate::fence::Moment;
 use crate::store::StoreError;
@@ -192,7 +192,9 @@ impl Evidence {
     // PROMISE-8
     pub fn stage(&mut self, decided: Vec<(Item, Decided, Moment)>, now: Timestamp) {
         self.settling = std::mem::take(&mut self.owed);
-        let mut entries = self.settling.clone();
+        // Written here, each from where it is, so that nothing of it has to be copied for that.
+        let mut drafts: Vec<Option<Draft>> =
+            self.settling.iter().map(|(at, says)| Draft::new(at, says)).collect();
         for (item, Decided { answer, evidence }, asked_at) in decided {
             let mut staged = Staged { item, answer, asked_at, record: None, is_in_doubt: false };
             let known = staged.item.recorded.as_ref();
@@ -204,20 +206,22 @@ impl Evidence {
             // seen when it is opened, so that there only another answer leaves a doubt.
             let from_before = known.filter(|known| known.handed == Handed::Yes);
             if let Some(known) = from_before.filter(|known| news.is_some() || known.is_away()) {
-                entries.push((now, doubt(known, "restart")));
+                drafts.push(Draft::new(&now, &doubt(known, "restart")));
                 staged.is_in_doubt = true;
             }
             if let Some(mut decision) = news {
                 let unsent = known.filter(|known| known.handed == Handed::No);
                 decision.instead = unsent.map(|known| known.number);
-                entries.push((now, Says::Decision(decision.clone())));
-                staged.record = Some((decision, entries.len() - 1));
+                drafts.push(Draft::of_decision(&now, &decision));
+                staged.record = Some((decision, drafts.len() - 1));
             }
             self.staged.push(staged);
         }
         let audit = Arc::clone(&self.audit);
         self.appending = Some(Box::pin(async move {
-            if entries.is_empty() { Ok(Vec::new()) } else { audit.append(entries).await }
+            let drafts: Option<Vec<Draft>> = drafts.into_iter().collect();
+            let drafts = drafts.ok_or(AuditBusy::Stopped)?;
+            if drafts.is_empty() { Ok(Vec::new()) } else { audit.append_drafts(drafts).await }
         }));
     }
 

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::connection::{self, Schema};
 use super::super::state::{StateDir, sync_folder};
 use super::super::{StoreError, state};
+use super::lately;
 use super::lines::{Lines, folder};
 use super::writer::{Seal, Start, seconds};
 use super::{AuditConfig, FILE, PUBLIC_KEY, SIGNING_KEY};
@@ -48,6 +49,7 @@ pub(super) fn begin(
         Some(_) => {}
         None => state.set_mark(CHAIN_MARK, &chain)?,
     }
+    lately::move_what_is_left(&connection)?;
     let signer = signer(state)?;
     let head = head(&connection, &chain)?;
     let lines_path = state.path().join(&config.file);

@@ -6,12 +6,14 @@
 //! Knows nothing of: what is decided, and where checkpoints go beyond their file.
 //!
 //! Reading order: [`writer`] (group commit, signing), [`helper`] (what
-//! it has no time for), [`lines`] (the file of checkpoints),
+//! it has no time for), [`lately`] (what the newest records are found by), [`lines`] (the file of
+//! checkpoints),
 //! [`read`] and [`find`] (what was recorded), [`archive`] (what is old), [`segment`] (its files),
 //! [`verify`] and [`marks`] (whether all of it is what was written).
 
 mod writer;
 mod helper;
+mod lately;
 mod lines;
 mod begin;
 pub mod read;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::lately::Lately;
 use self::read::AuditReader;
 use self::writer::{Append, Command, QUEUE_COMMANDS_MAX};
 use super::{StateDir, StoreError};
@@ -98,11 +101,13 @@ impl Audit {
         let (checkpoint_sender, checkpoints) = watch::channel(newest);
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let pulse = Pulse::new();
-        let reader = Mutex::new(AuditReader::open(&path)?);
+        let lately = Arc::new(Lately::default());
+        let reader = Mutex::new(AuditReader::beside(&path, Arc::clone(&lately))?);
         let threads = writer::start(writer::Parts {
             start,
             path,
             head: Arc::clone(&head),
+            lately,
             pulse: pulse.clone(),
             checkpoints: checkpoint_sender,
             commands: commands.clone(),
@@ -120,7 +125,14 @@ impl Audit {
     pub async fn append(&self, entries: Vec<(Timestamp, Says)>) -> Result<Vec<u64>, AuditBusy> {
         let drafts: Option<Vec<Draft>> =
             entries.iter().map(|(at, says)| Draft::new(at, says)).collect();
-        let drafts = drafts.ok_or(AuditBusy::Stopped)?;
+        self.append_drafts(drafts.ok_or(AuditBusy::Stopped)?).await
+    }
+
+    /// The same, of what is written already.
+    ///
+    /// # Errors
+    /// Nothing was recorded.
+    pub async fn append_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<u64>, AuditBusy> {
         let (answer, receiver) = oneshot::channel();
         let command = Command::Append(Append { drafts, answer });
         self.commands.send(command).await.map_err(|_| AuditBusy::Stopped)?;
@@ -329,6 +341,54 @@ mod tests {
         std::fs::copy(dir.path().join("newer"), &path).unwrap();
         let (_, threads) = Audit::open(&state, config()).unwrap();
         tokio::task::block_in_place(|| threads.stop()).unwrap();
+    }
+
+    /// PROMISE-9
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_in_the_index_yet_is_found_by_everybody_and_no_record_is_ever_lost_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::take(dir.path()).unwrap();
+        let path = state.file(FILE);
+        let (audit, threads) = Audit::open(&state, config()).unwrap();
+        let subject = "0a".repeat(16);
+        let verified = || {
+            let (dir, file) = (dir.path().to_path_buf(), config().file);
+            let wanted = verify::Wanted { dir, file, kept: None, key: None };
+            verify::verify(&wanted, &mut |_, _| {}).unwrap().problems
+        };
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let count = |table: &str| -> i64 {
+            let sql = format!("SELECT count(*) FROM {table}");
+            connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+        };
+        // Some of it is moved in between.
+        let records = 300;
+        for nth in 1..=records {
+            let one = decision(nth, &subject, "r", Outcome::Release);
+            assert_eq!(audit.append(vec![one]).await.unwrap(), [nth]);
+            let newest = audit.last_of(&subject, "r").unwrap().unwrap().number;
+            let other = AuditReader::open(&path).unwrap();
+            let read = other.last_of(&subject, "r", |_| true).unwrap().unwrap().number;
+            assert_eq!((newest, read), (nth, nth));
+        }
+        assert!(count("found") > 0 && count("lately") > 0);
+        for reader in
+            [&audit.reader().about(&subject), &AuditReader::open(&path).unwrap().about(&subject)]
+        {
+            let found = reader.as_ref().unwrap().records.iter().map(|one| one.number);
+            assert!(found.eq((1..=records).rev()));
+        }
+        assert_eq!(verified(), Vec::<String>::new());
+        for statement in [
+            "DELETE FROM lately",
+            "UPDATE lately SET keys = x''",
+            "INSERT INTO lately VALUES (1, 2, 3, x'')",
+        ] {
+            assert!(connection.execute(statement, []).is_err(), "{statement}");
+        }
+        tokio::task::block_in_place(|| threads.stop()).unwrap();
+        assert_eq!((count("found"), count("lately")), (2 * records.cast_signed(), 0));
+        assert_eq!(verified(), Vec::<String>::new());
     }
 
     /// PROMISE-9

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use super::begin::read_chain_id;
+use super::lately::{self, Lately};
 use crate::audit::by::correlation_of;
 use crate::audit::{Act, By, Decision, Outcome, Record, Says, chain};
 use crate::secret::unhex;
@@ -20,6 +22,8 @@ use crate::secret::unhex;
 /// A connection that reads.
 pub struct AuditReader {
     pub(super) connection: Connection,
+    /// What the writer of this process has not moved into the index yet.
+    lately: Option<Arc<Lately>>,
 }
 
 impl std::fmt::Debug for AuditReader {
@@ -34,7 +38,12 @@ impl AuditReader {
     /// # Errors
     /// It cannot be opened, or is newer than this binary.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: connection::open_for_reading(path, Schema::Audit)? })
+        Ok(Self { connection: connection::open_for_reading(path, Schema::Audit)?, lately: None })
+    }
+
+    /// The same, in the process of the writer: what that has in memory need not be read.
+    pub(super) fn beside(path: &Path, lately: Arc<Lately>) -> Result<Self, StoreError> {
+        Ok(Self { lately: Some(lately), ..Self::open(path)? })
     }
 
     /// The same, without a file beside it that was not there.
@@ -43,7 +52,7 @@ impl AuditReader {
     /// As above.
     pub fn open_quietly(path: &Path) -> Result<Self, StoreError> {
         let (connection, _) = connection::open_quietly(path, Schema::Audit)?;
-        Ok(Self { connection })
+        Ok(Self { connection, lately: None })
     }
 
     /// The chain's ID.
@@ -170,11 +179,31 @@ impl AuditReader {
         above: u64,
         mut take: impl FnMut(Record) -> bool,
     ) -> Result<(), StoreError> {
+        let (key, above) = (by.key(), above.cast_signed());
+        // Before the index, so that what is moved in between is seen.
+        let runs = match &self.lately {
+            Some(lately) => lately.runs(),
+            None => Arc::new(lately::read(&self.connection)?),
+        };
+        let mut one =
+            self.connection.prepare_cached("SELECT bytes FROM records WHERE number = ?")?;
+        for number in lately::numbers(&runs, key, above) {
+            let read = |row: &Row<'_>| {
+                let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
+                Ok(parse(number.cast_unsigned(), bytes))
+            };
+            // Gone, where it was archived since.
+            let Some(record) = one.query_row([number], read).optional()? else { continue };
+            if !take(record?) {
+                return Ok(());
+            }
+        }
         let mut statement = self.connection.prepare_cached(
             "SELECT records.number, records.bytes FROM found JOIN records USING (number)
-             WHERE found.key = ? AND found.number > ? ORDER BY found.number DESC",
+             WHERE found.key = ? AND found.number > ? AND found.number < ?
+             ORDER BY found.number DESC",
         )?;
-        let mut rows = statement.query(params![by.key(), above.cast_signed()])?;
+        let mut rows = statement.query(params![key, above, lately::below(&runs)])?;
         while let Some(row) = rows.next()? {
             let number = row.get::<_, i64>(0)?.cast_unsigned();
             if !take(parse(number, row.get_ref(1)?.as_blob().unwrap_or_default())?) {

@@ -5,7 +5,7 @@
 //! secret is needed, and memory is bounded, whatever the length of the chain.
 //! Knows nothing of: how it is printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -15,6 +15,7 @@ use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use super::archive;
 use super::begin::read_chain_id;
+use super::lately::{self, Pair};
 use super::marks::Marks;
 use super::segment::{self, Segment};
 use super::{FILE, PUBLIC_KEY};
@@ -84,7 +85,15 @@ pub fn verify(wanted: &Wanted, progress: &mut dyn FnMut(u64, u64)) -> Result<Rep
         |last| Verifier::after(last.last, last.hash_after),
     );
     marks.pass(start.number(), start.hash());
-    let mut walk = Walk { verifier: start, keys: 0, archived: None };
+    let lately = match lately::read(&connection) {
+        Ok(runs) => runs.iter().flat_map(|run| run.pairs()).copied().collect(),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            report.problems.push(error.to_string());
+            HashSet::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let mut walk = Walk { verifier: start, keys: 0, archived: None, lately };
     match walk.records(&connection, &mut marks, progress)? {
         Ok(()) => report.problems.extend(walk.rest(&connection, &segments, start.number())?),
         Err(broken) => report.problems.push(broken),
@@ -216,6 +225,8 @@ struct Walk {
     keys: u64,
     /// The newest act that tells of a segment.
     archived: Option<Record>,
+    /// What is not in the index yet.
+    lately: HashSet<Pair>,
 }
 
 impl Walk {
@@ -267,7 +278,8 @@ impl Walk {
             connection.prepare_cached("SELECT 1 FROM found WHERE key = ? AND number = ?")?;
         for key in by::keys(&record.says) {
             self.keys += 1;
-            if !statement.exists([key, record.number.cast_signed()])? {
+            let pair = (key, record.number.cast_signed());
+            if !self.lately.contains(&pair) && !statement.exists([pair.0, pair.1])? {
                 let number = record.number;
                 return Ok(Some(format!("record {number} is not found by what it says")));
             }
@@ -288,7 +300,9 @@ impl Walk {
             [from.cast_signed()],
             |row| row.get(0),
         )?;
-        if found.cast_unsigned() != self.keys {
+        let is_here = |(_, number): &&Pair| *number > from.cast_signed() || *number < 1;
+        let lately = self.lately.iter().filter(is_here).count() as u64;
+        if found.cast_unsigned() + lately != self.keys {
             problems.push("the index leads to records that do not say so".to_owned());
         }
         let says = |name: &str| match &self.archived {

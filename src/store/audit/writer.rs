@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::super::{StoreError, connection};
 use super::archive::{self, Archived};
 use super::helper::{Chore, Helper, copy};
+use super::lately::{Lately, Pair, Run};
 use super::lines::{Lines, folder};
 use super::{AuditBusy, AuditConfig, AuditThreads};
 use crate::audit::{Checkpoint, Draft, Signer, Verifier, chain};
@@ -30,8 +31,9 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 pub(super) const QUEUE_COMMANDS_MAX: usize = 1_024;
 /// Bytes of log, about, after which it is copied into the store.
 const COPY_BYTES: u64 = 32 << 20;
-/// Bytes of log that a record adds beside its own: a page for each thing it is found by.
-const LOG_BYTES_EACH: u64 = 20 << 10;
+/// Bytes of a page of the log: what a record may add beside its own, and then again for each thing that
+/// it is found by, when that is moved into the index.
+const PAGE_BYTES: u64 = 4 << 10;
 
 /// How long after a try that failed what is old is looked for again.
 const ARCHIVE_PAUSE: Duration = Duration::from_secs(60);
@@ -91,6 +93,7 @@ pub(super) struct Parts {
     pub start: Start,
     pub path: PathBuf,
     pub head: Arc<AtomicU64>,
+    pub lately: Arc<Lately>,
     pub pulse: Pulse,
     pub checkpoints: watch::Sender<Option<Checkpoint>>,
     pub commands: mpsc::Sender<Command>,
@@ -101,6 +104,7 @@ pub(super) struct Parts {
 struct Writer {
     start: Start,
     head: Arc<AtomicU64>,
+    lately: Arc<Lately>,
     pulse: Pulse,
     checkpoints: watch::Sender<Option<Checkpoint>>,
     chores: std::sync::mpsc::Sender<Chore>,
@@ -115,11 +119,12 @@ struct Writer {
 
 /// Starts the threads.
 pub(super) fn start(parts: Parts) -> Result<AuditThreads, StoreError> {
-    let Parts { start, path, head, pulse, checkpoints, commands, receiver } = parts;
+    let Parts { start, path, head, lately, pulse, checkpoints, commands, receiver } = parts;
     let (chores, asked) = std::sync::mpsc::channel();
     let mut writer = Writer {
         start,
         head,
+        lately,
         pulse,
         checkpoints,
         chores,
@@ -179,15 +184,21 @@ impl Writer {
             self.write(batch)?;
         }
         self.sign()?;
+        self.move_lately()?;
         // So that the file alone is the store; a reader that is still at it leaves the log.
         connection::checkpoint_whole(&self.start.connection)
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
         if batch.records > 0 {
-            self.log_bytes += batch.bytes as u64 + batch.records as u64 * LOG_BYTES_EACH;
+            self.log_bytes += batch.bytes as u64 + batch.records as u64 * PAGE_BYTES;
             match self.transact(&batch.appends) {
-                Ok(()) => self.answer(batch.appends),
+                Ok(()) => {
+                    self.answer(batch.appends);
+                    if self.lately.is_full() {
+                        self.move_lately()?;
+                    }
+                }
                 Err(error) if error.passes() => {
                     for append in batch.appends {
                         // A route that went away needs no answer.
@@ -217,6 +228,10 @@ impl Writer {
 
     // PROMISE-8: COMMIT returns after the fsync; nobody is answered before.
     fn transact(&mut self, appends: &[Append]) -> Result<(), StoreError> {
+        // Only on a full disk it still is, and what cannot be moved must not become more.
+        if self.lately.is_full() {
+            self.roll_back(self.lately.move_all(&self.start.connection))?;
+        }
         self.commit(appends.iter().flat_map(|append| &append.drafts), |_| Ok(()))
     }
 
@@ -229,7 +244,20 @@ impl Writer {
         let begun = clock::monotonic();
         let outcome = in_transaction(connection, self.start.head, drafts, more);
         self.start.metrics.commit.record(clock::seconds_since(begun));
-        self.start.head = self.roll_back(outcome)?;
+        let (head, run) = self.roll_back(outcome)?;
+        self.start.head = head;
+        self.lately.push(run);
+        Ok(())
+    }
+
+    /// Moves into the index what the newest records are found by. On a full disk that waits, and they
+    /// are found as they are.
+    fn move_lately(&mut self) -> Result<(), StoreError> {
+        match self.roll_back(self.lately.move_all(&self.start.connection)) {
+            Ok(moved) => self.log_bytes += moved as u64 * PAGE_BYTES,
+            Err(error) if error.passes() => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -278,6 +306,12 @@ impl Writer {
         let Some((archived, draft)) = archived.and_then(|one| Some((one, one.draft()?))) else {
             return Ok(());
         };
+        // What is deleted then is deleted from the index, and has to be there.
+        match self.roll_back(self.lately.move_all(&self.start.connection)) {
+            Ok(_) => {}
+            Err(error) if error.passes() => return Ok(()),
+            Err(error) => return Err(error),
+        }
         match self.commit(std::iter::once(&draft), |connection| archived.note(connection)) {
             Ok(()) => {
                 self.archive_after = Duration::ZERO;
@@ -342,15 +376,16 @@ pub(super) fn passes(error: &std::io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// One transaction: what waits, and then what it is found by, in the order of the index.
+/// One transaction: what waits, and then what it is found by.
 fn in_transaction<'d>(
     connection: &Connection,
     mut head: Verifier,
     drafts: impl Iterator<Item = &'d Draft>,
     more: impl FnOnce(&Connection) -> Result<(), StoreError>,
-) -> Result<Verifier, StoreError> {
+) -> Result<(Verifier, Run), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut keys: Vec<(i64, i64)> = Vec::new();
+    let first = head.number() + 1;
+    let mut keys: Vec<Pair> = Vec::new();
     {
         let mut insert = connection
             .prepare_cached("INSERT INTO records (number, hash, bytes) VALUES (?1, ?2, ?3)")?;
@@ -362,16 +397,12 @@ fn in_transaction<'d>(
             keys.extend(draft.keys().iter().map(|key| (*key, number.cast_signed())));
             head = Verifier::after(number, hash);
         }
-        keys.sort_unstable();
-        let mut insert =
-            connection.prepare_cached("INSERT INTO found (key, number) VALUES (?1, ?2)")?;
-        for (key, number) in keys {
-            insert.execute(params![key, number])?;
-        }
     }
+    let run = Run::new(first, keys);
+    run.write(connection)?;
     more(connection)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
-    Ok(head)
+    Ok((head, run))
 }
 
 /// Commands that ride together.
