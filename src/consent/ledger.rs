@@ -114,7 +114,14 @@ fn decided_after(records: &[Record], at: Timestamp) -> impl Iterator<Item = &Rec
 /// What an alias decided while it was one: by whom of the two nobody knows, so what closes counts
 /// for both.
 fn closed_between(alias: &Alias, unmerged_at: Timestamp) -> impl Iterator<Item = &Record> {
-    decided_after(&alias.records, alias.merged_at).filter(move |record| {
-        !record.opens() && !Span::instant(unmerged_at).is_before(record.decided())
-    })
+    let (records, merged_at) = (alias.records.iter(), alias.merged_at);
+    records.filter(move |record| closes_between(record, merged_at, unmerged_at))
+}
+
+/// Whether a record closes that was decided while two were one.
+#[must_use]
+pub fn closes_between(record: &Record, merged_at: Timestamp, unmerged_at: Timestamp) -> bool {
+    !record.opens()
+        && Span::instant(merged_at).is_before(record.decided())
+        && !Span::instant(unmerged_at).is_before(record.decided())
 }

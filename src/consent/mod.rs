@@ -39,7 +39,7 @@ pub use ask::{Permit, ask};
 pub use decision::{
     Capacity, Consent, Decision, Kind, Presence, Purposes, Signer, Standin, Status,
 };
-pub use ledger::{Alias, Epoch, Ledger};
+pub use ledger::{Alias, Epoch, Ledger, closes_between};
 pub use moment::{Moment, Span};
 pub use next::when_next;
 pub use notice::{Notice, Prior};

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::seal::Part;
 use crate::admit::Digest;
 use crate::consent::persons::Joint;
-use crate::consent::{Alias, Epoch, Persons, Record};
+use crate::consent::{Alias, Epoch, Persons, Record, closes_between};
 use crate::event::{Act, Subject};
 use crate::phi::Phi;
 
@@ -83,8 +83,23 @@ type Numbered = Vec<(u64, Record)>;
 
 /// The records of the first member, and those of everybody who is or was one person with it.
 fn divide(persons: &Persons, filed: &[Numbered]) -> (Vec<Record>, Vec<Alias>) {
-    let of = |member: usize| filed.get(member).cloned().unwrap_or_default();
     let ways = persons.ways(0);
+    let is_own = |member: usize| ways.iter().any(|way| way.to == member);
+    let filed_of = |member: usize| filed.get(member).cloned().unwrap_or_default();
+    // What closed for a member while it was one with another before goes on to, though they are one
+    // again: to be merged lifts nothing.
+    let of = |member: usize| {
+        let mut records = filed_of(member);
+        for parted in persons.parted() {
+            let other = match parted.pair {
+                [one, other] | [other, one] if one == member && is_own(other) => other,
+                _ => continue,
+            };
+            let closes = |record: &Record| closes_between(record, parted.from, parted.until);
+            records.extend(filed_of(other).into_iter().filter(|(_, record)| closes(record)));
+        }
+        records
+    };
     // Of each way, which alias it leads to; the subject itself where it is none.
     let mut leads: Vec<Option<usize>> = Vec::with_capacity(ways.len());
     let mut own: Numbered = Vec::new();
@@ -117,7 +132,6 @@ fn divide(persons: &Persons, filed: &[Numbered]) -> (Vec<Record>, Vec<Alias>) {
             with,
         })
         .collect();
-    let is_own = |member: usize| ways.iter().any(|way| way.to == member);
     let mut seen = Vec::new();
     for parted in persons.parted() {
         let other = match parted.pair {
@@ -129,7 +143,7 @@ fn divide(persons: &Persons, filed: &[Numbered]) -> (Vec<Record>, Vec<Alias>) {
         if !seen.contains(&was_one) {
             seen.push(was_one);
             aliases.push(Alias {
-                records: in_order(of(other)),
+                records: in_order(filed_of(other)),
                 merged_at: parted.from,
                 unmerged_at: Some(parted.until),
                 with: None,
@@ -422,6 +436,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn what_closed_while_two_were_one_closes_when_they_are_one_again() {
+        let mut store = Store::default();
+        let steps = [
+            Step::Say(0, 1, 2),
+            Step::Decide(1, true),
+            Step::Say(0, 3, 2),
+            Step::Decide(3, false),
+            Step::Decide(3, true),
+            Step::Say(2, 1, 2),
+        ];
+        run(&mut store, &steps);
+        assert!(store.ask("b").is_err());
+        assert_eq!(store.say(&[(Merge, "c", "b")]), Ok(2));
+        assert!(store.ask("b").is_err() && store.ask("c").is_err());
     }
 
     proptest! {
