@@ -27,6 +27,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use crate::bug;
 use crate::config::{self, Config};
@@ -119,6 +122,16 @@ fn configuration(file: &Path) -> Result<Config, Vec<String>> {
         .ok_or_else(|| problems.mistakes().iter().map(ToString::to_string).collect())
 }
 
+/// A time, or the begin of a day.
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let day: Option<Date> = text.parse().ok();
+    let begin = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp());
+    begin.ok_or_else(|| "a time such as 2026-11-22T08:00:00Z, or a day, is wanted".to_owned())
+}
+
 /// Writes a line to standard output. A reader that has gone, as `head` does, ends the command
 /// quietly.
 pub fn say(line: &str) {
@@ -133,4 +146,16 @@ pub fn complain(line: &str) {
     use std::io::Write;
     // There is nobody left to tell where this fails.
     writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn a_time_is_taken_as_a_day_is() {
+        assert_eq!(time("2026-11-22"), time("2026-11-22T00:00:00Z"));
+        assert_eq!(time("2026-11-22T01:00:00+01:00"), time("2026-11-22"));
+        assert!(time("2026-02-30").is_err() && time("yesterday").is_err());
+    }
 }

@@ -10,13 +10,11 @@ use std::rc::Rc;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::journal::report;
 use super::lookup::{LookupError, Whence, existing_key, master_key};
-use super::{Outcome, complain, configuration, say};
+use super::{Outcome, complain, configuration, say, time};
 use crate::app::decider::dry_run;
 use crate::app::realms::tried;
 use crate::clock;
@@ -48,16 +46,6 @@ pub struct Try {
     /// Only one of so many messages.
     #[arg(long, value_name = "N")]
     sample: Option<NonZeroU64>,
-}
-
-/// A time, or the begin of a day.
-fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let day: Option<Date> = text.parse().ok();
-    let begin = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|day| day.timestamp());
-    begin.ok_or_else(|| "a time such as 2026-11-22T08:00:00Z, or a day, is wanted".to_owned())
 }
 
 /// What was gone through.
@@ -319,17 +307,5 @@ fn moved(moved: &Moved, when: &str) -> String {
     match reasons.as_slice() {
         [] => "0".to_owned(),
         reasons => format!("{} ({when}: {})", moved.count, reasons.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::time;
-
-    #[test]
-    fn a_time_is_taken_as_a_day_is() {
-        assert_eq!(time("2026-11-22"), time("2026-11-22T00:00:00Z"));
-        assert_eq!(time("2026-11-22T01:00:00+01:00"), time("2026-11-22"));
-        assert!(time("2026-02-30").is_err() && time("yesterday").is_err());
     }
 }

@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::journal::{report, text};
 use super::lookup::{LookupError, Whence};
-use super::{Outcome, say};
+use super::{Outcome, say, time};
 use crate::admin::tokens::{Ask, Desk, End, Refused};
 use crate::app::realms;
 use crate::config::Config;
@@ -69,7 +67,7 @@ pub struct Rotate {
     #[arg(long)]
     all: bool,
     /// Until when they can be resolved: a date, by UTC, or a time such as 2027-01-31T08:00:00Z.
-    #[arg(long, value_name = "DATE", value_parser = moment)]
+    #[arg(long, value_name = "DATE", value_parser = time)]
     keep_until: Timestamp,
     /// Why, in at most 200 characters. It stands in the evidence: no name of a patient.
     #[arg(long, value_name = "TEXT")]
@@ -96,16 +94,6 @@ pub struct Revoke {
     /// As JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// A date begins at midnight, UTC.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
-    }
-    let date: Option<Date> = text.parse().ok();
-    let at = date.and_then(|date| date.to_zoned(TimeZone::UTC).ok());
-    at.map(|at| at.timestamp()).ok_or_else(|| "neither a date nor a time".to_owned())
 }
 
 impl Token {

@@ -7,7 +7,7 @@
 
 use crate::document::{Item, Placed, Table, hint};
 use crate::event::schema::{self, Class, Field, Shape};
-use crate::event::{Event, EventType, Value, View};
+use crate::event::{Event, EventType, Value, View, observation};
 
 /// Most tables, and most rows of a table.
 const ROWS_MAX: usize = 64;
@@ -269,22 +269,12 @@ impl Test {
     }
 }
 
-/// The least and the most that a number may be: SN has `<` and `>` before it, and a second one behind
-/// it (HL7 chapter 2A, SN). A ratio is no number.
+/// The least and the most that a number may be, by what stands beside it. What is less than 5 is taken
+/// for at most 5: one that is above a bound for certain is, too.
 fn range(number: f64, parent: Option<View<'_>>) -> Option<(f64, f64)> {
-    let text = |key| parent?.get(key)?.as_text();
-    match (text("comparator").unwrap_or("="), text("separator")) {
-        ("" | "=", None) => Some((number, number)),
-        // What is less than 5 is taken for at most 5: one that is above a bound for certain is, too.
-        ("<" | "<=", None) => Some((f64::NEG_INFINITY, number)),
-        (">" | ">=", None) => Some((number, f64::INFINITY)),
-        ("" | "=", Some("-")) => {
-            let first = parent?.get("number")?.as_number()?;
-            let second = parent?.get("number2")?.as_number()?;
-            (first <= second).then_some((first, second))
-        }
-        _ => None,
-    }
+    let Some(parent) = parent else { return Some((number, number)) };
+    let (least, most) = observation::range(number, parent)?;
+    Some((least.at, most.at))
 }
 
 /// Whether a value is what it says, and no bound of it.

@@ -5,7 +5,6 @@
 
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -177,19 +176,10 @@ impl DryRun {
             Err(why) => return Ok(Taken::Stopped(why)),
         };
         let item = Item {
-            task: Task::Event,
-            recorded: None,
             number: asked.number,
-            step: 0,
-            event: asked.event.clone(),
-            sequence: 0,
             correlation_id: asked.id.to_string(),
-            feed: Arc::clone(asked.feed),
             received_at: asked.received_at,
-            attempts: 0,
-            sent_at: Duration::ZERO,
-            renaming: None,
-            is_announced: false,
+            ..Item::new(Task::Event, asked.event.clone(), Arc::clone(asked.feed))
         };
         let grounds = Grounds {
             contract,

@@ -111,6 +111,27 @@ impl Recorded {
 }
 
 impl Item {
+    /// One that nothing was done with yet; of which message, and where among its route's, stands beside
+    /// it.
+    #[must_use]
+    pub const fn new(task: Task, event: Event, feed: std::sync::Arc<str>) -> Self {
+        Self {
+            task,
+            recorded: None,
+            number: 0,
+            step: 0,
+            event,
+            sequence: 0,
+            correlation_id: String::new(),
+            feed,
+            received_at: 0,
+            attempts: 0,
+            sent_at: Duration::ZERO,
+            renaming: None,
+            is_announced: false,
+        }
+    }
+
     /// Whether it tells a consumer something.
     #[must_use]
     pub fn is_notice(&self) -> bool {
@@ -318,19 +339,10 @@ mod tests {
 
     fn item(number: u64) -> impl FnMut(Task, Event, u64) -> Item {
         move |task, event, sequence| Item {
-            task,
-            recorded: None,
             number,
             step: number,
-            event,
             sequence,
-            correlation_id: String::new(),
-            feed: "f".into(),
-            received_at: 0,
-            attempts: 0,
-            sent_at: Duration::ZERO,
-            renaming: None,
-            is_announced: false,
+            ..Item::new(task, event, "f".into())
         }
     }
 

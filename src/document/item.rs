@@ -55,11 +55,6 @@ impl<'d> Item<'d> {
         self.source.problems.mistake(place, text);
     }
 
-    /// Adds a warning at the value.
-    pub fn warn(&self, text: impl Into<String>) {
-        self.source.problems.warn(&self.place(), text);
-    }
-
     /// Whether it is a list.
     #[must_use]
     pub fn is_list(&self) -> bool {

@@ -1,9 +1,10 @@
 //! What was ordered, reported and found.
 //!
 //! Promises: the text of a number stays beside the number (`6.90` is not `6.9` to a
-//! laboratory); a value's class follows its type.
+//! laboratory); a value's class follows its type; a number that is only a bound is known as one.
 //! Knows nothing of: OBX-2; `normalize` turns each value type into these fields.
 
+use super::View;
 use super::schema::{CODE, CODED, Class, Field, IDENTIFIER, PERSON, Part};
 
 /// One order group (OBR; FHIR DiagnosticReport).
@@ -102,3 +103,35 @@ pub static ATTACHMENT: Part = Part {
         Field::text("pointer", Class::FreeText, "Where it is kept (RP.1)."),
     ],
 };
+
+/// An end of what a number may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct End {
+    /// Where it is; infinite where there is none.
+    pub at: f64,
+    /// Whether it does not belong to it.
+    pub open: bool,
+}
+
+/// The least and the most that the number of a value may be; nothing where that is a ratio or an
+/// inequality. SN.1 is `<`, `>`, `<=`, `>=`, `=` or `<>`, SN.3 stands before a second number (HL7
+/// chapter 2A, SN).
+#[must_use]
+pub fn range(number: f64, value: View<'_>) -> Option<(End, End)> {
+    let text = |key| value.get(key).and_then(|it| it.as_text());
+    let at = |at| End { at, open: false };
+    let open = |at| End { at, open: true };
+    match (text("comparator").unwrap_or("="), text("separator")) {
+        ("" | "=", None) => Some((at(number), at(number))),
+        ("<", None) => Some((open(f64::NEG_INFINITY), open(number))),
+        ("<=", None) => Some((open(f64::NEG_INFINITY), at(number))),
+        (">", None) => Some((at(number), open(f64::INFINITY))),
+        (">=", None) => Some((at(number), open(f64::INFINITY))),
+        ("" | "=", Some("-")) => {
+            let number = value.get("number").and_then(|it| it.as_number())?;
+            let second = value.get("number2").and_then(|it| it.as_number())?;
+            (number <= second).then(|| (at(number), at(second)))
+        }
+        _ => None,
+    }
+}

@@ -118,38 +118,40 @@ impl Shape {
     /// The path of the first field that does not.
     // PROMISE-7: checked once more, whatever picked it.
     pub fn check(&self, kind: EventType, data: View<'_>) -> Result<(), String> {
-        let parts = parts_of(kind);
-        let members: Vec<&Member> =
-            self.members.iter().filter(|member| parts.contains(&member.name)).collect();
-        check_fields(&members, data, "")
+        check_fields(self.of(kind), data).map_err(|at| at.unwrap_or_else(|| "data".to_owned()))
     }
 
     /// The schema of the data of an event (JSON Schema 2020-12).
     #[must_use]
     pub fn json_schema(&self, kind: EventType) -> Json {
+        schema_of(self.of(kind))
+    }
+
+    /// What an event of a type can have of it.
+    fn of(&self, kind: EventType) -> impl Iterator<Item = &Member> {
         let parts = parts_of(kind);
-        schema_of(self.members.iter().filter(|member| parts.contains(&member.name)))
+        self.members.iter().filter(move |member| parts.contains(&member.name))
     }
 }
 
-fn check_fields(members: &[&Member], object: View<'_>, path: &str) -> Result<(), String> {
-    let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+/// On a mistake, the path from this object inwards; none where it is the object itself.
+fn check_fields<'m>(
+    members: impl Iterator<Item = &'m Member>,
+    object: View<'_>,
+) -> Result<(), Option<String>> {
     let mut found = 0;
     for member in members {
         match object.get(member.name) {
             Some(value) => {
                 found += 1;
-                check_member(member, value).map_err(|inner| at(&inner))?;
+                check_member(member, value).map_err(Some)?;
             }
-            None if member.is_required() => return Err(at(member.name)),
+            None if member.is_required() => return Err(Some(member.name.to_owned())),
             None => {}
         }
     }
     // Something that no line of the contract names.
-    if object.children().count() != found {
-        return Err(if path.is_empty() { "data".to_owned() } else { path.to_owned() });
-    }
-    Ok(())
+    if object.children().count() == found { Ok(()) } else { Err(None) }
 }
 
 /// On a mistake, the path from this member inwards.
@@ -181,8 +183,10 @@ fn check_member(member: &Member, value: View<'_>) -> Result<(), String> {
 fn check_value(member: &Member, value: View<'_>, label: &str) -> Result<(), String> {
     match (&member.kind, value.value()) {
         (Kind::Fields(members), Value::Object) => {
-            let members: Vec<&Member> = members.iter().collect();
-            check_fields(&members, value, "").map_err(|inner| format!("{label}.{inner}"))
+            check_fields(members.iter(), value).map_err(|inner| match inner {
+                Some(inner) => format!("{label}.{inner}"),
+                None => label.to_owned(),
+            })
         }
         (Kind::Leaf { form: Form::Number, .. }, Value::Number(number)) if number.is_finite() => {
             Ok(())

@@ -51,13 +51,8 @@ impl RealmKeys {
     /// not by none.
     #[must_use]
     pub fn shift(&self, subject: &Subject, days: u16) -> i32 {
-        let mut context = hmac::Context::with_key(&self.tokens);
-        context.update(b"shift");
-        for part in [&subject.authority, subject.value.expose()] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let tag = context.sign();
+        let parts = [subject.authority.as_str(), subject.value.expose()];
+        let tag = tag(&self.tokens, b"shift", &parts);
         let number =
             tag.as_ref().iter().take(8).fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
         let days = i32::from(days.max(1));
@@ -90,14 +85,18 @@ pub struct Tokens {
 }
 
 fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {
+    hex(tag(key, label, parts).as_ref().get(..TOKEN_BYTES).unwrap_or_default())
+}
+
+/// Over a label and texts, each behind its length.
+fn tag(key: &hmac::Key, label: &[u8], parts: &[&str]) -> hmac::Tag {
     let mut context = hmac::Context::with_key(key);
     context.update(label);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
-    let tag = context.sign();
-    hex(tag.as_ref().get(..TOKEN_BYTES).unwrap_or_default())
+    context.sign()
 }
 
 #[cfg(test)]

@@ -192,9 +192,7 @@ impl Findings {
         let Recipe { tier, subject, lines, .. } = &old.recipe;
         let keyed = !tier.shows_ids()
             || *subject == SubjectForm::Token
-            || lines
-                .iter()
-                .any(|line| matches!(line.transform, Transform::Hash | Transform::Shift { .. }));
+            || lines.iter().any(|line| line.transform.is_keyed());
         let text = format!("`realm` is {to}, and was {from}");
         if keyed {
             let text = format!("{text}: every token, hash and ID is another");

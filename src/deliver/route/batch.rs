@@ -249,20 +249,13 @@ impl Route {
             };
             let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
             let make = |task, event, sequence| Item {
-                task,
-                renaming: None,
-                is_announced: false,
-                recorded: None,
                 number: entry.number,
                 step,
-                event,
                 sequence,
                 correlation_id: name.clone(),
-                feed: Arc::clone(&entry.feed),
                 // What waited as it was meant to is not late by that.
                 received_at: span.due,
-                attempts: 0,
-                sent_at: Duration::ZERO,
+                ..Item::new(task, event, Arc::clone(&entry.feed))
             };
             self.queue.take(step, span.due, wanted, make);
         }

@@ -299,19 +299,12 @@ impl Route {
                 self.config.metrics.events.add("unselected", unwanted);
                 let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
                 let make = |task, event, sequence| Item {
-                    task,
-                    recorded: None,
                     number: entry.number,
                     step: entry.number,
-                    event,
                     sequence,
                     correlation_id: name.clone(),
-                    feed: Arc::clone(&entry.feed),
                     received_at: entry.received_at,
-                    attempts: 0,
-                    sent_at: Duration::ZERO,
-                    renaming: None,
-                    is_announced: false,
+                    ..Item::new(task, event, Arc::clone(&entry.feed))
                 };
                 self.queue.take(entry.number, entry.received_at, wanted, make);
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::privacy::recipe::{SUBJECT, SubjectForm};
+use crate::privacy::recipe::{Line, SUBJECT, SubjectForm};
 use crate::privacy::{Recipe, Transform};
 
 /// What a recipe does to each field, by the path that it leaves under.
@@ -35,8 +35,8 @@ impl Forms {
         let form = |text: String, keyed| Form { text, keyed };
         let mut fields = BTreeMap::new();
         for line in &recipe.lines {
-            let keyed = matches!(line.transform, Transform::Hash | Transform::Shift { .. });
-            fields.insert(line.leaves_as.clone(), form(line.transform.to_string(), keyed));
+            let Line { leaves_as, transform, .. } = line;
+            fields.insert(leaves_as.clone(), form(transform.to_string(), transform.is_keyed()));
         }
         let subject = match recipe.subject {
             SubjectForm::Hidden => None,

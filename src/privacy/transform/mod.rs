@@ -188,6 +188,12 @@ impl Transform {
         }
     }
 
+    /// Whether another key of the realm gives another result.
+    #[must_use]
+    pub const fn is_keyed(&self) -> bool {
+        matches!(self, Self::Token | Self::Hash | Self::Shift { .. })
+    }
+
     /// What the result looks like, of a field.
     #[must_use]
     pub fn form(&self, field: &Field) -> Form {

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::event::View;
+use crate::event::observation::range;
 
 /// Most edges of bands.
 pub const EDGES_MAX: usize = 64;
@@ -87,33 +88,6 @@ fn shown(number: f64) -> f64 {
     let digits = 1e9;
     let near = (number * digits).round() / digits;
     if near == 0.0 { 0.0 } else { near }
-}
-
-/// An end of a range, and whether it belongs to it.
-struct End {
-    at: f64,
-    open: bool,
-}
-
-/// What a number of a value may be: SN.1 is `<`, `>`, `<=`, `>=`, `=` or `<>`, SN.3 stands before a
-/// second number (HL7 chapter 2A, SN).
-fn range(number: f64, value: View<'_>) -> Option<(End, End)> {
-    let text = |key| value.get(key).and_then(|it| it.as_text());
-    let at = |at| End { at, open: false };
-    let open = |at| End { at, open: true };
-    match (text("comparator").unwrap_or("="), text("separator")) {
-        ("" | "=", None) => Some((at(number), at(number))),
-        ("<", None) => Some((open(f64::NEG_INFINITY), open(number))),
-        ("<=", None) => Some((open(f64::NEG_INFINITY), at(number))),
-        (">", None) => Some((at(number), open(f64::INFINITY))),
-        (">=", None) => Some((at(number), open(f64::INFINITY))),
-        ("" | "=", Some("-")) => {
-            let number = value.get("number").and_then(|it| it.as_number())?;
-            let second = value.get("number2").and_then(|it| it.as_number())?;
-            (number <= second).then(|| (at(number), at(second)))
-        }
-        _ => None,
-    }
 }
 
 /// The nearest multiple; of what is said to be above or below a number, the one that it is above or
