@@ -7,7 +7,7 @@ use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::strategy::ValueTree;
 use serde_json::{Value as Json, json};
 
-use tidegate::consent::{Ledger, Policy, Question, Requirement, ask};
+use tidegate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
 use tidegate::contract::{Contract, load, wants};
 use tidegate::document::Problems;
 use tidegate::event::{Event, EventId, EventType, Key, Subject, Tree};
@@ -79,16 +79,26 @@ fn released_at(contract: &Contract, event: &Event, now: &str) -> Result<Release,
     let requirement = Requirement::None { basis: "a test".to_owned() };
     let question = Question::new(&event.id, name, purpose, consumer, &requirement);
     let permit = ask(&question, &Ledger::default(), &Policy::default(), now).unwrap();
-    let tokens = Tokens { subject: Some(keys().token(&event.subject)), retired: None };
+    release_by(permit, (contract, event), (&keys(), "adt"), now)
+}
+
+/// What leaves by a permit under the keys of a realm, of a feed's message with the number 42.
+pub fn release_by(
+    permit: Permit,
+    (contract, event): (&Contract, &Event),
+    (keys, feed): (&RealmKeys, &str),
+    now: jiff::Timestamp,
+) -> Result<Release, Withheld> {
+    let tokens = Tokens { subject: Some(keys.token(&event.subject)), retired: None };
     let supplies = Supplies {
         tokens: &tokens,
-        keys: &keys(),
-        source: "tidegate/gate/adt",
-        correlation_id: "0a1b-1",
+        keys,
+        source: &format!("tidegate/gate/{feed}"),
+        correlation_id: event.id.0.split(".patient").next().unwrap(),
         sequence: 7,
-        route: name,
+        route: &contract.name,
         contract: &contract.version,
-        purpose,
+        purpose: &contract.purpose,
         number: 42,
         now,
         routing: &contract.routing,

@@ -19,9 +19,9 @@ use tidegate::event::{Event, EventId, Subject};
 use tidegate::normalize::{self, Context, Trace, normalize};
 use tidegate::parse::hl7::{Charset, Message};
 use tidegate::phi::Phi;
-use tidegate::privacy::{RealmKeys, Release, Supplies, Tier, Tokens, release};
+use tidegate::privacy::{RealmKeys, Release, Tier};
 
-use crate::contracts::{loaded, written};
+use crate::contracts::{loaded, release_by, written};
 use crate::support::canary::forms::Values;
 use crate::support::corpus::{samples, values_of};
 
@@ -183,21 +183,7 @@ pub fn released(
     let Contract { name, purpose, consumer, .. } = contract;
     let question = Question::new(&event.id, name, purpose, consumer, requirement);
     let permit = ask(&question, ledger, &Policy::default(), now).ok()?;
-    let tokens = Tokens { subject: Some(keys().token(&event.subject)), retired: None };
-    let supplies = Supplies {
-        tokens: &tokens,
-        keys: &keys(),
-        source: &format!("tidegate/gate/{feed}"),
-        correlation_id: event.id.0.split(".patient").next().unwrap(),
-        sequence: 7,
-        route: name,
-        contract: &contract.version,
-        purpose,
-        number: 42,
-        now,
-        routing: &contract.routing,
-    };
-    Some(release(permit, event, contract.recipe_at(now).0, &supplies).unwrap())
+    Some(release_by(permit, (contract, event), (&keys(), feed), now).unwrap())
 }
 
 pub const TIERS: [(&str, Tier); 4] = Tier::NAMES;
