@@ -5,7 +5,7 @@
 //! Knows nothing of: how a contract is written, where the release goes.
 //!
 //! Reading order: [`tier`] (what may leave at most), [`transform`] (what is done to a field),
-//! [`recipe`] (what a route lets out), [`shape`] (what that looks like), [`token`] (pseudonyms and digests), `pick` (an event through a recipe), [`fate`] (what became of
+//! [`recipe`] (what a route lets out), [`shape`] (what that looks like), `made` (what was lately made of texts), [`token`] (pseudonyms and digests), `pick` (an event through a recipe), [`fate`] (what became of
 //! each field), `envelope`, [`release`](mod@release) (all of it together).
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -14,6 +14,7 @@ pub mod tier;
 pub mod transform;
 pub mod recipe;
 pub mod shape;
+mod made;
 pub mod token;
 pub mod fate;
 mod pick;

@@ -5,8 +5,11 @@
 //! one can change without the other.
 //! Knows nothing of: where the keys come from, and where random tokens are kept.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
+use super::made::Made;
 use crate::event::Subject;
 use crate::secret::{Key, hex};
 
@@ -15,6 +18,7 @@ use crate::secret::{Key, hex};
 pub struct RealmKeys {
     tokens: hmac::Key,
     ids: hmac::Key,
+    made: Arc<Made>,
 }
 
 impl std::fmt::Debug for RealmKeys {
@@ -23,28 +27,25 @@ impl std::fmt::Debug for RealmKeys {
     }
 }
 
-/// Bytes of a token or a digested ID: 128 bits, so that no two patients of a hospital meet.
-const TOKEN_BYTES: usize = 16;
-
 impl RealmKeys {
     /// Takes the key of tokens and hashes, and the key of IDs.
     #[must_use]
     pub fn new(tokens: &Key, ids: &Key) -> Self {
         let key = |key: &Key| hmac::Key::new(HMAC_SHA256, key.expose());
-        Self { tokens: key(tokens), ids: key(ids) }
+        Self { tokens: key(tokens), ids: key(ids), made: Arc::new(Made::new()) }
     }
 
     /// The subject's pseudonym in this realm.
     #[must_use]
     pub fn token(&self, subject: &Subject) -> String {
-        digest(&self.tokens, b"subject", &[&subject.authority, subject.value.expose()])
+        self.digest(&self.tokens, b"subject", &[&subject.authority, subject.value.expose()])
     }
 
     /// A field's keyed hash. The path is part of it, so that equal values of different fields
     /// cannot be joined.
     #[must_use]
     pub fn hash(&self, path: &str, value: &str) -> String {
-        digest(&self.tokens, b"field", &[path, value])
+        self.digest(&self.tokens, b"field", &[path, value])
     }
 
     /// By how many days the subject's dates are moved in this realm: at most so many either way, and
@@ -65,13 +66,20 @@ impl RealmKeys {
     /// What tells this key of tokens from another, and says nothing of it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        digest(&self.tokens, b"fingerprint", &[])
+        self.digest(&self.tokens, b"fingerprint", &[])
     }
 
     /// A keyed digest of an ID, so that a consumer can quote it and not guess what is behind.
     #[must_use]
     pub fn id(&self, id: &str) -> String {
-        digest(&self.ids, b"id", &[id])
+        self.digest(&self.ids, b"id", &[id])
+    }
+
+    /// By the label it is known which of the keys is meant.
+    fn digest(&self, key: &hmac::Key, label: &'static [u8], parts: &[&str]) -> String {
+        hex(&self.made.or_make(label, parts, || {
+            tag(key, label, parts).as_ref().first_chunk().copied().unwrap_or_default()
+        }))
     }
 }
 
@@ -82,10 +90,6 @@ pub struct Tokens {
     pub subject: Option<String>,
     /// Of the one that the subject stands for from now on.
     pub retired: Option<String>,
-}
-
-fn digest(key: &hmac::Key, label: &[u8], parts: &[&str]) -> String {
-    hex(tag(key, label, parts).as_ref().get(..TOKEN_BYTES).unwrap_or_default())
 }
 
 /// Over a label and texts, each behind its length.
