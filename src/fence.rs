@@ -46,7 +46,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     /// What is on its way, with how many were narrowed in all when it entered, or [`NOTICE`].
-    on_the_way: HashMap<(Arc<str>, Subject), u64>,
+    on_the_way: HashMap<(Arc<str>, Arc<Subject>), u64>,
     /// Subjects that were narrowed, oldest first.
     narrowed: VecDeque<Subject>,
     /// How many were narrowed in all.
@@ -109,7 +109,7 @@ impl Fence {
         if state.narrowed_since(release.subject(), asked_at) {
             return Err(Kept::Narrowed);
         }
-        let key = (Arc::clone(route), release.subject().clone());
+        let key = (Arc::clone(route), Arc::clone(release.subject()));
         if state.on_the_way.contains_key(&key) {
             return Err(Kept::OnTheWay);
         }
@@ -203,11 +203,10 @@ impl State {
 
     fn cut(&self, subjects: &[Subject], before: Moment) {
         for (route, cuts) in &self.cuts {
-            let has = |subject: &Subject| {
-                let entered = self.on_the_way.get(&(Arc::clone(route), subject.clone()));
-                entered.is_some_and(|at| *at < before.0)
+            let has = |((on, subject), at): (&(Arc<str>, Arc<Subject>), &u64)| {
+                on == route && *at < before.0 && subjects.contains(subject)
             };
-            if subjects.iter().any(has) {
+            if self.on_the_way.iter().any(has) {
                 cuts.send_modify(|count| *count += 1);
             }
         }
@@ -224,7 +223,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let key = (Arc::clone(&self.route), self.release.subject().clone());
+        let key = (Arc::clone(&self.route), Arc::clone(self.release.subject()));
         self.inner.lock().on_the_way.remove(&key);
         self.inner.left.notify_waiters();
     }

@@ -118,7 +118,8 @@ fn decision(
     contracts: &[Contract],
 ) -> Option<Value> {
     let Says::Decision(decision) = &record.says else { return None };
-    let Decision { route, event, outcome, kind, .. } = &**decision;
+    let Decision { under, event, outcome, kind, .. } = &**decision;
+    let route = &under.route;
     let name = |consulted: &Consulted| {
         filed.iter().find_map(|(_, filed)| filed.named(consulted, lookup.digests()))
     };

@@ -70,7 +70,7 @@ fn answer(
     policy: &Policy,
     wanted: &Wanted,
 ) -> Json {
-    let event = EventId(String::new());
+    let event = EventId("".into());
     let jurisdiction = wanted.jurisdiction.as_deref();
     let consumer = wanted.consumer.as_deref().unwrap_or_default();
     let question = Question {

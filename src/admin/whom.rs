@@ -86,7 +86,7 @@ pub(super) fn keyed(
 
 fn subject_of(record: Record) -> Option<String> {
     match record.says {
-        Says::Decision(decision) => Some(decision.subject),
+        Says::Decision(decision) => Some(decision.subject.to_string()),
         Says::Act(_) => None,
     }
 }

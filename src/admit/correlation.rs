@@ -90,7 +90,7 @@ impl CorrelationId {
     /// that makes fewer or more events does not shift the others.
     #[must_use]
     pub fn event(&self, kind: EventType, place: &str) -> EventId {
-        EventId(format!("{self}.{kind}.{place}"))
+        EventId(format!("{self}.{kind}.{place}").into())
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(id.to_string(), "4bd53e814250781510e49eea6c3c37b5-1");
         assert_eq!(CorrelationId::read(&id.to_string()), Some(id));
         let event = id.event(EventType::ObservationReported, "obr2");
-        assert_eq!(event.0, format!("{id}.observation.reported.obr2"));
+        assert_eq!(*event.0, *format!("{id}.observation.reported.obr2"));
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! Knows nothing of: where the key is kept.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use crate::consent;
-use crate::event::Subject;
+use crate::event::{Event, Subject};
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::MSH;
 use crate::secret::{Key, write_hex};
@@ -30,6 +31,40 @@ impl fmt::Debug for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
     }
+}
+
+/// What stands for whom and what an event names, in the evidence and where things are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its subject.
+    pub subject: Digest,
+    /// The same as text.
+    pub shown: Arc<str>,
+    /// Its visit (`visit.number`) as text, where it names one.
+    pub visit: Option<Arc<str>>,
+}
+
+impl Named {
+    /// Of an event.
+    #[must_use]
+    pub fn of(event: &Event, digests: &DigestKey) -> Self {
+        let subject = digests.subject(&event.subject);
+        let visit = visit_of(event).map(|number| digests.visit(number).to_string().into());
+        Self { subject, shown: subject.to_string().into(), visit }
+    }
+
+    /// The same, of another subject.
+    #[must_use]
+    pub fn about(&self, subject: &Subject, digests: &DigestKey) -> Self {
+        let subject = digests.subject(subject);
+        Self { subject, shown: subject.to_string().into(), visit: self.visit.clone() }
+    }
+}
+
+/// The number of an event's visit.
+#[must_use]
+pub fn visit_of(event: &Event) -> Option<&str> {
+    event.data.root().at("visit.number.value").and_then(|it| it.as_text())
 }
 
 /// The key of the store's digests. It stays the same for the life of a store.

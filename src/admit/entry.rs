@@ -4,7 +4,7 @@
 //! it was; what it keeps in clear names no patient.
 //! Knows nothing of: encryption and SQL.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,9 @@ use crate::consent::Record;
 use crate::event::{Act, Event, EventType, Subject, Tree};
 use crate::phi::Phi;
 
+use super::digest::Named;
 use super::profile::Described;
-use super::{Correlation, CorrelationId, Digest, Windows};
+use super::{Correlation, CorrelationId, Digest, DigestKey, Windows};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,22 +276,69 @@ pub struct Entry {
     pub correlation_id: Option<CorrelationId>,
     /// Its events and what the mapping left.
     pub content: Arc<Content>,
+    /// Its events as routes take them; see [`Entry::facts`].
+    pub facts: OnceLock<Vec<Fact>>,
+}
+
+/// An event of an entry, with what stands for whom and what it names.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The name of its message.
+    pub correlation_id: Arc<str>,
+    /// What stands for its subject and its visit.
+    pub digests: Named,
 }
 
 impl Entry {
     /// An entry of which only number, time and feed are known.
     #[must_use]
     pub fn without_events(number: u64, received_at: i64, feed: Arc<str>) -> Self {
-        let content = Arc::new(Content::default());
-        let status = Status::Parked;
-        Self { number, received_at, feed, status, correlation_id: None, content }
+        Self {
+            number,
+            received_at,
+            feed,
+            status: Status::Parked,
+            correlation_id: None,
+            content: Arc::default(),
+            facts: OnceLock::new(),
+        }
     }
 
-    /// The events that may leave, with their IDs: those of an admitted message.
-    pub fn events(&self) -> impl Iterator<Item = Event> {
-        let id = self.correlation_id.filter(|_| self.status == Status::Admitted);
-        id.into_iter()
-            .flat_map(|id| self.content.events.iter().map(move |stored| stored.event(&id)))
+    /// The events that may leave, with their IDs: those of an admitted message. Made for the first
+    /// route that asks, and shared by all.
+    pub fn facts(&self, digests: &DigestKey) -> &[Fact] {
+        self.facts.get_or_init(|| {
+            let id = self.correlation_id.filter(|_| self.status == Status::Admitted);
+            let Some(id) = id else { return Vec::new() };
+            let name: Arc<str> = id.to_string().into();
+            let events = self.content.events.iter().map(|stored| Arc::new(stored.event(&id)));
+            events.map(|event| Fact::new(event, Arc::clone(&name), digests)).collect()
+        })
+    }
+}
+
+impl Fact {
+    /// Of an event.
+    #[must_use]
+    pub fn new(event: Arc<Event>, correlation_id: Arc<str>, digests: &DigestKey) -> Self {
+        Self { digests: Named::of(&event, digests), event, correlation_id }
+    }
+
+    /// The same, about another subject.
+    #[must_use]
+    pub fn about(&self, subject: &Subject, digests: &DigestKey) -> Self {
+        let digests = self.digests.about(subject, digests);
+        let event = Event { subject: Arc::new(subject.clone()), ..Event::clone(&self.event) };
+        Self { event: Arc::new(event), digests, ..self.clone() }
+    }
+
+    /// The same, without the other subject.
+    #[must_use]
+    pub fn without_prior(self) -> Self {
+        let event = Event { prior: None, ..Event::clone(&self.event) };
+        Self { event: Arc::new(event), ..self }
     }
 }
 
@@ -319,8 +367,8 @@ impl Stored {
         Event {
             id: id.event(self.kind, &self.place),
             kind: self.kind,
-            subject: self.subject(),
-            prior: self.prior(),
+            subject: Arc::new(self.subject()),
+            prior: self.prior().map(Arc::new),
             data: Arc::clone(&self.data),
         }
     }

@@ -25,6 +25,6 @@ pub mod assess;
 
 pub use correlation::{Correlation, CorrelationId};
 pub use decide::{Known, Novelty, Windows, novelty};
-pub use digest::{Digest, DigestKey};
-pub use entry::{Admission, Content, Entry};
+pub use digest::{Digest, DigestKey, Named};
+pub use entry::{Admission, Content, Entry, Fact};
 pub use identity::Identity;

@@ -103,7 +103,8 @@ const CONTRACT_FILE: &str = "file";
 fn of_contract(contract: &Contract, config: &Config) -> Act {
     let line = |line: &Line| {
         let Line { path, leaves_as, transform, .. } = line;
-        let renamed = if leaves_as == path { String::new() } else { format!(" as {leaves_as}") };
+        let renamed =
+            if **leaves_as == **path { String::new() } else { format!(" as {leaves_as}") };
         format!("{path} {transform}{renamed}")
     };
     let lines: Vec<String> = contract.recipe.lines.iter().map(line).collect();

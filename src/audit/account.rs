@@ -5,6 +5,7 @@
 //! Knows nothing of: where records are kept.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -37,9 +38,9 @@ pub struct Disclosure {
     #[serde(rename = "type")]
     pub kind: crate::event::EventType,
     /// Its ID inside.
-    pub event: String,
+    pub event: Arc<str>,
     /// Whom it is about, as the record names the patient: one person may go by several.
-    pub subject: String,
+    pub subject: Arc<str>,
     /// The token that stood for the patient.
     pub token: Option<String>,
     /// What became of each field.
@@ -69,11 +70,11 @@ pub fn account(records: &[Record]) -> Vec<Disclosure> {
         .map(|(record, one)| Disclosure {
             number: record.number,
             at: record.at,
-            recipient: one.consumer.clone(),
-            agreement: one.agreement.clone(),
-            purpose: one.purpose.clone(),
-            route: one.route.clone(),
-            contract: one.contract.clone(),
+            recipient: one.under.consumer.clone(),
+            agreement: one.under.agreement.clone(),
+            purpose: one.under.purpose.clone(),
+            route: one.under.route.clone(),
+            contract: one.under.contract.clone(),
             what: one.outcome,
             kind: one.kind,
             event: one.event.clone(),

@@ -169,7 +169,7 @@ mod tests {
                 with: [("nth".to_owned(), number.to_string())].into(),
             };
             let at = "2026-11-22T12:00:00Z".parse().unwrap();
-            let bytes = Draft::new(&at, &Says::Act(act)).unwrap().bytes(number);
+            let bytes = Draft::new(&at, &Says::Act(act)).unwrap().bytes(number).to_vec();
             let hash = next(verifier.hash(), &bytes).to_vec();
             verifier.take(number, &hash, &bytes).unwrap();
             rows.push((number, hash, bytes));

@@ -13,11 +13,17 @@ use super::record::{Decision, Says, rfc3339};
 /// Bytes of most records; one with many fields has more.
 const RECORD_BYTES: usize = 1_536;
 
+/// What a record begins with.
+const HEAD: &str = "{\"number\":";
+/// Bytes of the longest beginning: that, a number and a comma, which stands for the brace that the rest
+/// begins with.
+const HEAD_BYTES_MAX: usize = HEAD.len() + 20 + 1;
+
 /// A record but for its number.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// All of the record but for its number, as an object of its own.
-    tail: Vec<u8>,
+    /// The record, with room for the beginning up to its number.
+    bytes: Vec<u8>,
     keys: Vec<i64>,
 }
 
@@ -50,20 +56,22 @@ impl Draft {
     }
 
     fn write(at: &Timestamp, says: impl Serialize, keys: Vec<i64>) -> Option<Self> {
-        let mut tail = Vec::with_capacity(RECORD_BYTES);
-        serde_json::to_writer(&mut tail, &Tail { at, says }).ok()?;
-        Some(Self { tail, keys })
+        let mut bytes = Vec::with_capacity(RECORD_BYTES);
+        bytes.resize(HEAD_BYTES_MAX - 1, b' ');
+        serde_json::to_writer(&mut bytes, &Tail { at, says }).ok()?;
+        Some(Self { bytes, keys })
     }
 
     /// The record's bytes under a number.
     #[must_use]
-    pub fn bytes(&self, number: u64) -> Vec<u8> {
-        let head = format!("{{\"number\":{number},");
-        let tail = self.tail.get(1..).unwrap_or_default();
-        let mut bytes = Vec::with_capacity(head.len() + tail.len());
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(tail);
-        bytes
+    pub fn bytes(&mut self, number: u64) -> &[u8] {
+        let head = format!("{HEAD}{number},");
+        // It has room for any number.
+        let from = HEAD_BYTES_MAX.saturating_sub(head.len());
+        if let Some(room) = self.bytes.get_mut(from..HEAD_BYTES_MAX) {
+            room.copy_from_slice(head.as_bytes());
+        }
+        self.bytes.get(from..).unwrap_or_default()
     }
 
     /// What it is found by.
@@ -75,7 +83,7 @@ impl Draft {
     /// How many bytes it takes, about.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
-        self.tail.len() + 16
+        self.bytes.len()
     }
 }
 
@@ -94,8 +102,11 @@ mod tests {
             with: [("a".into(), "\"".into())].into(),
         };
         let says = Says::Act(act);
-        let bytes = Draft::new(&at, &says).unwrap().bytes(7);
-        assert_eq!(bytes, serde_json::to_vec(&Record { number: 7, at, says }).unwrap());
+        let mut draft = Draft::new(&at, &says).unwrap();
+        for number in [1, 987, u64::MAX, 7] {
+            let record = Record { number, at, says: says.clone() };
+            assert_eq!(draft.bytes(number), serde_json::to_vec(&record).unwrap());
+        }
     }
 
     /// PROMISE-9
@@ -105,8 +116,9 @@ mod tests {
         let says: Says = serde_json::from_str(text).unwrap();
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
         let Says::Decision(decision) = &says else { panic!("a decision is one") };
-        let [kept, own] =
+        let [mut kept, mut own] =
             [Draft::of_decision(&at, decision), Draft::new(&at, &says)].map(Option::unwrap);
-        assert_eq!((kept.bytes(7), kept.keys()), (own.bytes(7), own.keys()));
+        assert_eq!(kept.bytes(7), own.bytes(7));
+        assert_eq!(kept.keys(), own.keys());
     }
 }

@@ -60,8 +60,8 @@ fn of_decision(one: &Decision, observer: &Json, node: &str) -> Map<String, Json>
         })
     };
     let consumer = json!({
-        "identifier": { "system": format!("{OURS}:consumer"), "value": one.consumer },
-        "display": one.consumer,
+        "identifier": { "system": format!("{OURS}:consumer"), "value": one.under.consumer },
+        "display": one.under.consumer,
     });
     let mut event = json!({
         "type": { "system": DCM, "code": "110106", "display": "Export" },
@@ -72,10 +72,10 @@ fn of_decision(one: &Decision, observer: &Json, node: &str) -> Map<String, Json>
         "action": "R",
         "outcome": outcome,
         "outcomeDesc": one.reason,
-        "purposeOfEvent": [{ "coding": [{ "system": REASON, "code": one.purpose }] }],
+        "purposeOfEvent": [{ "coding": [{ "system": REASON, "code": one.under.purpose }] }],
         "agent": [
             agent("110153", "Source Role ID", observer.clone(), node, "1"),
-            agent("110152", "Destination Role ID", consumer, &one.destination, "5"),
+            agent("110152", "Destination Role ID", consumer, &one.under.destination, "5"),
         ],
         "entity": entities(one),
     });
@@ -104,8 +104,8 @@ fn entities(one: &Decision) -> Vec<Json> {
     let detail = |kind: &str, value: &str| json!({ "type": kind, "valueString": value });
     // Outside, a patient is the token; who has none is the digest that stands in the record.
     let (system, value) = match &one.token {
-        Some(token) => ("token", token),
-        None => ("subject", &one.subject),
+        Some(token) => ("token", token.as_str()),
+        None => ("subject", &*one.subject),
     };
     let patient = json!({
         "what": { "type": "Patient", "identifier": { "system": format!("{OURS}:{system}"), "value": value } },
@@ -120,17 +120,17 @@ fn entities(one: &Decision) -> Vec<Json> {
     of_event.extend(one.of.map(|number| detail("of record", &number.to_string())));
     of_event.extend(one.place.as_deref().map(|place| detail("place", place)));
     let mut contract = vec![
-        detail("version", &one.contract),
-        detail("recipe", &one.recipe),
-        detail("configuration", &one.configuration),
+        detail("version", &one.under.contract),
+        detail("recipe", &one.under.recipe),
+        detail("configuration", &one.under.configuration),
     ];
-    contract.extend(one.agreement.as_deref().map(|agreement| detail("agreement", agreement)));
+    contract.extend(one.under.agreement.as_deref().map(|agreement| detail("agreement", agreement)));
     let mut entities = vec![patient, entity("4", "Domain Resource", "event", &one.event, of_event)];
     entities.extend(one.consents.iter().map(|consent| {
         let version = consent.version.as_deref().map(|version| detail("version", version));
         entity("4", "Domain Resource", "consent", &consent.record, version.into_iter().collect())
     }));
-    entities.push(entity("16", "Data Repository", "route", &one.route, contract));
+    entities.push(entity("16", "Data Repository", "route", &one.under.route, contract));
     entities
 }
 

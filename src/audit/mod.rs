@@ -22,5 +22,5 @@ pub use by::By;
 pub use chain::{Broken, Hash, Verifier};
 pub use checkpoint::{Checkpoint, Signer};
 pub use draft::Draft;
-pub use record::{Act, Consulted, Decision, Fields, Outcome, Record, Says};
+pub use record::{Act, Consulted, Decision, Fields, Outcome, Record, Says, Under};
 pub use sentence::{Names, sentence};

@@ -5,8 +5,10 @@
 //! about stands in it as a keyed digest and a token.
 //! Knows nothing of: how links are chained.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -54,13 +56,62 @@ impl Says {
 /// What a route decided about an event.
 // PROMISE-8: who, what, when, why, under which consent, contract and recipe, where to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// What.
     pub outcome: Outcome,
     /// Why: `permitted`, the code of a refusal (docs/consent.md), `contract-violation`, or what a notice
     /// tells of.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
+    /// Under what it was decided; its fields stand here in the record.
+    #[serde(flatten)]
+    pub under: Arc<Under>,
+    /// Journal number of the message.
+    pub message: u64,
+    /// ID of the event inside the trust boundary; it begins with the correlation ID.
+    pub event: Arc<str>,
+    /// What the event says.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Whom it is about: 32 hexadecimal digits, keyed by the store's digest key.
+    pub subject: Arc<str>,
+    /// The token that the consumer knows the subject by, where it got one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Of a notice that links: the token that is no more, as the consumer knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
+    /// The visit, as a keyed digest, where the event names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visit: Option<Arc<str>>,
+    /// The consent records behind the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consents: Vec<Consulted>,
+    /// Up to which journal number the subject's consent was known.
+    pub epoch: u64,
+    /// What became of each field that the contract names and the event has; empty where nothing
+    /// left.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub fields: Fields,
+    /// The fields that left by an exception to the contract (`break_glass`), by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub glass: Vec<String>,
+    /// The record of a release or a notice that was never handed over, since the consent changed in
+    /// between: this one stands instead of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<u64>,
+    /// Of what is in doubt: the record of its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// Of what did not satisfy the contract: the path of the field, as the contract names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// What all decisions of a route share, as long as its configuration and what leaves stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Under {
     /// The route.
     pub route: String,
     /// Version of its contract.
@@ -87,46 +138,6 @@ pub struct Decision {
     pub destination: String,
     /// `sha256:` and the hash of the recipe.
     pub recipe: String,
-    /// Journal number of the message.
-    pub message: u64,
-    /// ID of the event inside the trust boundary; it begins with the correlation ID.
-    pub event: String,
-    /// What the event says.
-    #[serde(rename = "type")]
-    pub kind: EventType,
-    /// Whom it is about: 32 hexadecimal digits, keyed by the store's digest key.
-    pub subject: String,
-    /// The token that the consumer knows the subject by, where it got one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// Of a notice that links: the token that is no more, as the consumer knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired: Option<String>,
-    /// The visit, as a keyed digest, where the event names one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub visit: Option<String>,
-    /// The consent records behind the answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub consents: Vec<Consulted>,
-    /// Up to which journal number the subject's consent was known.
-    pub epoch: u64,
-    /// What became of each field that the contract names and the event has; empty where nothing
-    /// left.
-    #[serde(default, skip_serializing_if = "Fields::is_empty")]
-    pub fields: Fields,
-    /// The fields that left by an exception to the contract (`break_glass`), by path.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub glass: Vec<String>,
-    /// The record of a release or a notice that was never handed over, since the consent changed in
-    /// between: this one stands instead of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instead: Option<u64>,
-    /// Of what is in doubt: the record of its release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<u64>,
-    /// Of what did not satisfy the contract: the path of the field, as the contract names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
 }
 
 impl Decision {
@@ -201,7 +212,7 @@ impl Consulted {
 
 /// Fields by path, each with its fate, in the order of the recipe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(pub Vec<(String, Fate)>);
+pub struct Fields(pub Vec<(Arc<str>, Fate)>);
 
 impl Fields {
     /// Whether there is none.

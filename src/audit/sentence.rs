@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use super::record::{Consulted, Decision, Outcome};
+use super::record::{Consulted, Decision, Outcome, Under};
 use crate::consent::Code;
 use crate::privacy::{Fate, Recipe};
 
@@ -23,7 +23,7 @@ pub struct Names<'n> {
 // PROMISE-8
 #[must_use]
 pub fn sentence(decision: &Decision, names: &Names<'_>) -> String {
-    let Decision { route, contract, purpose, consumer, destination, .. } = decision;
+    let Under { route, contract, purpose, consumer, destination, .. } = &*decision.under;
     let mut text = match decision.outcome {
         Outcome::Release => {
             format!("Released to {consumer} ({destination}) for {purpose}: {}", yes(decision))
@@ -46,12 +46,15 @@ pub fn sentence(decision: &Decision, names: &Names<'_>) -> String {
         push(&mut text, format_args!(" Consent {}.", consents.join(", ")));
     }
     push(&mut text, format_args!(" Contract {route} {contract}"));
-    if let Some(agreement) = &decision.agreement {
+    if let Some(agreement) = &decision.under.agreement {
         push(&mut text, format_args!(" under {agreement}"));
     }
     push(
         &mut text,
-        format_args!(", recipe {}, configuration {}.", decision.recipe, decision.configuration),
+        format_args!(
+            ", recipe {}, configuration {}.",
+            decision.under.recipe, decision.under.configuration
+        ),
     );
     if decision.outcome == Outcome::Release {
         push(&mut text, format_args!(" Fields: {}.", fields(decision, names)));
@@ -86,7 +89,7 @@ fn no(decision: &Decision) -> String {
     match (Code::from_name(&decision.reason), &decision.place) {
         (Some(code), _) => {
             let rule = code.rule().map(|rule| format!("by rule {rule} ")).unwrap_or_default();
-            format!("{rule}({code}). {}", code.sentence(&decision.purpose))
+            format!("{rule}({code}). {}", code.sentence(&decision.under.purpose))
         }
         (None, Some(place)) => format!(
             "nothing denies it, but what would leave at {place} is not what the contract says ({}).",
@@ -107,7 +110,7 @@ fn consent(consulted: &Consulted, names: &Names<'_>) -> String {
 
 /// Each field that the contract names, and what became of it.
 fn fields(decision: &Decision, names: &Names<'_>) -> String {
-    let recipe = names.recipe.filter(|recipe| recipe.hash == decision.recipe);
+    let recipe = names.recipe.filter(|recipe| recipe.hash == decision.under.recipe);
     let mut told: Vec<String> = decision
         .fields
         .0
@@ -126,7 +129,7 @@ fn fields(decision: &Decision, names: &Names<'_>) -> String {
         })
         .collect();
     if let Some(recipe) = recipe {
-        let has = |path: &str| decision.fields.0.iter().any(|(known, _)| known == path);
+        let has = |path: &str| decision.fields.0.iter().any(|(known, _)| **known == *path);
         let absent = recipe.lines.iter().filter(|line| !has(&line.path));
         told.extend(absent.map(|line| format!("{} not in the event", line.path)));
     }

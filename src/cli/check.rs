@@ -231,7 +231,7 @@ fn describe(config: &Config, now: Timestamp) {
         ));
         for line in &contract.recipe.lines {
             let class = line.class.name();
-            let renamed = if line.leaves_as == line.path {
+            let renamed = if *line.leaves_as == *line.path {
                 String::new()
             } else {
                 format!(" as {}", line.leaves_as)

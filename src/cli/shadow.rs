@@ -155,18 +155,18 @@ impl Try {
             for entry in &entries {
                 through.messages += 1;
                 let Some(id) = entry.correlation_id else { continue };
-                for mut event in entry.events() {
+                for fact in entry.facts(&digests) {
                     through.events += 1;
-                    let filed = match as_known(&mut event, &mut filed) {
+                    let (fact, filed) = match as_known(fact.clone(), &digests, &mut filed) {
                         // Nobody decides over a ledger that does not open, by neither of them.
                         Err(StoreError::Sealed { .. } | StoreError::Corrupt { .. }) => {
                             through.unreadable += 1;
                             continue;
                         }
-                        filed => filed?,
+                        known => known?,
                     };
                     let asked = Asked {
-                        event: &event,
+                        fact: &fact,
                         filed: &filed,
                         id,
                         number: entry.number,

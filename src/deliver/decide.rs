@@ -4,11 +4,14 @@
 //! what is released and what is recorded are the same event; no answer, no release.
 //! Knows nothing of: sinks, where a subject's consent, its tokens and the evidence are kept.
 
+use std::sync::{Arc, LazyLock};
+
 use jiff::Timestamp;
 
 use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
-use crate::audit::{Consulted, Decision, Fields, Outcome};
+use crate::admit::digest::visit_of;
+use crate::audit::{Consulted, Decision, Fields, Outcome, Under};
 use crate::consent::notice::{link, notice, retract};
 use crate::consent::{Ledger, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
@@ -95,12 +98,50 @@ pub struct Grounds<'g> {
     pub names: &'g dyn Names,
     /// The key of the digests that stand for subjects in the evidence.
     pub digests: &'g DigestKey,
-    /// The hash of the configuration.
-    pub configuration: &'g str,
+    /// What all of its decisions share.
+    pub under: &'g Shared,
     /// `[node] name`.
     pub node: &'g str,
     /// `[node] jurisdiction`.
     pub jurisdiction: Option<&'g str>,
+}
+
+/// What all decisions of a route share, for each recipe that it may let out by: its own, and those with
+/// a broken glass.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    own: Arc<Under>,
+    broken: Vec<Arc<Under>>,
+}
+
+impl Shared {
+    /// Of a contract, under the hash of a configuration.
+    #[must_use]
+    pub fn new(contract: &Contract, configuration: &str) -> Self {
+        let Contract { name, version, purpose, consumer, terms, deliver, .. } = contract;
+        let by = |recipe: &Recipe| {
+            Arc::new(Under {
+                route: name.clone(),
+                contract: version.clone(),
+                configuration: configuration.to_owned(),
+                purpose: purpose.clone(),
+                consumer: consumer.clone(),
+                agreement: terms.agreement.clone(),
+                protocol: terms.protocol.clone(),
+                allowed_use: terms.allowed_use.clone(),
+                retention: terms.retention.clone(),
+                destination: deliver.name(),
+                recipe: recipe.hash.clone(),
+            })
+        };
+        let broken = contract.broken.iter().map(|broken| by(&broken.recipe)).collect();
+        Self { own: by(&contract.recipe), broken }
+    }
+
+    fn of(&self, recipe: &Recipe) -> Arc<Under> {
+        let is_it = |under: &&Arc<Under>| under.recipe == recipe.hash;
+        Arc::clone(self.broken.iter().find(is_it).unwrap_or(&self.own))
+    }
 }
 
 /// Decides at a time about what an item asks for, and puts it into its form where it may leave.
@@ -125,7 +166,7 @@ pub fn decide_event(
     item: &Item,
     now: Timestamp,
 ) -> Result<(Answer, Decision), Undecided> {
-    let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
+    let visit = visit_of(&item.event);
     let (recipe, classes, glass) = grounds.contract.recipe_at(now);
     let question = Question { visit, classes, ..grounds.question(item) };
     let asked = ask(&question, &grounds.ledger, grounds.policy, now);
@@ -133,11 +174,10 @@ pub fn decide_event(
         Ok(permit) => (Outcome::Release, PERMITTED, permit.records()),
         Err(refusal) => (Outcome::Suppress, refusal.code().name(), refusal.records()),
     };
-    let mut evidence = grounds.evidence(item, outcome, reason);
-    evidence.recipe.clone_from(&recipe.hash);
+    let mut evidence = grounds.evidence(item, recipe, outcome, reason);
     evidence.consents =
         records.iter().map(|record| Consulted::of(record, grounds.digests)).collect();
-    evidence.visit = visit.map(|visit| grounds.digests.visit(visit).to_string());
+    evidence.visit.clone_from(&item.digests.visit);
     let answer = match asked {
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
         Ok(permit) => {
@@ -168,7 +208,7 @@ fn answered(
         }
         Err(Withheld::Violation { place }) => {
             evidence.outcome = Outcome::Suppress;
-            CONTRACT_VIOLATION.clone_into(&mut evidence.reason);
+            evidence.reason = CONTRACT_VIOLATION.into();
             evidence.place = Some(place.clone());
             Ok(Answer::Violation { place })
         }
@@ -181,6 +221,7 @@ fn answered(
 /// A notice in its form; nothing where there is none, or the consumer knows no subject.
 fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, Undecided> {
     let Grounds { contract, ledger, policy, .. } = grounds;
+    let recipe = &contract.recipe;
     let (id, event) = (EventId(evidence_id(item)), &item.event);
     let notice = match item.task {
         Task::Event => None,
@@ -222,11 +263,11 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, U
         // A notice that is recorded and was not sent is taken back: nobody was told.
         let is_notice = |known: &&Recorded| known.decision.outcome == Outcome::Notice;
         let known = item.recorded.as_ref().filter(is_notice);
-        let evidence =
-            known.map(|_| Box::new(grounds.evidence(item, Outcome::Suppress, NOTHING_TO_TELL)));
+        let evidence = known
+            .map(|_| Box::new(grounds.evidence(item, recipe, Outcome::Suppress, NOTHING_TO_TELL)));
         return Ok(Decided { answer: Answer::Nothing, evidence });
     };
-    let mut evidence = grounds.evidence(item, Outcome::Notice, notice.reason());
+    let mut evidence = grounds.evidence(item, recipe, Outcome::Notice, notice.reason());
     evidence.kind = notice.kind();
     evidence.retired = retired;
     evidence.token = release.token().map(str::to_owned);
@@ -243,19 +284,19 @@ pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 /// The item as the evidence names it: the event, or the notice by the event that caused it and by
 /// whom it is about where those are several.
 #[must_use]
-pub fn evidence_id(item: &Item) -> String {
+pub fn evidence_id(item: &Item) -> Arc<str> {
     let id = &item.event.id;
     match item.task {
-        Task::Event => id.to_string(),
-        Task::Notice(0) => format!("{id}.notice"),
-        Task::Notice(nth) => format!("{id}.notice{nth}"),
-        Task::Link => format!("{id}.link"),
-        Task::Retract => format!("{id}.retract"),
+        Task::Event => Arc::clone(&id.0),
+        Task::Notice(0) => format!("{id}.notice").into(),
+        Task::Notice(nth) => format!("{id}.notice{nth}").into(),
+        Task::Link => format!("{id}.link").into(),
+        Task::Retract => format!("{id}.retract").into(),
         // By the token, too: another one that comes before the same event is another notice.
         Task::Renamed => {
             let token = item.renaming.as_ref().map(|it| it.token.as_str()).unwrap_or_default();
             let begin: String = token.chars().take(RENAMED_DIGITS).collect();
-            format!("{id}{RENAMED}{begin}")
+            format!("{id}{RENAMED}{begin}").into()
         }
     }
 }
@@ -267,7 +308,7 @@ const RENAMED_DIGITS: usize = 8;
 /// Whether an ID is of a notice that goes before an event and tells of its token.
 #[must_use]
 pub fn is_renaming_of(id: &str, item: &Item) -> bool {
-    id.strip_prefix(&item.event.id.0).is_some_and(|rest| rest.starts_with(RENAMED))
+    id.strip_prefix(&*item.event.id.0).is_some_and(|rest| rest.starts_with(RENAMED))
 }
 
 impl Grounds<'_> {
@@ -342,27 +383,21 @@ impl Grounds<'_> {
     }
 
     /// What is kept of a decision, as far as it does not depend on the answer.
-    fn evidence(&self, item: &Item, outcome: Outcome, reason: &str) -> Decision {
-        let Contract { name, version, purpose, consumer, terms, deliver, recipe, .. } =
-            self.contract;
+    fn evidence(
+        &self,
+        item: &Item,
+        recipe: &Recipe,
+        outcome: Outcome,
+        reason: &'static str,
+    ) -> Decision {
         Decision {
             outcome,
-            reason: reason.to_owned(),
-            route: name.clone(),
-            contract: version.clone(),
-            configuration: self.configuration.to_owned(),
-            purpose: purpose.clone(),
-            consumer: consumer.clone(),
-            agreement: terms.agreement.clone(),
-            protocol: terms.protocol.clone(),
-            allowed_use: terms.allowed_use.clone(),
-            retention: terms.retention.clone(),
-            destination: deliver.name(),
-            recipe: recipe.hash.clone(),
+            reason: reason.into(),
+            under: self.under.of(recipe),
             message: item.number,
             event: evidence_id(item),
             kind: item.event.kind,
-            subject: self.digests.subject(&item.event.subject).to_string(),
+            subject: Arc::clone(&item.digests.shown),
             token: None,
             retired: None,
             visit: None,
@@ -384,12 +419,15 @@ fn fields(recipe: &Recipe, release: &Release) -> Fields {
         SubjectForm::Clear => Some(Fate::Kept),
         SubjectForm::Token => Some(Fate::Token),
     };
-    let subject = subject.map(|fate| (SUBJECT.to_owned(), fate));
+    static PATH: LazyLock<Arc<str>> = LazyLock::new(|| SUBJECT.into());
+    let subject = subject.map(|fate| (Arc::clone(&PATH), fate));
     let lines = release
         .fates()
         .iter()
         .filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
-    Fields(subject.into_iter().chain(lines).collect())
+    let mut fields = Vec::with_capacity(1 + recipe.lines.len());
+    fields.extend(subject.into_iter().chain(lines));
+    Fields(fields)
 }
 
 #[cfg(test)]
@@ -408,15 +446,14 @@ mod tests {
         let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
         let digests = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
         let event = Event {
-            id: EventId("ab-1.patient.admitted.pid1".to_owned()),
+            id: EventId("ab-1.patient.admitted.pid1".into()),
             kind: EventType::PatientAdmitted,
-            subject: Subject { authority: "A".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+            subject: Subject { authority: "A".to_owned(), value: Phi::new("ZZ1".to_owned()) }
+                .into(),
             prior: None,
-            data: std::sync::Arc::new(Tree::new()),
+            data: Arc::new(Tree::new()),
         };
-        let decision = Decision {
-            outcome: Outcome::Release,
-            reason: PERMITTED.to_owned(),
+        let under = Under {
             route: "r".to_owned(),
             contract: "1.0.0".to_owned(),
             configuration: "sha256:00".to_owned(),
@@ -428,10 +465,15 @@ mod tests {
             retention: None,
             destination: "file:r".to_owned(),
             recipe: recipe.hash.clone(),
+        };
+        let decision = Decision {
+            outcome: Outcome::Release,
+            reason: PERMITTED.into(),
+            under: Arc::new(under),
             message: 1,
-            event: event.id.to_string(),
+            event: Arc::clone(&event.id.0),
             kind: event.kind,
-            subject: digests.subject(&event.subject).to_string(),
+            subject: digests.subject(&event.subject).to_string().into(),
             token: None,
             retired: None,
             visit: None,

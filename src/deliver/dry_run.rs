@@ -10,15 +10,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{Answer, Grounds, Undecided, decide_event};
+use super::decide::{Answer, Grounds, Shared, Undecided, decide_event};
 use super::queue::{Item, Task};
 use super::tokens::{DryNames, Realm};
 use crate::admit::assess::{Rules, assess};
-use crate::admit::{CorrelationId, DigestKey};
+use crate::admit::{CorrelationId, DigestKey, Fact};
 use crate::audit::{Consulted, Decision, Names, sentence};
 use crate::consent::Policy;
 use crate::contract::{Contract, wants};
-use crate::event::{Event, EventType, Subject};
+use crate::event::{EventType, Subject};
 use crate::store::{Filed, StoreError};
 use crate::verdict::{Outcome, verdict};
 
@@ -74,7 +74,7 @@ pub enum Untold {
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The event, by whom its subject is known as.
-    pub event: &'a Event,
+    pub fact: &'a Fact,
     /// What is filed of its subject.
     pub filed: &'a Filed,
     /// Its message.
@@ -100,19 +100,19 @@ pub enum Taken<'t> {
     Decided(Answer, Box<Decision>),
 }
 
-/// Lets an event go by whom its subject is known as since it was merged, as a route takes it up; and
-/// what is filed of that one.
+/// An event by whom its subject is known as since it was merged, as a route takes it up; and what is
+/// filed of that one.
 ///
 /// # Errors
 /// The ledger cannot be read.
 pub fn as_known<F: Borrow<Filed>>(
-    event: &mut Event,
+    fact: Fact,
+    digests: &DigestKey,
     filed: &mut impl FnMut(&Subject) -> Result<F, StoreError>,
-) -> Result<F, StoreError> {
-    let known = filed(&event.subject)?;
-    let Some(survivor) = known.borrow().survivor().cloned() else { return Ok(known) };
-    event.subject = survivor;
-    filed(&event.subject)
+) -> Result<(Fact, F), StoreError> {
+    let known = filed(&fact.event.subject)?;
+    let Some(survivor) = known.borrow().survivor().cloned() else { return Ok((fact, known)) };
+    Ok((fact.about(&survivor, digests), filed(&survivor)?))
 }
 
 impl DryRun {
@@ -137,12 +137,15 @@ impl DryRun {
         let id = CorrelationId { correlation: correlated.correlation, epoch: 1 };
         let mut told = Vec::new();
         for stored in &admission.content.events {
-            let mut event = stored.event(&id);
-            let own = admission.consents.iter().filter(|given| given.subject == event.subject);
+            let fact =
+                Fact::new(Arc::new(stored.event(&id)), id.to_string().into(), &rules.digests);
+            let subject = Arc::clone(&fact.event.subject);
+            let own = admission.consents.iter().filter(|given| given.subject == *subject);
             let records = own.map(|given| given.clone().of(&id).record).collect();
-            let filed = as_known(&mut event, &mut filed)?.with(records);
+            let (fact, filed) = as_known(fact, &rules.digests, &mut filed)?;
+            let filed = filed.with(records);
             let asked = Asked {
-                event: &event,
+                fact: &fact,
                 filed: &filed,
                 id,
                 number: 0,
@@ -168,7 +171,7 @@ impl DryRun {
         now: Timestamp,
     ) -> Result<Taken<'_>, Undecided> {
         let Some((contract, realm)) = self.routes.get(nth) else { return Ok(Taken::Unselected) };
-        if !wants(contract, asked.event) {
+        if !wants(contract, &asked.fact.event) {
             return Ok(Taken::Unselected);
         }
         let realm = match realm {
@@ -177,9 +180,8 @@ impl DryRun {
         };
         let item = Item {
             number: asked.number,
-            correlation_id: asked.id.to_string(),
             received_at: asked.received_at,
-            ..Item::new(Task::Event, asked.event.clone(), Arc::clone(asked.feed))
+            ..Item::new(Task::Event, asked.fact.clone(), Arc::clone(asked.feed))
         };
         let grounds = Grounds {
             contract,
@@ -188,7 +190,7 @@ impl DryRun {
             keys: &realm.keys,
             names: &DryNames(realm),
             digests: asked.digests,
-            configuration: &self.configuration,
+            under: &Shared::new(contract, &self.configuration),
             node: &self.node,
             jurisdiction: self.jurisdiction.as_deref(),
         };
@@ -200,8 +202,8 @@ impl DryRun {
     fn one(&self, nth: usize, asked: &Asked<'_>, now: Timestamp) -> Result<Option<Told>, Untold> {
         let Some((contract, _)) = self.routes.get(nth) else { return Ok(None) };
         let told = |outcome, sentence, payload| Told {
-            event: asked.event.id.0.clone(),
-            kind: asked.event.kind,
+            event: asked.fact.event.id.to_string(),
+            kind: asked.fact.event.kind,
             route: contract.name.clone(),
             outcome,
             sentence,
@@ -211,7 +213,7 @@ impl DryRun {
         let (answer, evidence) = match self.decide(nth, asked, now)? {
             Taken::Decided(answer, evidence) => (answer, evidence),
             Taken::Unselected => {
-                let kind = asked.event.kind;
+                let kind = asked.fact.event.kind;
                 let sentence = format!("Contract {name} {version} does not select {kind}.");
                 return Ok(Some(told("unselected", sentence, None)));
             }

@@ -195,6 +195,8 @@ impl Evidence {
         // Written here, each from where it is, so that nothing of it has to be copied for that.
         let mut drafts: Vec<Option<Draft>> =
             self.settling.iter().map(|(at, says)| Draft::new(at, says)).collect();
+        self.staged.reserve(decided.len());
+        drafts.reserve(decided.len());
         for (item, Decided { answer, evidence }, asked_at) in decided {
             let mut staged = Staged { item, answer, asked_at, record: None, is_in_doubt: false };
             let known = staged.item.recorded.as_ref();
@@ -269,7 +271,7 @@ impl Evidence {
     pub fn in_doubt<'i>(
         &mut self,
         items: impl IntoIterator<Item = &'i mut Item>,
-        why: &str,
+        why: &'static str,
         now: Timestamp,
     ) {
         for item in items {
@@ -312,16 +314,16 @@ fn is_same(known: &Decision, decision: &Decision) -> bool {
         && known.token == decision.token
         && known.place == decision.place
         && known.retired == decision.retired
-        && known.contract == decision.contract
-        && known.configuration == decision.configuration
-        && known.recipe == decision.recipe
+        && known.under.contract == decision.under.contract
+        && known.under.configuration == decision.under.configuration
+        && known.under.recipe == decision.under.recipe
 }
 
 /// The record of a payload that was handed over and not confirmed.
-fn doubt(known: &Recorded, why: &str) -> Says {
+fn doubt(known: &Recorded, why: &'static str) -> Says {
     let mut decision = known.decision.clone();
     decision.outcome = Outcome::InDoubt;
-    why.clone_into(&mut decision.reason);
+    decision.reason = why.into();
     decision.fields = Fields::default();
     decision.consents = Vec::new();
     decision.visit = None;

@@ -23,6 +23,9 @@ use crate::store::state::sync_folder;
 /// Longest line that is read back; an event has at most 64 MiB of text.
 const LINE_BYTES_MAX: u64 = 512 << 20;
 
+/// Most bytes of room that are kept for what is written at once: a window of usual events.
+const LINES_BYTES_KEPT: usize = 1 << 20;
+
 /// Appends lines to a file.
 #[derive(Debug)]
 pub struct FileSink {
@@ -33,6 +36,8 @@ pub struct FileSink {
     /// IDs that stand in the file, and that the cursor has not passed.
     written: HashSet<String>,
     pending: Vec<(Entered, Ticket)>,
+    /// Room for what is written at once.
+    lines: Vec<u8>,
     /// Where the file is durable to, while what stands behind may be in memory only: an fsync
     /// that failed once says nothing the second time.
     distrusted: Option<u64>,
@@ -56,6 +61,7 @@ impl FileSink {
             length: 0,
             written: HashSet::new(),
             pending: Vec::new(),
+            lines: Vec::new(),
             distrusted: None,
         }
     }
@@ -108,7 +114,9 @@ impl FileSink {
     pub fn settle(&mut self) -> Result<Vec<(Ticket, Settled)>, SinkError> {
         let pending = std::mem::take(&mut self.pending);
         let bytes = pending.iter().map(|(entered, _)| entered.release().body().len() + 1).sum();
-        let mut lines = Vec::with_capacity(bytes);
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        lines.reserve(bytes);
         let mut settled = Vec::with_capacity(pending.len());
         for (entered, ticket) in &pending {
             let release = entered.release();
@@ -125,6 +133,10 @@ impl FileSink {
                 self.file = None;
                 SinkError::File { path: self.path.display().to_string(), source }
             })?;
+        }
+        // Kept for the next, but for one that a few huge events made.
+        if lines.capacity() <= LINES_BYTES_KEPT {
+            self.lines = lines;
         }
         Ok(settled)
     }

@@ -5,16 +5,22 @@
 //! Knows nothing of: how far a route has come.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::queue::Item;
 use crate::event::Subject;
 
+/// Most lists that are kept.
+const SPARE_MAX: usize = 256;
+
 /// A lane for each subject.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    subjects: HashMap<Subject, Lane>,
+    subjects: HashMap<Arc<Subject>, Lane>,
     /// Subjects whose first event may go.
-    ready: VecDeque<Subject>,
+    ready: VecDeque<Arc<Subject>>,
+    /// Lists of lanes that are gone, for those that come: most lanes have one event.
+    spare: Vec<VecDeque<Item>>,
 }
 
 /// The events of one subject, in order. Of those, one at most is on its way, and it is not in
@@ -28,8 +34,11 @@ struct Lane {
 impl Lanes {
     /// Puts an event behind those of its subject.
     pub fn add(&mut self, item: Item) {
-        let subject = item.event.subject.clone();
-        let lane = self.subjects.entry(subject.clone()).or_default();
+        let subject = Arc::clone(&item.event.subject);
+        let lane = self.subjects.entry(Arc::clone(&subject)).or_insert_with(|| {
+            let items = self.spare.pop().unwrap_or_default();
+            Lane { items, on_the_way: false }
+        });
         if lane.items.is_empty() && !lane.on_the_way {
             self.ready.push_back(subject);
         }
@@ -50,7 +59,8 @@ impl Lanes {
         if let Some(lane) = self.subjects.get_mut(subject) {
             lane.on_the_way = false;
             if lane.items.is_empty() {
-                self.subjects.remove(subject);
+                let left = self.subjects.remove(subject).map(|lane| lane.items);
+                self.spare.extend(left.filter(|_| self.spare.len() < SPARE_MAX));
             } else {
                 self.ready.push_back(subject.clone());
             }

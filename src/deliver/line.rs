@@ -8,6 +8,7 @@
 //! that it is about someone who has just been there.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::queue::Item;
 use crate::event::Subject;
@@ -16,7 +17,7 @@ use crate::event::Subject;
 #[derive(Debug, Default)]
 pub struct Line {
     items: BTreeMap<u64, Item>,
-    on_the_way: HashSet<Subject>,
+    on_the_way: HashSet<Arc<Subject>>,
 }
 
 impl Line {

@@ -7,10 +7,12 @@
 //! Knows nothing of: decisions and sinks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lanes::Lanes;
 use super::line::Line;
+use crate::admit::{Fact, Named};
 use crate::audit::{Decision, Outcome};
 use crate::event::Event;
 use crate::store::Position;
@@ -77,13 +79,15 @@ pub struct Item {
     /// The step of its route that it is of: the entry's number, or in a batch the place.
     pub step: u64,
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
+    /// What stands for its subject and its visit.
+    pub digests: Named,
     /// Its place among the events that the route selects.
     pub sequence: u64,
     /// The name of its message.
-    pub correlation_id: String,
+    pub correlation_id: Arc<str>,
     /// The feed it came in by.
-    pub feed: std::sync::Arc<str>,
+    pub feed: Arc<str>,
     /// When it came in, in milliseconds since 1970.
     pub received_at: i64,
     /// How often it was handed to the sink before.
@@ -100,7 +104,7 @@ impl Recorded {
     /// Whether what it let out is beyond reach: anywhere but in a file.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        !self.decision.destination.starts_with("file:")
+        !self.decision.under.destination.starts_with("file:")
     }
 
     /// Whether something was to leave by it.
@@ -114,15 +118,17 @@ impl Item {
     /// One that nothing was done with yet; of which message, and where among its route's, stands beside
     /// it.
     #[must_use]
-    pub const fn new(task: Task, event: Event, feed: std::sync::Arc<str>) -> Self {
+    pub fn new(task: Task, fact: Fact, feed: Arc<str>) -> Self {
+        let Fact { event, correlation_id, digests } = fact;
         Self {
             task,
             recorded: None,
             number: 0,
             step: 0,
             event,
+            digests,
             sequence: 0,
-            correlation_id: String::new(),
+            correlation_id,
             feed,
             received_at: 0,
             attempts: 0,
@@ -222,14 +228,14 @@ impl Queue {
         &mut self,
         step: u64,
         received_at: i64,
-        events: Vec<(Task, Event)>,
-        mut make: impl FnMut(Task, Event, u64) -> Item,
+        facts: Vec<(Task, Fact)>,
+        mut make: impl FnMut(Task, Fact, u64) -> Item,
     ) {
         let sequence_before = self.read.sequence;
-        let left = events.len();
-        for (task, event) in events {
+        let left = facts.len();
+        for (task, fact) in facts {
             self.read.sequence += 1;
-            let item = make(task, event, self.read.sequence);
+            let item = make(task, fact, self.read.sequence);
             match &mut self.order {
                 Order::Lanes(lanes) => lanes.add(item),
                 Order::Line(line) => line.add(item),
@@ -318,31 +324,33 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
+    use crate::admit::DigestKey;
     use crate::event::{EventId, EventType, Subject, Tree};
     use crate::phi::Phi;
+    use crate::secret::Key;
 
-    fn event(subject: u8, id: usize) -> (Task, Event) {
+    fn event(subject: u8, id: usize) -> (Task, Fact) {
+        let subject = Subject { authority: "A".to_owned(), value: Phi::new(subject.to_string()) };
         let event = Event {
-            id: EventId(id.to_string()),
+            id: EventId(id.to_string().into()),
             kind: EventType::PatientAdmitted,
-            subject: Subject { authority: "A".to_owned(), value: Phi::new(subject.to_string()) },
+            subject: Arc::new(subject),
             prior: None,
             data: Arc::new(Tree::new()),
         };
-        (Task::Event, event)
+        let digests = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
+        (Task::Event, Fact::new(Arc::new(event), "m".into(), &digests))
     }
 
-    fn item(number: u64) -> impl FnMut(Task, Event, u64) -> Item {
-        move |task, event, sequence| Item {
+    fn item(number: u64) -> impl FnMut(Task, Fact, u64) -> Item {
+        move |task, fact, sequence| Item {
             number,
             step: number,
             sequence,
-            ..Item::new(task, event, "f".into())
+            ..Item::new(task, fact, "f".into())
         }
     }
 

@@ -145,7 +145,7 @@ pub struct Subject {
 /// Names an event once and for all: the same after a replay, a crash or a resend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct EventId(pub String);
+pub struct EventId(pub Arc<str>);
 
 impl fmt::Display for EventId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,10 +161,10 @@ pub struct Event {
     /// What it says.
     pub kind: EventType,
     /// Whom it is about.
-    pub subject: Subject,
+    pub subject: Arc<Subject>,
     /// The other subject of a merge, a move, a changed identifier or a link: the one that was
     /// retired, moved from, went by that identifier, or is linked with.
-    pub prior: Option<Subject>,
+    pub prior: Option<Arc<Subject>>,
     /// The fields, by [`schema::DATA`].
     pub data: Arc<Tree>,
 }

@@ -5,7 +5,7 @@
 //! Knows nothing of: TOML. Names and transforms are handed in with their places.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -76,7 +76,7 @@ impl Pick {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// The path, such as `visit.class.code`.
-    pub path: String,
+    pub path: Arc<str>,
     /// The path that it leaves under.
     pub leaves_as: String,
     /// How it leaves.
@@ -141,7 +141,7 @@ impl Recipe {
         let mut leaving = BTreeSet::new();
         for line in &lines {
             if !leaving.insert(line.leaves_as.as_str())
-                && let Some(wanted) = named.get(line.path.as_str())
+                && let Some(wanted) = named.get(&*line.path)
             {
                 let text = format!("`{}` leaves already", line.leaves_as);
                 problems.mistake(&wanted.path.place, text);
@@ -155,7 +155,7 @@ impl Recipe {
     /// The line of a field.
     #[must_use]
     pub fn line(&self, path: &str) -> Option<&Line> {
-        self.lines.iter().find(|line| line.path == path)
+        self.lines.iter().find(|line| *line.path == *path)
     }
 }
 
@@ -380,7 +380,7 @@ impl Builder<'_> {
             if part.name == VALUE && transform == Some(&Transform::Keep) {
                 let text = own.is_some() && self.tier == Tier::Identified;
                 self.lines.push(Line {
-                    path: path.to_owned(),
+                    path: path.into(),
                     leaves_as: path.to_owned(),
                     transform: Transform::Keep,
                     class: Class::ByValueType,
@@ -409,7 +409,7 @@ impl Builder<'_> {
         let many = if field.many { "[]" } else { "" };
         let line = self.lines.len();
         self.lines.push(Line {
-            path: path.to_owned(),
+            path: path.into(),
             leaves_as: format!("{parent}{to}{many}"),
             transform: transform.clone(),
             class: field.class,
@@ -527,7 +527,7 @@ mod tests {
     }
 
     fn paths(recipe: &Recipe) -> Vec<&str> {
-        recipe.lines.iter().map(|line| line.path.as_str()).collect()
+        recipe.lines.iter().map(|line| &*line.path).collect()
     }
 
     /// PROMISE-7

@@ -5,6 +5,8 @@
 //! class the tier forbids is dropped and counted, never passed.
 //! Knows nothing of: sinks. What a release holds is bytes and headers.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
@@ -71,7 +73,7 @@ pub struct Release {
     id: String,
     correlation_id: String,
     kind: EventType,
-    subject: Subject,
+    subject: Arc<Subject>,
     sequence: u64,
     body: Vec<u8>,
     counts: Counts,
@@ -108,7 +110,7 @@ impl Release {
 
     /// Whom it is about, inside the trust boundary: for order, not for the wire.
     #[must_use]
-    pub const fn subject(&self) -> &Subject {
+    pub const fn subject(&self) -> &Arc<Subject> {
         &self.subject
     }
 
@@ -159,6 +161,7 @@ impl std::fmt::Debug for Release {
 impl Release {
     /// One of a subject, with nothing in it.
     pub(crate) fn of(subject: Subject) -> Self {
+        let subject = Arc::new(subject);
         let kind = EventType::PatientAdmitted;
         let (id, correlation_id) = (String::new(), String::new());
         Self {
@@ -290,7 +293,7 @@ pub fn announce(
     let leaving = Leaving {
         id: &notice.id().0,
         kind: notice.kind(),
-        subject: notice.subject(),
+        subject: &Arc::new(notice.subject().clone()),
         dataschema: notice_schema_uri(),
         time: Timestamp::from_second(supplies.now.as_second()).ok().map(|now| now.to_string()),
         consentref: None,
@@ -309,7 +312,7 @@ const ENVELOPE_BYTES: usize = 1_024;
 struct Leaving<'l> {
     id: &'l str,
     kind: EventType,
-    subject: &'l Subject,
+    subject: &'l Arc<Subject>,
     dataschema: String,
     time: Option<String>,
     consentref: Option<String>,
@@ -391,7 +394,7 @@ fn wrap(
         id,
         correlation_id,
         kind,
-        subject: subject.clone(),
+        subject: Arc::clone(subject),
         sequence: supplies.sequence,
         body,
         counts,
@@ -442,9 +445,10 @@ mod tests {
         let recipe = Recipe::compile(tier, &fields, &problems);
         assert!(problems.is_clean(), "{:?}", problems.mistakes());
         let event = Event {
-            id: EventId("ab-1.patient.admitted.pid1".to_owned()),
+            id: EventId("ab-1.patient.admitted.pid1".into()),
             kind: EventType::PatientAdmitted,
-            subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+            subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) }
+                .into(),
             prior: None,
             data: Arc::new(serde_json::from_str(DATA).unwrap()),
         };
@@ -514,13 +518,13 @@ mod tests {
 
     #[test]
     fn a_permit_for_another_route_releases_nothing() {
-        let id = EventId("x".to_owned());
+        let id = EventId("x".into());
         let permit = permitted(&id, "other");
         let key = Key::from_bytes(&[1; 32]).unwrap();
         let event = Event {
             id: id.clone(),
             kind: EventType::PatientAdmitted,
-            subject: Subject { authority: String::new(), value: Phi::default() },
+            subject: Subject { authority: String::new(), value: Phi::default() }.into(),
             prior: None,
             data: Arc::new(Tree::new()),
         };

@@ -5,7 +5,7 @@
 //! before costs a count and no space.
 //! Knows nothing of: when a transaction begins and ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -194,6 +194,7 @@ pub(super) fn append(
         status: admission.status,
         correlation_id,
         content: Arc::new(admission.content),
+        facts: OnceLock::new(),
     };
     Ok((Admitted { number: Some(number), novelty, raised }, Some((Arc::new(entry), bytes))))
 }

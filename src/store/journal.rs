@@ -26,7 +26,7 @@ use super::spans::{self, Begun, Span};
 use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
 use super::{StateDir, StoreError, connection, due, violations};
 use crate::admit::entry::{Admission, Category};
-use crate::admit::{DigestKey, Entry, import};
+use crate::admit::{Digest, DigestKey, Entry, import};
 use crate::consent::Policy;
 use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
@@ -281,8 +281,8 @@ impl Journal {
 
     /// What is remembered of a subject's consent, without looking at the disk.
     #[must_use]
-    pub fn remembered(&self, subject: &Subject) -> Option<Arc<Filed>> {
-        self.shared.remembered.get(&self.digests.subject(subject)).ok()
+    pub fn remembered(&self, subject: &Digest) -> Option<Arc<Filed>> {
+        self.shared.remembered.get(subject).ok()
     }
 
     /// What is filed of a subject's consent.
@@ -290,8 +290,8 @@ impl Journal {
     /// # Errors
     /// The store cannot be read, or a record is not what was written. Then nobody knows, and
     /// nothing may leave.
-    pub fn filed(&self, subject: &Subject) -> Result<Arc<Filed>, StoreError> {
-        ledger::read(&self.shared.remembered, &self.ledger, &self.digests, subject)
+    pub fn filed(&self, subject: &Digest) -> Result<Arc<Filed>, StoreError> {
+        ledger::read(&self.shared.remembered, &self.ledger, subject)
     }
 
     /// Subjects, and all who are one person with any of them, or were for a while: what one of them
@@ -302,7 +302,7 @@ impl Journal {
     pub fn with_others(&self, subjects: Vec<Subject>) -> Result<Vec<Subject>, StoreError> {
         let mut all: HashSet<Subject> = HashSet::with_capacity(subjects.len());
         for subject in subjects {
-            all.extend(self.filed(&subject)?.others().iter().cloned());
+            all.extend(self.filed(&self.digests.subject(&subject))?.others().iter().cloned());
             all.insert(subject);
         }
         Ok(all.into_iter().collect())

@@ -252,19 +252,17 @@ fn has_closure(connection: &Connection, subject: &Digest) -> Result<bool, StoreE
 pub(super) fn read(
     remembered: &Remembered,
     reader: &Mutex<Reader>,
-    digests: &DigestKey,
-    subject: &Subject,
+    subject: &Digest,
 ) -> Result<Arc<Filed>, StoreError> {
-    let subject = digests.subject(subject);
-    let writes = match remembered.get(&subject) {
+    let writes = match remembered.get(subject) {
         Ok(filed) => return Ok(filed),
         Err(writes) => writes,
     };
     let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-    let (filed, bytes) = read_from(&mut reader, &subject)?;
+    let (filed, bytes) = read_from(&mut reader, subject)?;
     drop(reader);
     let filed = Arc::new(filed);
-    remembered.put(&subject, &filed, bytes, writes);
+    remembered.put(subject, &filed, bytes, writes);
     Ok(filed)
 }
 
@@ -435,7 +433,7 @@ mod tests {
 
         fn read(&self, value: &str) -> Result<Arc<Filed>, StoreError> {
             let Harness { reader, digests, .. } = &self.harness;
-            read(&self.remembered, reader, digests, &subject(value))
+            read(&self.remembered, reader, &digests.subject(&subject(value)))
         }
 
         fn digest(&self, value: &str) -> Digest {

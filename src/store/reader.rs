@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -155,6 +155,7 @@ impl Reader {
             status: Status::from_name(&row.status).ok_or_else(corrupt)?,
             correlation_id,
             content: Arc::new(serde_json::from_slice(json).map_err(|_| corrupt())?),
+            facts: OnceLock::new(),
         })
     }
 

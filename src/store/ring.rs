@@ -57,6 +57,8 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::admit::entry::Status;
 
@@ -68,6 +70,7 @@ mod tests {
             status: Status::Admitted,
             correlation_id: None,
             content: Arc::default(),
+            facts: OnceLock::new(),
         };
         (Arc::new(entry), 10)
     }

@@ -239,7 +239,7 @@ mod tests {
         /// The answer to an opt-in.
         fn ask(&self, value: &str) -> Result<(), Code> {
             let filed = self.read(value).unwrap();
-            let event = EventId("e".to_owned());
+            let event = EventId("e".into());
             let opt_in =
                 Requirement::OptIn { missing: Missing::Suppress, grantee: Naming::Anybody };
             let question = Question::new(&event, "r", "CLINTRCH", "c", &opt_in);

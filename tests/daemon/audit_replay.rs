@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidegate::admit::Digest;
@@ -169,8 +170,8 @@ impl Auditor {
     }
 
     fn contract(&self, decision: &Decision) -> &Contract {
-        let config = &self.configs[&decision.configuration];
-        config.contracts.iter().find(|contract| contract.name == decision.route).unwrap()
+        let config = &self.configs[&decision.under.configuration];
+        config.contracts.iter().find(|contract| contract.name == decision.under.route).unwrap()
     }
 
     /// What was filed under the subject of a record when it was decided.
@@ -192,18 +193,18 @@ impl Auditor {
             Said::Consent(_) | Said::Closure(_) => None,
         });
         let visit = decision.visit.as_ref().map(|wanted| {
-            visits.find(|visit| format!("{:?}", digests.visit(visit)) == *wanted).unwrap_or(wanted)
+            visits.find(|visit| digests.visit(visit).to_string() == **wanted).unwrap_or(wanted)
         });
         let contract = self.contract(decision);
-        let config = &self.configs[&decision.configuration];
+        let config = &self.configs[&decision.under.configuration];
         let jurisdiction = config.node.jurisdiction.as_deref();
         let question = Question {
             event: &EventId(decision.event.clone()),
-            route: &decision.route,
-            purpose: &decision.purpose,
+            route: &decision.under.route,
+            purpose: &decision.under.purpose,
             visit,
             channel: contract.channel.as_deref(),
-            grantee: &decision.consumer,
+            grantee: &decision.under.consumer,
             jurisdictions: jurisdiction.as_slice(),
             labels: &[],
             contract_labels: &[],
@@ -221,10 +222,12 @@ impl Auditor {
     }
 
     /// Every event of the journal, with whom it was about as it came.
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<Arc<Event>> {
         let all = Filter { limit: tidegate::store::query::ROWS_MAX, ..Filter::default() };
         let found = self.lookup.messages(&all).unwrap();
-        found.iter().flat_map(|listed| listed.entry.events()).collect()
+        let digests = self.lookup.digests();
+        let facts = found.iter().flat_map(|listed| listed.entry.facts(digests));
+        facts.map(|fact| Arc::clone(&fact.event)).collect()
     }
 
     fn digest(&self, subject: &Subject) -> String {
@@ -262,10 +265,15 @@ fn every_decision_is_rebuilt_from_ledger_and_evidence_and_what_left_is_what_they
     for (number, at, decision) in auditor.records.clone() {
         let contract = auditor.contract(&decision);
         assert_eq!(
-            (&decision.contract, &decision.purpose, &decision.consumer, &decision.recipe),
+            (
+                &decision.under.contract,
+                &decision.under.purpose,
+                &decision.under.consumer,
+                &decision.under.recipe
+            ),
             (&contract.version, &contract.purpose, &contract.consumer, &contract.recipe.hash)
         );
-        *reasons.entry((decision.outcome.name(), decision.reason.clone())).or_default() += 1;
+        *reasons.entry((decision.outcome.name(), decision.reason.to_string())).or_default() += 1;
         match decision.outcome {
             // Nothing is asked for these.
             Outcome::Notice | Outcome::InDoubt => continue,
@@ -274,7 +282,11 @@ fn every_decision_is_rebuilt_from_ledger_and_evidence_and_what_left_is_what_they
             Outcome::Suppress => assert_ne!(decision.reason, PERMITTED),
         }
         let answer = auditor.decide(at, &decision);
-        assert_eq!(answer, (decision.reason.clone(), decision.consents.clone()), "record {number}");
+        assert_eq!(
+            answer,
+            (decision.reason.to_string(), decision.consents.clone()),
+            "record {number}"
+        );
     }
     println!("seed {SEED:#x}: {reasons:?}");
     let of = |outcome: &str| -> usize {
@@ -290,10 +302,10 @@ fn every_decision_is_rebuilt_from_ledger_and_evidence_and_what_left_is_what_they
 /// A record that stands for, or beside, another names an earlier one of the same event and route;
 /// nobody is told anything of whom nothing left for him.
 fn assert_hangs_together(auditor: &mut Auditor) {
-    let mut left: HashMap<u64, (String, String)> = HashMap::new();
-    let mut known: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut left: HashMap<u64, (String, Arc<str>)> = HashMap::new();
+    let mut known: BTreeSet<(String, Arc<str>)> = BTreeSet::new();
     for (number, _, decision) in auditor.records.clone() {
-        let name = (decision.route.clone(), decision.event.clone());
+        let name = (decision.under.route.clone(), decision.event.clone());
         for earlier in decision.of.iter().chain(&decision.instead) {
             assert_eq!(left.get(earlier), Some(&name), "record {number}");
         }
@@ -305,9 +317,9 @@ fn assert_hangs_together(auditor: &mut Auditor) {
                 || decision.kind == EventType::PatientIdentifierChanged
             {
                 let filed = auditor.filed(&decision);
-                whom.extend(filed.others().iter().map(|other| auditor.digest(other)));
+                whom.extend(filed.others().iter().map(|other| auditor.digest(other).into()));
             }
-            let is_known = |subject: &String| known.contains(&(name.0.clone(), subject.clone()));
+            let is_known = |subject: &Arc<str>| known.contains(&(name.0.clone(), subject.clone()));
             assert!(whom.iter().any(is_known), "record {number}: {decision:?}");
         }
         if matches!(decision.outcome, Outcome::Release | Outcome::Notice) {
@@ -319,10 +331,10 @@ fn assert_hangs_together(auditor: &mut Auditor) {
 
 /// Every event has a decision on every route that selects it.
 fn assert_nothing_is_missing(auditor: &mut Auditor) {
-    let decided: BTreeSet<(String, String)> = auditor
+    let decided: BTreeSet<(String, Arc<str>)> = auditor
         .records
         .iter()
-        .map(|(_, _, decision)| (decision.route.clone(), decision.event.clone()))
+        .map(|(_, _, decision)| (decision.under.route.clone(), decision.event.clone()))
         .collect();
     let events = auditor.events();
     let contracts = auditor.configs.values().next().unwrap().contracts.clone();
@@ -341,7 +353,8 @@ fn assert_nothing_is_missing(auditor: &mut Auditor) {
 fn assert_what_left(auditor: &Auditor, setup: &Setup) {
     for (route, _, _) in ROUTES {
         let mut last: BTreeMap<&str, (Outcome, bool)> = BTreeMap::new();
-        for (_, _, decision) in auditor.records.iter().filter(|(_, _, it)| it.route == route) {
+        for (_, _, decision) in auditor.records.iter().filter(|(_, _, it)| it.under.route == route)
+        {
             let (outcome, in_doubt) =
                 last.entry(&decision.event).or_insert((decision.outcome, false));
             if decision.outcome == Outcome::InDoubt {

@@ -250,7 +250,7 @@ fn fault_88_an_edit_by_sql_is_named_by_its_record_and_a_dropped_trigger_by_its_n
         ("UPDATE records SET hash = zeroblob(32) WHERE number = 5", "record 5 was changed"),
         ("DELETE FROM records WHERE number = 6", "record 6 is missing"),
         ("DELETE FROM found WHERE number = 7", "record 7 is not found by what it says"),
-        ("INSERT INTO found VALUES (1, 2)", "the index leads to records that do not say so"),
+        ("INSERT INTO found VALUES (0, 1, 2)", "the index leads to records that do not say so"),
         (
             "INSERT INTO records SELECT number + 1, hash, bytes FROM records WHERE number = 9",
             "record 10 was changed",

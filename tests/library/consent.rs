@@ -199,7 +199,7 @@ impl Asking {
         let (places, labels) = (texts(&self.places), texts(&self.labels));
         let places: Vec<&str> = places.iter().map(String::as_str).collect();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let event = EventId("e".to_owned());
+        let event = EventId("e".into());
         let question = Question {
             event: &event,
             route: "r",
@@ -339,7 +339,7 @@ fn the_shipped_consent_toml_loads() {
 #[test]
 fn a_sentence_names_purpose_record_and_date() {
     let (own, _) = ledger_of("permit key=C-17 v=2 2026-03-01 status=revoked");
-    let event = EventId("e".to_owned());
+    let event = EventId("e".into());
     let question = Question::new(&event, "r", "CLINTRCH", "crm", &Requirement::OptOut);
     let refusal =
         ask(&question, &Ledger::of(Epoch(1), &own), &policy(), NOW.parse().unwrap()).unwrap_err();

@@ -64,9 +64,9 @@ fn keys() -> RealmKeys {
 
 fn event(kind: EventType, data: &Json) -> Event {
     Event {
-        id: EventId("0a1b-1.patient.admitted.pid1".to_owned()),
+        id: EventId("0a1b-1.patient.admitted.pid1".into()),
         kind,
-        subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+        subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) }.into(),
         prior: None,
         data: Arc::new(serde_json::from_value(data.clone()).unwrap()),
     }
@@ -708,7 +708,8 @@ fn a_shift_keeps_intervals_and_order_of_one_patient() {
     for patient in 0..200 {
         let data = json!({"visit": {"admittedAt": "2024-02-28T23:50:00-08:00", "dischargedAt": "2024-03-01"}});
         let mut event = event(EventType::PatientAdmitted, &data);
-        event.subject.value = Phi::new(format!("ZZ{patient}"));
+        let value = Phi::new(format!("ZZ{patient}"));
+        event.subject = Subject { authority: "MRN".to_owned(), value }.into();
         let release = released_at(&contract, &event, "2026-11-22T12:00:00Z").unwrap();
         let body: Json = serde_json::from_slice(release.body()).unwrap();
         let visit = &body["data"]["visit"];

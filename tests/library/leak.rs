@@ -299,9 +299,9 @@ fn of_the_whole_corpus_no_value_leaves_that_the_contract_does_not_name() {
             let subject = Identity::default().subject(draft.data.root(), "map");
             let Some(subject) = subject else { continue };
             let event = Event {
-                id: EventId(format!("0a1b2c3d-1.{}.{}", draft.kind.name(), draft.place)),
+                id: EventId(format!("0a1b2c3d-1.{}.{}", draft.kind.name(), draft.place).into()),
                 kind: draft.kind,
-                subject,
+                subject: subject.into(),
                 prior: None,
                 data: Arc::new(draft.data),
             };
@@ -373,9 +373,9 @@ fn free_text_of_a_real_message_leaves_by_name_and_is_counted_where_it_does_not()
     assert!(unmapped.contains(&"ZPI-2".to_owned()) && unmapped.contains(&"ZZZ-1".to_owned()));
     let draft = normalized.drafts.into_iter().next().unwrap();
     let event = Event {
-        id: EventId("0a1b-1.observation.reported.obr1".to_owned()),
+        id: EventId("0a1b-1.observation.reported.obr1".into()),
         kind: draft.kind,
-        subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) },
+        subject: Subject { authority: "MRN".to_owned(), value: Phi::new("ZZ1".to_owned()) }.into(),
         prior: None,
         data: Arc::new(draft.data),
     };

@@ -231,9 +231,9 @@ impl Maker {
         let (authority, number, message, feed) = (own(), own(), own(), own());
         self.values.extend([&authority, &number, &message].map(Clone::clone));
         let event = Event {
-            id: EventId(format!("{message}.patient.pid1")),
+            id: EventId(format!("{message}.patient.pid1").into()),
             kind,
-            subject: Subject { authority, value: Phi::new(number) },
+            subject: Subject { authority, value: Phi::new(number) }.into(),
             prior: None,
             data: Arc::new(serde_json::from_value(data).unwrap()),
         };

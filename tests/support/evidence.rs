@@ -1,9 +1,10 @@
 //! Evidence of one's own: an audit.db without a daemon.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::audit::{Act, Consulted, Decision, Fields, Outcome, Says};
+use tidegate::audit::{Act, Consulted, Decision, Fields, Outcome, Says, Under};
 use tidegate::event::EventType;
 use tidegate::privacy::Fate;
 use tidegate::store::audit::AuditThreads;
@@ -26,23 +27,25 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
     let released = outcome == Outcome::Release;
     Says::Decision(Box::new(Decision {
         outcome,
-        reason: if outcome == Outcome::Suppress { "missing" } else { "permitted" }.to_owned(),
-        route: route.to_owned(),
-        contract: "1.0.0".to_owned(),
-        configuration: format!("sha256:{}", "0c".repeat(32)),
-        purpose: "CLINTRCH".to_owned(),
-        consumer: "crm-research".to_owned(),
-        agreement: Some("BAA-2026-014".to_owned()),
-        protocol: None,
-        allowed_use: None,
-        retention: None,
+        reason: if outcome == Outcome::Suppress { "missing" } else { "permitted" }.into(),
+        under: Arc::new(Under {
+            route: route.to_owned(),
+            contract: "1.0.0".to_owned(),
+            configuration: format!("sha256:{}", "0c".repeat(32)),
+            purpose: "CLINTRCH".to_owned(),
+            consumer: "crm-research".to_owned(),
+            agreement: Some("BAA-2026-014".to_owned()),
+            protocol: None,
+            allowed_use: None,
+            retention: None,
+            destination: "rabbitmq:tidegate.research".to_owned(),
+            recipe: format!("sha256:{}", "0d".repeat(32)),
+        }),
         glass: Vec::new(),
-        destination: "rabbitmq:tidegate.research".to_owned(),
-        recipe: format!("sha256:{}", "0d".repeat(32)),
         message: nth,
-        event: format!("{nth:032x}-1.patient.admitted.pid1"),
+        event: format!("{nth:032x}-1.patient.admitted.pid1").into(),
         kind: EventType::PatientAdmitted,
-        subject: format!("{subject:032x}"),
+        subject: format!("{subject:032x}").into(),
         token: released.then(|| format!("token-{subject}")),
         retired: None,
         visit: None,
@@ -52,10 +55,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
         }],
         epoch: nth,
         fields: Fields(if released {
-            vec![
-                ("visit.class".to_owned(), Fate::Kept),
-                ("patient.names".to_owned(), Fate::Removed),
-            ]
+            vec![("visit.class".into(), Fate::Kept), ("patient.names".into(), Fate::Removed)]
         } else {
             Vec::new()
         }),

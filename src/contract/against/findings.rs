@@ -224,11 +224,11 @@ impl Findings {
         let highest = before.values().map(exposure).max().unwrap_or(0);
         for (name, line) in &before {
             let Some(now) = after.get(name) else {
-                let key = ["fields", line.path.as_str()];
+                let key = ["fields", &*line.path];
                 self.add(Kind::Breaking, &key, format!("{name} does not leave any more"));
                 continue;
             };
-            let key = ["fields", now.path.as_str()];
+            let key = ["fields", &*now.path];
             if now.path != line.path {
                 let text = format!("{name} is of {}, and was of {}", now.path, line.path);
                 self.add(Kind::Breaking, &key, text);

@@ -247,15 +247,13 @@ impl Route {
                 self.queue.pass(step);
                 continue;
             };
-            let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
-            let make = |task, event, sequence| Item {
+            let make = |task, fact, sequence| Item {
                 number: entry.number,
                 step,
                 sequence,
-                correlation_id: name.clone(),
                 // What waited as it was meant to is not late by that.
                 received_at: span.due,
-                ..Item::new(task, event, Arc::clone(&entry.feed))
+                ..Item::new(task, fact, Arc::clone(&entry.feed))
             };
             self.queue.take(step, span.due, wanted, make);
         }
@@ -309,8 +307,8 @@ fn count(
     let entries = journal.read_after(after, COUNT_ENTRIES)?;
     let mut counted = Counted { read: last, slots: 0, unwanted: 0 };
     for entry in entries.iter().take_while(|entry| entry.number <= last) {
-        for (place, event) in (1_u64..).zip(entry.events()) {
-            if wants(contract, &event) {
+        for (place, fact) in (1_u64..).zip(entry.facts(journal.digests())) {
+            if wants(contract, &fact.event) {
                 counted.slots = counted.slots.max(place.min(SLOTS_MAX));
             } else {
                 counted.unwanted += 1;

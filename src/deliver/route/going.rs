@@ -4,6 +4,8 @@
 //! fence sends back is decided anew.
 //! Knows nothing of: opening and closing.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -71,7 +73,8 @@ impl Route {
     /// recorded. What wants a token is decided about again when it is durable.
     fn decide_next(&mut self, room: usize) {
         let now = clock::now();
-        let mut decided: Vec<(Item, Decided, Moment)> = Vec::new();
+        let most = self.queue.len().min(STAGED_MAX);
+        let mut decided: Vec<(Item, Decided, Moment)> = Vec::with_capacity(most);
         let mut waiting: Vec<Item> = Vec::new();
         let mut wanted: Vec<Subject> = Vec::new();
         let mut leaving = self.ready.len();
@@ -132,12 +135,13 @@ impl Route {
         let names = RouteNames { realm, evidence: &self.evidence, digests: journal.digests() };
         let failed = |error: StoreError| error.to_string();
         if realm.may_have_changed() {
-            let subject = journal.digests().subject(&item.event.subject).to_string();
-            if let Some(owed) = self.evidence.owed_before(item, &subject).map_err(failed)? {
+            if let Some(owed) =
+                self.evidence.owed_before(item, &item.digests.shown).map_err(failed)?
+            {
                 return Ok(Step::First(owed));
             }
         }
-        let subject = &item.event.subject;
+        let subject = &item.digests.subject;
         let filed = match journal.remembered(subject) {
             Some(filed) => filed,
             None => tokio::task::block_in_place(|| journal.filed(subject))
@@ -158,7 +162,7 @@ impl Route {
             keys: &realm.keys,
             names: &names,
             digests: journal.digests(),
-            configuration: &self.config.configuration,
+            under: &self.under,
             node,
             jurisdiction: jurisdiction.as_deref(),
         };
@@ -245,7 +249,7 @@ impl Route {
             return self.queue.again(item);
         }
         let counts = release.counts();
-        let subject = release.subject().clone();
+        let subject = Arc::clone(release.subject());
         match self.config.fence.enter(&self.name, *release, asked_at) {
             Ok(entered) => {
                 self.count(&item, counts);
@@ -280,7 +284,7 @@ impl Route {
     fn is_over(&self, item: &Item, now: Timestamp) -> bool {
         let contract = &self.config.contract;
         let (recipe, ..) = contract.recipe_at(now);
-        let other = |known: &Recorded| known.decision.recipe != recipe.hash;
+        let other = |known: &Recorded| known.decision.under.recipe != recipe.hash;
         let has_ended = contract.terms.ends().is_some_and(|ends| now >= ends);
         !item.is_notice() && (has_ended || item.recorded.as_ref().is_some_and(other))
     }

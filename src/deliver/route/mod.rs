@@ -25,6 +25,7 @@ use self::batch::{Batch, opened};
 use self::going::Ready;
 use self::select::{Selected, select};
 use super::backoff::Backoff;
+use super::decide::Shared;
 use super::evidence::Evidence;
 use super::queue::{Item, Queue};
 use super::rate::Rate;
@@ -84,6 +85,8 @@ pub struct RouteConfig {
 pub struct Route {
     config: RouteConfig,
     name: Arc<str>,
+    /// What all of its decisions share.
+    under: Shared,
     sink: Sink,
     queue: Queue,
     /// Where it delivers in batches, what becomes of the next.
@@ -159,8 +162,10 @@ impl Route {
         let begun = config.journal.span(&name);
         let (batch, queue) = Batch::resume(config.contract.batch, begun, position);
         let noted = came(batch.as_ref(), &queue);
+        let under = Shared::new(&config.contract, &config.configuration);
         Self {
             name,
+            under,
             sink,
             queue,
             batch,
@@ -297,14 +302,12 @@ impl Route {
             }
             for Selected { entry, wanted, unwanted } in entries {
                 self.config.metrics.events.add("unselected", unwanted);
-                let name = entry.correlation_id.map(|id| id.to_string()).unwrap_or_default();
-                let make = |task, event, sequence| Item {
+                let make = |task, fact, sequence| Item {
                     number: entry.number,
                     step: entry.number,
                     sequence,
-                    correlation_id: name.clone(),
                     received_at: entry.received_at,
-                    ..Item::new(task, event, Arc::clone(&entry.feed))
+                    ..Item::new(task, fact, Arc::clone(&entry.feed))
                 };
                 self.queue.take(entry.number, entry.received_at, wanted, make);
             }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::admit::Entry;
 use crate::admit::consents::is_consent;
+use crate::admit::{DigestKey, Entry, Fact};
 use crate::contract::{Contract, wants};
 use crate::deliver::queue::Task;
 use crate::event::{Event, EventType, Subject};
@@ -16,7 +16,7 @@ use crate::store::{Filed, Journal, StoreError};
 /// An entry, what is to be done with its events, and how many the contract does not select.
 pub(super) struct Selected {
     pub entry: Arc<Entry>,
-    pub wanted: Vec<(Task, Event)>,
+    pub wanted: Vec<(Task, Fact)>,
     pub unwanted: u64,
 }
 
@@ -27,23 +27,23 @@ pub(super) fn select(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Selected>, StoreError> {
+    let digests = journal.digests();
     let mut selected = Vec::new();
     for entry in journal.read_after(after, limit)? {
         let (mut wanted, mut unwanted) = (Vec::new(), 0);
-        for mut event in entry.events() {
-            let takes = wants(contract, &event);
+        for fact in entry.facts(digests) {
+            let takes = wants(contract, &fact.event);
             unwanted += u64::from(!takes);
-            if !takes && !may_be_told_of(&event) {
+            if !takes && !may_be_told_of(&fact.event) {
                 continue;
             }
             // Where it cannot be read, whoever decides about this event says so.
-            let filed = journal.filed(&event.subject).ok();
+            let filed = journal.filed(&fact.digests.subject).ok();
             // Before the event itself, which may say that the consumer may have more.
             let others = filed.as_ref().map_or(&[][..], |filed| filed.others());
-            tell(&event, others, &mut wanted);
+            tell(fact, others, digests, &mut wanted);
             if takes {
-                go_by_survivor(&mut event, filed.as_deref());
-                wanted.push((Task::Event, event));
+                wanted.push((Task::Event, by_survivor(fact, filed.as_deref(), digests)));
             }
         }
         selected.push(Selected { entry, wanted, unwanted });
@@ -65,21 +65,20 @@ pub(super) fn in_slot(
         return Ok(None);
     };
     let mut wanted = Vec::new();
-    for (nth, mut event) in (0_u64..).zip(entry.events()) {
-        if nth.checked_rem(slots) == Some(slot) && wants(contract, &event) {
-            let filed = journal.filed(&event.subject).ok();
-            go_by_survivor(&mut event, filed.as_deref());
-            wanted.push((Task::Event, event));
+    let digests = journal.digests();
+    for (nth, fact) in (0_u64..).zip(entry.facts(digests)) {
+        if nth.checked_rem(slots) == Some(slot) && wants(contract, &fact.event) {
+            let filed = journal.filed(&fact.digests.subject).ok();
+            wanted.push((Task::Event, by_survivor(fact, filed.as_deref(), digests)));
         }
     }
     Ok(Some(Selected { entry, wanted, unwanted: 0 }))
 }
 
-/// Lets an event go by whom its subject is known as since it was merged.
-fn go_by_survivor(event: &mut Event, filed: Option<&Filed>) {
-    if let Some(survivor) = filed.and_then(Filed::survivor) {
-        event.subject = survivor.clone();
-    }
+/// The event by whom its subject is known as since it was merged.
+fn by_survivor(fact: &Fact, filed: Option<&Filed>, digests: &DigestKey) -> Fact {
+    let survivor = filed.and_then(Filed::survivor);
+    survivor.map_or_else(|| fact.clone(), |survivor| fact.about(survivor, digests))
 }
 
 fn may_be_told_of(event: &Event) -> bool {
@@ -87,25 +86,24 @@ fn may_be_told_of(event: &Event) -> bool {
 }
 
 /// What a consumer may have to be told of an event, whether the contract selects it or not.
-fn tell(event: &Event, others: &[Subject], wanted: &mut Vec<(Task, Event)>) {
-    match (event.kind, &event.prior) {
+fn tell(fact: &Fact, others: &[Subject], digests: &DigestKey, wanted: &mut Vec<(Task, Fact)>) {
+    match (fact.event.kind, &fact.event.prior) {
         (EventType::PatientMoved, Some(prior)) => {
-            let moved = Event { subject: prior.clone(), prior: None, ..event.clone() };
-            wanted.push((Task::Retract, moved));
+            wanted.push((Task::Retract, fact.about(prior, digests).without_prior()));
         }
         (EventType::PatientMerged | EventType::PatientIdentifierChanged, Some(_)) => {
-            wanted.push((Task::Link, event.clone()));
+            wanted.push((Task::Link, fact.clone()));
             // What one of them refused holds for the other from here on.
-            stop(event, others, wanted);
+            stop(fact, others, digests, wanted);
         }
-        (kind, _) if is_consent(kind) => stop(event, others, wanted),
+        (kind, _) if is_consent(kind) => stop(fact, others, digests, wanted),
         _ => {}
     }
 }
 
-fn stop(event: &Event, others: &[Subject], wanted: &mut Vec<(Task, Event)>) {
-    wanted.push((Task::Notice(0), event.clone()));
+fn stop(fact: &Fact, others: &[Subject], digests: &DigestKey, wanted: &mut Vec<(Task, Fact)>) {
+    wanted.push((Task::Notice(0), fact.clone()));
     for (nth, other) in (1..).zip(others) {
-        wanted.push((Task::Notice(nth), Event { subject: other.clone(), ..event.clone() }));
+        wanted.push((Task::Notice(nth), fact.about(other, digests)));
     }
 }

@@ -78,7 +78,7 @@ impl Route {
     /// Records what is on its way as in doubt. Until the audit takes that, it is on its way, and
     /// whoever narrows waits.
     // PROMISE-6, PROMISE-9
-    async fn doubt_flights(&mut self, why: &str) -> Result<(), RouteError> {
+    async fn doubt_flights(&mut self, why: &'static str) -> Result<(), RouteError> {
         self.evidence.in_doubt(self.flights.values_mut(), why, clock::now());
         while let Err(busy) = self.evidence.settle().await {
             self.no_evidence(&busy)?;

@@ -123,7 +123,7 @@ fn would(run: &DryRun, half: &Half, asked: &Asked<'_>, now: Timestamp) -> Would 
             let body = serde_json::from_slice(release.body());
             body.map_or_else(|_| withhold(FAULT), Would::Release)
         }
-        Some(Ok(Taken::Decided(_, evidence))) => Would::Withhold(evidence.reason),
+        Some(Ok(Taken::Decided(_, evidence))) => Would::Withhold(evidence.reason.into_owned()),
         Some(Ok(Taken::Stopped(_)) | Err(_)) | None => withhold(FAULT),
     }
 }

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::StoreError;
+use super::lately::part_of;
 use super::lines::folder;
 use super::read::{decision, parse};
 use super::segment::{self, Segment, Writing};
@@ -147,7 +148,7 @@ fn note(disclosed: &mut Disclosed, mut record: Record) {
     if one.outcome == Outcome::Suppress {
         return;
     }
-    let (Some(subject), route) = (unhex(&one.subject), one.route.clone()) else { return };
+    let (Some(subject), route) = (unhex(&one.subject), one.under.route.clone()) else { return };
     if let Says::Decision(decision) = &mut record.says {
         decision.fields = Fields::default();
     }
@@ -241,13 +242,13 @@ pub(super) fn delete_step(connection: &Connection) -> Result<bool, StoreError> {
         let Ok(record) = parse(number.cast_unsigned(), bytes) else { continue };
         keys.extend(crate::audit::by::keys(&record.says).into_iter().map(|key| (key, *number)));
     }
-    keys.sort_unstable();
+    keys.sort_unstable_by_key(|(key, number)| (part_of(*number), *key));
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     {
-        let mut delete =
-            connection.prepare_cached("DELETE FROM found WHERE key = ? AND number = ?")?;
+        let mut delete = connection
+            .prepare_cached("DELETE FROM found WHERE part = ? AND key = ? AND number = ?")?;
         for (key, number) in keys {
-            delete.execute(params![key, number])?;
+            delete.execute(params![part_of(number), key, number])?;
         }
         let mut delete = connection.prepare_cached("DELETE FROM records WHERE number = ?")?;
         for (number, _) in &old {

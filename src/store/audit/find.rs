@@ -104,7 +104,7 @@ impl AuditReader {
         let archived = self.archived()?;
         let mut found = FoundRecords { archived, ..FoundRecords::default() };
         self.newest_first(By::Subject(subject), archived, |record| {
-            if decision(&record).is_some_and(|one| one.subject == subject) {
+            if decision(&record).is_some_and(|one| *one.subject == *subject) {
                 found.records.push(record);
             }
             true
@@ -122,7 +122,7 @@ impl AuditReader {
             if let Some(one) =
                 decision(&record).filter(|one| correlation_of(&one.event) == correlation)
             {
-                subjects.insert(one.subject.clone());
+                subjects.insert(one.subject.to_string());
             }
             true
         })?;
@@ -223,9 +223,12 @@ impl Sought {
         is(&self.event, Some(&one.event))
             && is(&self.correlation, Some(correlation_of(&one.event)))
             && (is(&self.token, one.token.as_deref()) || is(&self.token, one.retired.as_deref()))
-            && is(&self.route, Some(&one.route))
+            && is(&self.route, Some(&one.under.route))
             && self.outcome.is_none_or(|outcome| outcome == one.outcome)
-            && self.subjects.as_ref().is_none_or(|subjects| subjects.contains(&one.subject))
+            && self
+                .subjects
+                .as_ref()
+                .is_none_or(|subjects| subjects.iter().any(|it| **it == *one.subject))
             && self
                 .consent
                 .as_ref()

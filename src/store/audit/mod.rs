@@ -226,7 +226,7 @@ impl AuditThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Act, Decision, Outcome};
+    use crate::audit::{Act, Decision, Outcome, Under};
     use crate::event::EventType;
 
     pub(super) fn config() -> AuditConfig {
@@ -252,23 +252,25 @@ mod tests {
     ) -> (Timestamp, Says) {
         let decision = Decision {
             outcome,
-            reason: "permitted".to_owned(),
-            route: route.to_owned(),
-            contract: "1.0.0".to_owned(),
-            configuration: "sha256:00".to_owned(),
-            purpose: "CLINTRCH".to_owned(),
-            consumer: "crm".to_owned(),
-            agreement: None,
-            protocol: None,
-            allowed_use: None,
-            retention: None,
+            reason: "permitted".into(),
+            under: Arc::new(Under {
+                route: route.to_owned(),
+                contract: "1.0.0".to_owned(),
+                configuration: "sha256:00".to_owned(),
+                purpose: "CLINTRCH".to_owned(),
+                consumer: "crm".to_owned(),
+                agreement: None,
+                protocol: None,
+                allowed_use: None,
+                retention: None,
+                destination: "file:out/r.ndjson".to_owned(),
+                recipe: "sha256:01".to_owned(),
+            }),
             glass: Vec::new(),
-            destination: "file:out/r.ndjson".to_owned(),
-            recipe: "sha256:01".to_owned(),
             message: nth,
-            event: format!("{nth:032x}-1.patient.admitted.pid1"),
+            event: format!("{nth:032x}-1.patient.admitted.pid1").into(),
             kind: EventType::PatientAdmitted,
-            subject: subject.to_owned(),
+            subject: subject.into(),
             token: None,
             retired: None,
             visit: None,

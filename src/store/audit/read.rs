@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use super::begin::read_chain_id;
-use super::lately::{self, Lately};
+use super::lately::{self, Lately, part_of};
 use crate::audit::by::correlation_of;
 use crate::audit::{Act, By, Decision, Outcome, Record, Says, chain};
 use crate::secret::unhex;
@@ -72,7 +72,7 @@ impl AuditReader {
         let mut records = Vec::new();
         self.newest_first(By::Correlation(correlation_of(event)), 0, |record| {
             let wanted = decision(&record)
-                .is_some_and(|decision| decision.event == event && decision.route == route);
+                .is_some_and(|decision| *decision.event == *event && decision.under.route == route);
             if wanted {
                 records.push(record);
             }
@@ -98,7 +98,7 @@ impl AuditReader {
         let mut replaced = BTreeSet::new();
         self.newest_first(By::Subject(subject), 0, |record| {
             let of_it = decision(&record)
-                .filter(|decision| decision.subject == subject && decision.route == route);
+                .filter(|decision| *decision.subject == *subject && decision.under.route == route);
             replaced.extend(of_it.and_then(|decision| decision.instead));
             let wanted = of_it.is_some_and(|one| left.contains(&one.outcome) && is_wanted(one))
                 && !replaced.contains(&record.number);
@@ -200,17 +200,29 @@ impl AuditReader {
         }
         let mut statement = self.connection.prepare_cached(
             "SELECT records.number, records.bytes FROM found JOIN records USING (number)
-             WHERE found.key = ? AND found.number > ? AND found.number < ?
+             WHERE found.part = ? AND found.key = ? AND found.number > ? AND found.number < ?
              ORDER BY found.number DESC",
         )?;
-        let mut rows = statement.query(params![key, above, lately::below(&runs)])?;
-        while let Some(row) = rows.next()? {
-            let number = row.get::<_, i64>(0)?.cast_unsigned();
-            if !take(parse(number, row.get_ref(1)?.as_blob().unwrap_or_default())?) {
-                break;
+        let (first, last) = self.parts()?;
+        for part in (first.max(part_of(above))..=last).rev() {
+            let mut rows = statement.query(params![part, key, above, lately::below(&runs)])?;
+            while let Some(row) = rows.next()? {
+                let number = row.get::<_, i64>(0)?.cast_unsigned();
+                if !take(parse(number, row.get_ref(1)?.as_blob().unwrap_or_default())?) {
+                    return Ok(());
+                }
             }
         }
         Ok(())
+    }
+
+    /// The first and the last part of the index; none from 1 to 0.
+    fn parts(&self) -> Result<(i64, i64), StoreError> {
+        // Each by itself, which SQLite answers by one look.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT coalesce((SELECT min(part) FROM found), 1), coalesce((SELECT max(part) FROM found), 0)",
+        )?;
+        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 }
 
@@ -226,4 +238,58 @@ pub(super) fn decision(record: &Record) -> Option<&Decision> {
 pub(super) fn parse(number: u64, bytes: &[u8]) -> Result<Record, StoreError> {
     let record = chain::read(bytes).filter(|record| record.number == number);
     record.ok_or_else(|| StoreError::Corrupt { what: format!("audit record {number}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lately::Run;
+    use super::*;
+    use crate::audit::Draft;
+
+    /// PROMISE-9
+    #[test]
+    fn what_stands_in_several_parts_of_the_index_is_found_the_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.db");
+        let connection = connection::open_for_writing(&path, Schema::Audit).unwrap();
+        // Of a long chain these alone are here.
+        connection.execute_batch("DROP TRIGGER records_are_appended").unwrap();
+        let numbers = [1, 131_071, 131_072, 300_000, 393_216];
+        let mut insert = connection
+            .prepare("INSERT INTO records (number, hash, bytes) VALUES (?, x'', ?)")
+            .unwrap();
+        let key = By::Act("start").key();
+        let runs = numbers.map(|number: u64| {
+            let says = Says::Act(Act::new("start", "tidegate", []));
+            let mut draft = Draft::new(&Timestamp::UNIX_EPOCH, &says).unwrap();
+            insert.execute(params![number.cast_signed(), draft.bytes(number)]).unwrap();
+            Run::new(number, vec![(key, number.cast_signed())])
+        });
+        for run in runs {
+            run.write(&connection).unwrap();
+        }
+        let found = |above| {
+            let mut found = Vec::new();
+            let reader = AuditReader::open(&path).unwrap();
+            let take = |record: Record| {
+                found.push(record.number);
+                true
+            };
+            reader.newest_first(By::Act("start"), above, take).unwrap();
+            found
+        };
+        let newest_first: Vec<u64> = numbers.into_iter().rev().collect();
+        assert_eq!(found(0), newest_first);
+        lately::move_what_is_left(&connection).unwrap();
+        let parts: i64 = connection
+            .query_row("SELECT count(DISTINCT part) FROM found", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(parts, 4);
+        assert_eq!(found(0), newest_first);
+        assert_eq!(found(131_071), newest_first[..3]);
+        assert_eq!(found(131_072), newest_first[..2]);
+        assert_eq!(found(393_216), Vec::<u64>::new());
+        let elsewhere = connection.execute("INSERT INTO found VALUES (1, 2, 3)", []);
+        assert!(elsewhere.unwrap_err().to_string().contains("CHECK"));
+    }
 }

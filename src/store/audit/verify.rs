@@ -15,7 +15,7 @@ use super::super::StoreError;
 use super::super::connection::{self, Schema};
 use super::archive;
 use super::begin::read_chain_id;
-use super::lately::{self, Pair};
+use super::lately::{self, Pair, part_of};
 use super::marks::Marks;
 use super::segment::{self, Segment};
 use super::{FILE, PUBLIC_KEY};
@@ -274,12 +274,14 @@ impl Walk {
         connection: &Connection,
         record: &Record,
     ) -> Result<Option<String>, StoreError> {
-        let mut statement =
-            connection.prepare_cached("SELECT 1 FROM found WHERE key = ? AND number = ?")?;
+        let mut statement = connection
+            .prepare_cached("SELECT 1 FROM found WHERE part = ? AND key = ? AND number = ?")?;
         for key in by::keys(&record.says) {
             self.keys += 1;
             let pair = (key, record.number.cast_signed());
-            if !self.lately.contains(&pair) && !statement.exists([pair.0, pair.1])? {
+            if !self.lately.contains(&pair)
+                && !statement.exists([part_of(pair.1), pair.0, pair.1])?
+            {
                 let number = record.number;
                 return Ok(Some(format!("record {number} is not found by what it says")));
             }

@@ -189,10 +189,10 @@ impl Writer {
         connection::checkpoint_whole(&self.start.connection)
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+    fn write(&mut self, mut batch: Batch) -> Result<(), StoreError> {
         if batch.records > 0 {
             self.log_bytes += batch.bytes as u64 + batch.records as u64 * PAGE_BYTES;
-            match self.transact(&batch.appends) {
+            match self.transact(&mut batch.appends) {
                 Ok(()) => {
                     self.answer(batch.appends);
                     if self.lately.is_full() {
@@ -227,17 +227,17 @@ impl Writer {
     }
 
     // PROMISE-8: COMMIT returns after the fsync; nobody is answered before.
-    fn transact(&mut self, appends: &[Append]) -> Result<(), StoreError> {
+    fn transact(&mut self, appends: &mut [Append]) -> Result<(), StoreError> {
         // Only on a full disk it still is, and what cannot be moved must not become more.
         if self.lately.is_full() {
             self.roll_back(self.lately.move_all(&self.start.connection))?;
         }
-        self.commit(appends.iter().flat_map(|append| &append.drafts), |_| Ok(()))
+        self.commit(appends.iter_mut().flat_map(|append| &mut append.drafts), |_| Ok(()))
     }
 
     fn commit<'d>(
         &mut self,
-        drafts: impl Iterator<Item = &'d Draft>,
+        drafts: impl Iterator<Item = &'d mut Draft>,
         more: impl FnOnce(&Connection) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let connection = &self.start.connection;
@@ -303,7 +303,7 @@ impl Writer {
     /// that the next try replaces.
     fn note_archived(&mut self, archived: Option<&Archived>) -> Result<(), StoreError> {
         self.archiving = false;
-        let Some((archived, draft)) = archived.and_then(|one| Some((one, one.draft()?))) else {
+        let Some((archived, mut draft)) = archived.and_then(|one| Some((one, one.draft()?))) else {
             return Ok(());
         };
         // What is deleted then is deleted from the index, and has to be there.
@@ -312,7 +312,7 @@ impl Writer {
             Err(error) if error.passes() => return Ok(()),
             Err(error) => return Err(error),
         }
-        match self.commit(std::iter::once(&draft), |connection| archived.note(connection)) {
+        match self.commit(std::iter::once(&mut draft), |connection| archived.note(connection)) {
             Ok(()) => {
                 self.archive_after = Duration::ZERO;
                 self.answer(Vec::new());
@@ -380,7 +380,7 @@ pub(super) fn passes(error: &std::io::Error) -> bool {
 fn in_transaction<'d>(
     connection: &Connection,
     mut head: Verifier,
-    drafts: impl Iterator<Item = &'d Draft>,
+    drafts: impl Iterator<Item = &'d mut Draft>,
     more: impl FnOnce(&Connection) -> Result<(), StoreError>,
 ) -> Result<(Verifier, Run), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -392,7 +392,7 @@ fn in_transaction<'d>(
         for draft in drafts {
             let number = head.number() + 1;
             let bytes = draft.bytes(number);
-            let hash = chain::next(head.hash(), &bytes);
+            let hash = chain::next(head.hash(), bytes);
             insert.execute(params![number.cast_signed(), hash, bytes])?;
             keys.extend(draft.keys().iter().map(|key| (*key, number.cast_signed())));
             head = Verifier::after(number, hash);
