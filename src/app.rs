@@ -50,6 +50,7 @@ use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
 use crate::normalize::Context;
+use crate::pace::Fair;
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
@@ -382,6 +383,7 @@ fn build_feeds(
             frame_bytes_max: feed.frame_bytes_max,
             frame_timeout: feed.frame_timeout,
             pipeline_max: feed.pipeline_max,
+            rate: Fair::new(feed.transport.rate_max),
             on_busy: feed.on_busy,
             journal: Arc::clone(journal),
             metrics: FeedMetrics::new(&feed.name),
@@ -392,7 +394,13 @@ fn build_feeds(
             budget: Arc::clone(&budget),
             stopping: stopping.clone(),
         };
-        listeners.push(Listener::bind(feed.listen, feed.connections_max, context)?);
+        let transport = &feed.transport;
+        listeners.push(Listener::bind(
+            transport.listen,
+            transport.connections_max,
+            transport.allow.clone(),
+            context,
+        )?);
     }
     Ok(listeners)
 }

@@ -27,6 +27,7 @@ pub mod bug;
 pub mod clock;
 pub mod phi;
 pub mod secret;
+pub mod pace;
 pub mod document;
 pub mod metrics;
 pub mod event;

@@ -58,7 +58,7 @@ pub const TABLE: [Row; 59] = [
         Kind::Counter,
         "tidegate_feed_connections_rejected_total",
         &["feed", "reason"],
-        "Connections refused or cut, by limit, frame-timeout, write-timeout, busy.",
+        "Connections refused or cut, by address, limit, frame-timeout, write-timeout, busy.",
     ),
     (
         Kind::Gauge,
@@ -440,10 +440,13 @@ impl FeedMetrics {
                 metrics::counter!("tidegate_feed_bytes_received_total", "feed" => feed.clone()),
             ),
             connections: low(metrics::gauge!("tidegate_feed_connections", "feed" => feed.clone())),
-            rejected: ByWord::new(&["limit", "frame-timeout", "write-timeout", "busy"], |word| {
-                metrics::counter!("tidegate_feed_connections_rejected_total",
+            rejected: ByWord::new(
+                &["address", "limit", "frame-timeout", "write-timeout", "busy"],
+                |word| {
+                    metrics::counter!("tidegate_feed_connections_rejected_total",
                     "feed" => feed.clone(), "reason" => word)
-            }),
+                },
+            ),
             last_message: low(
                 metrics::gauge!("tidegate_feed_last_message_timestamp_seconds", "feed" => feed.clone()),
             ),

@@ -19,6 +19,9 @@ mod framing;
 #[path = "daemon/connections.rs"]
 mod connections;
 
+#[path = "daemon/transport.rs"]
+mod transport;
+
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 

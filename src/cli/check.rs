@@ -211,7 +211,7 @@ fn route(contract: &Contract) -> Json {
 
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
-        say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
+        say(&format!("feed {}: mllp on {}", feed.name, feed.transport.listen));
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

@@ -24,10 +24,8 @@ use tokio::time::{Instant, sleep_until};
 use self::batch::{Batch, opened};
 use self::going::Ready;
 use self::select::{Selected, select};
-use super::backoff::Backoff;
 use super::evidence::Evidence;
 use super::queue::{Item, Queue};
-use super::rate::Rate;
 use super::sink::{Sink, Ticket};
 use super::tokens::{Known, Minting, Realm};
 use super::unnoted::Unnoted;
@@ -36,6 +34,7 @@ use crate::consent::Policy;
 use crate::contract::Contract;
 use crate::fence::Fence;
 use crate::metrics::{Pulse, RouteMetrics};
+use crate::pace::{Backoff, Rate};
 use crate::store::audit::Audit;
 use crate::store::{Came, Journal, Moved, StoreError, Violation};
 

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::allow::Allow;
 use super::session::{FeedContext, serve};
 
 /// After how long of silence TCP asks whether the peer is there, how often, and how many times.
@@ -28,6 +29,8 @@ pub struct Listener {
     listener: TcpListener,
     context: Arc<FeedContext>,
     connections: Arc<Semaphore>,
+    /// Who may connect; everybody where it is none.
+    allow: Option<Allow>,
 }
 
 /// The address cannot be listened on.
@@ -47,6 +50,7 @@ impl Listener {
     pub fn bind(
         address: SocketAddr,
         connections_max: usize,
+        allow: Option<Allow>,
         context: FeedContext,
     ) -> Result<Self, ListenError> {
         let feed = Arc::clone(&context.rules.feed);
@@ -61,7 +65,7 @@ impl Listener {
             })
             .map_err(fail)?;
         let connections = Arc::new(Semaphore::new(connections_max));
-        Ok(Self { listener, context: Arc::new(context), connections })
+        Ok(Self { listener, context: Arc::new(context), connections, allow })
     }
 
     /// The feed's name.
@@ -99,10 +103,13 @@ impl Listener {
 
     fn take(&self, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
         let feed = &self.context.rules.feed;
+        if self.allow.as_ref().is_some_and(|allow| !allow.has(peer.ip())) {
+            self.refuse("address", peer, "its address is in no network of `allow`");
+            return;
+        }
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             // Closed at once: the sender sees it and tries again, which hanging would hide.
-            self.context.metrics.rejected.count("limit");
-            tracing::warn!(%feed, %peer, "connection refused: connections_max is reached");
+            self.refuse("limit", peer, "connections_max is reached");
             return;
         };
         if let Err(error) = keep_alive(&stream) {
@@ -114,6 +121,17 @@ impl Listener {
             serve(stream, peer, context).await;
             drop(permit);
         });
+    }
+}
+
+impl Listener {
+    /// Counts it, and says so unless it was said of another a moment ago.
+    fn refuse(&self, reason: &'static str, peer: SocketAddr, why: &str) {
+        self.context.metrics.rejected.count(reason);
+        if let Some(more) = self.context.quiet.due(reason) {
+            let feed = &self.context.rules.feed;
+            tracing::warn!(%feed, %peer, more, "connection refused: {why}");
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 //! Knows nothing of: what a message says; that is `admit::assess`.
 //!
 //! Reading order: [`frame`] (bytes to frames), [`acknowledge`] (the answer), [`session`] (one
-//! connection), [`listener`] (all of them).
+//! connection), [`allow`] (who may connect), [`listener`] (all of them).
 
 pub mod frame;
 pub mod acknowledge;
 
 pub mod quiet;
 pub mod budget;
+pub mod allow;
 pub mod session;
 pub mod listener;
 

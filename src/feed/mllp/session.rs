@@ -27,6 +27,7 @@ use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
+use crate::pace::Fair;
 use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity, verdict};
@@ -53,6 +54,8 @@ pub struct FeedContext {
     pub frame_timeout: Duration,
     /// Frames of one connection that may be under way.
     pub pipeline_max: usize,
+    /// How many messages a second all connections may bring together.
+    pub rate: Option<Fair>,
     /// What happens when the store cannot take a message.
     pub on_busy: OnBusy,
     /// Where messages go.
@@ -300,10 +303,33 @@ impl Session {
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
+                if let Err(end) = self.await_turn().await {
+                    return end;
+                }
                 return self.frame(frame).await;
             }
         }
         None
+    }
+
+    /// Waits until the feed's rate lets one more message in, and answers meanwhile what is owed. A
+    /// message that waits when the daemon stops was not answered, so its sender has it still.
+    async fn await_turn(&mut self) -> Result<(), Option<End>> {
+        let context = Arc::clone(&self.context);
+        let Some(rate) = &context.rate else { return Ok(()) };
+        let mut stopping = context.stopping.clone();
+        let mut turn = std::pin::pin!(rate.turn());
+        loop {
+            let outcome = tokio::select! {
+                biased;
+                answer = next_answer(&mut self.owed, &context), if !self.owed.is_empty() => answer,
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(self.finish(End::Stopping)),
+                () = &mut turn => return Ok(()),
+            };
+            if let Some(end) = self.answer(outcome).await {
+                return Err(Some(end));
+            }
+        }
     }
 
     async fn frame(&mut self, frame: Bytes) -> Option<End> {
