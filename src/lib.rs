@@ -28,6 +28,7 @@ pub mod clock;
 pub mod phi;
 pub mod secret;
 pub mod pace;
+pub mod tls;
 pub mod document;
 pub mod metrics;
 pub mod event;

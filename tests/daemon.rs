@@ -22,6 +22,15 @@ mod connections;
 #[path = "daemon/transport.rs"]
 mod transport;
 
+#[path = "daemon/tls.rs"]
+mod tls;
+
+#[path = "daemon/certificates.rs"]
+mod certificates;
+
+#[path = "daemon/dialing.rs"]
+mod dialing;
+
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 

@@ -33,7 +33,7 @@ use crate::store::JournalConfig;
 
 pub use audit::{Audit, CHECKPOINTS};
 pub use feed::Feed;
-pub use transport::Transport;
+pub use transport::{Connect, Listen, Tls, Transport, Way};
 
 /// A configuration, as meant.
 #[derive(Debug)]
@@ -233,8 +233,10 @@ fn check_together(
             let text = format!("`{}` is the name of another feed, too", feed.name);
             table.mistake(&feed.place, text);
         }
-        let listen = feed.transport.listen;
-        if listen.port() != 0 && !addresses.insert(listen) {
+        if let Some(listen) = feed.transport.listens()
+            && listen.port() != 0
+            && !addresses.insert(listen)
+        {
             let text = format!("{listen} is listened on by another feed, too");
             table.mistake(&feed.place, text);
         }

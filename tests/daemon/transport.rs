@@ -85,11 +85,8 @@ fn above_its_rate_a_feed_lets_senders_wait_and_refuses_nothing() {
     assert_eq!(rejected(&daemon, "frame-timeout"), 0.0);
     eventually("all is delivered", || delivered(&setup).len() == 90);
     // No second saw more than the rate and its burst.
-    let times: Vec<f64> = setup
-        .json(&["journal", "ls", "--limit", "1000"])
-        .iter()
-        .map(|row| received_seconds(row))
-        .collect();
+    let times: Vec<f64> =
+        setup.json(&["journal", "ls", "--limit", "1000"]).iter().map(received_seconds).collect();
     for first in &times {
         let within = times.iter().filter(|at| (*first..*first + 1.0).contains(*at)).count();
         assert!(within <= 44, "{within} within a second");

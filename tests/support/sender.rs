@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A connection to a feed.
-pub struct Sender {
-    pub stream: TcpStream,
+pub struct Sender<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
@@ -35,6 +35,13 @@ impl Sender {
     pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::by(stream)
+    }
+}
+
+impl<S: Read + Write> Sender<S> {
+    /// A sender on whatever carries bytes both ways.
+    pub fn by(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
