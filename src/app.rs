@@ -439,7 +439,7 @@ impl Feeds {
                 let door = listen.tls.map(|tls| {
                     let (watched, live) = Watched::server(name, tls, &roster);
                     self.certificates.push(watched);
-                    Door::new(live, roster)
+                    Door::new(live, roster, listen.connections_max)
                 });
                 let entrance = Entrance {
                     connections_max: listen.connections_max,

@@ -135,7 +135,8 @@ pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64)
     if let Err(wrong) = head.control_id() {
         return malformed(wrong);
     }
-    // PROMISE-5: before anything that it says is looked at.
+    // Before anything that it says is looked at: what somebody says in the name of others, of their
+    // patients' consent, too, is not theirs. It closes nothing, or any sender could.
     if let Some(field) = speaker.is_not_for(&head) {
         return foreign(bytes, rules, now_ms, kind, &control_id, field);
     }

@@ -60,7 +60,6 @@ mod tests {
         Sender { applications, facilities }
     }
 
-    /// PROMISE-5
     #[test]
     fn who_is_bound_to_a_facility_speaks_for_no_other() {
         let lab = sender(list(&["LAB", "LAB2"]), list(&["GH"]));

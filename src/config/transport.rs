@@ -4,7 +4,7 @@
 //! would; what is said of who may connect lets nobody in by a mistake in it.
 //! Knows nothing of: sockets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -25,6 +25,10 @@ const RATE_MAX: u64 = 100_000;
 const NETWORKS_MAX: usize = 1_024;
 /// Most senders of one feed by their certificates: each handshake is held against each.
 const CLIENTS_MAX: usize = 1_024;
+
+/// What is said of messages in clear.
+const CLEAR: &str = "beyond this machine, and there is no `tls`: messages come in clear, from whoever \
+                     reaches it";
 
 /// How a feed's messages come, as meant.
 #[derive(Debug)]
@@ -131,6 +135,9 @@ fn listen(table: &Table<'_>) -> Option<Listen> {
     let connections_max = count(table, "connections_max", 256, 1..=65_536);
     let (roster, clients) = clients(table);
     let tls = table.table("tls").map(|table| server_tls(&table, &roster));
+    if tls.is_none() && address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+        table.warn(&table.place_of("listen"), format!("`listen` is {CLEAR}"));
+    }
     if !clients.is_empty() && !table.table("tls").is_some_and(|tls| tls.has("client_ca")) {
         let text = "`client` binds certificates, and `tls.client_ca` is missing: by whom they are \
                     verified";
@@ -170,7 +177,13 @@ fn connect(table: &Table<'_>) -> Option<Connect> {
     };
     let tls = match tls {
         Some(tls) => Some(client_tls(&tls, &host)?),
-        None => None,
+        None => {
+            let address = host.parse::<IpAddr>();
+            if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+                table.warn(&text.place, format!("`connect` is {CLEAR}"));
+            }
+            None
+        }
     };
     Some(Connect { host, port, tls })
 }

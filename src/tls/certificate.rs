@@ -101,3 +101,78 @@ pub fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds)
         .map_or_else(|_| "at no time".to_owned(), |time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::secret::Secret;
+    use crate::tls::{Part, pem};
+
+    /// `CN=ZZ gate, O=ZZ hospital`; a host name, an address, a URI, a mail address; from
+    /// 2026-11-22T20:20:22Z for 36,500 days; an authority.
+    fn gate() -> Vec<u8> {
+        let text = Secret::new(include_bytes!("../../fixtures/tls/gate.pem").to_vec());
+        pem::certificates(Part::Cert, &text).unwrap()[0].to_vec()
+    }
+
+    #[test]
+    fn a_certificate_is_known_by_its_common_name_its_host_names_and_its_uris() {
+        let certificate = Certificate::read(&gate()).unwrap();
+        assert_eq!(certificate.names, ["ZZ gate", "gate.example", "urn:oid:1.2.3"]);
+        assert!(certificate.names_host && certificate.is_ca);
+        assert!(certificate.is_issued_by(&certificate));
+        for (name, is) in [
+            ("GATE.example", true),
+            ("zz gate", true),
+            ("urn:oid:1.2.3", true),
+            ("example", false),
+            ("*.example", false),
+            ("ZZ hospital", false),
+            ("zz@example.org", false),
+            ("127.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(certificate.is_named(name), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn its_dates_trouble_from_thirty_days_before_its_end() {
+        let certificate = Certificate::read(&gate()).unwrap();
+        let said = |time: &str| certificate.trouble(time.parse().unwrap());
+        let end = "2126-10-29T20:20:22Z";
+        for (now, words) in [
+            ("2026-11-22T20:20:21Z", Some("is not valid before 2026-11-22T20:20:22Z".to_owned())),
+            ("2026-11-22T20:20:22Z", None),
+            ("2126-09-29T20:20:22Z", None),
+            ("2126-09-29T20:20:23Z", Some(format!("expires {end}"))),
+            ("2126-10-29T20:20:21Z", Some(format!("expires {end}"))),
+            (end, Some(format!("has expired: it ended {end}"))),
+        ] {
+            assert_eq!(said(now), words, "{now}");
+        }
+    }
+
+    proptest! {
+        /// PROMISE-11: whatever a peer sends as its certificate.
+        #[test]
+        fn bytes_that_are_no_certificate_say_nothing_and_harm_nothing(
+            at in 0_usize..600,
+            with in proptest::collection::vec(any::<u8>(), 0..8),
+            end in 0_usize..600,
+        ) {
+            let mut bytes = gate();
+            let at = at.min(bytes.len());
+            let to = (at + with.len()).min(bytes.len());
+            bytes.splice(at..to, with.iter().copied());
+            bytes.truncate(end.max(1));
+            if let Some(read) = Certificate::read(&bytes) {
+                prop_assert!(read.names.len() <= 8);
+            }
+            prop_assert!(next_update(&bytes).is_none());
+            prop_assert_eq!(Certificate::read(&with), None);
+        }
+    }
+}

@@ -52,7 +52,6 @@ impl ClientCertVerifier for Listed {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.by.verify_client_cert(end_entity, intermediates, now)?;
-        // PROMISE-5
         if self.roster.lets_in(end_entity) {
             Ok(verified)
         } else {

@@ -161,7 +161,7 @@ pub(super) fn authorities(
         let number = index + 1;
         let wrong = |what: &str| Wrong::new(Part::Ca, format!("certificate {number} {what}"));
         let certificate = Certificate::read(&der).ok_or_else(|| wrong("cannot be read"))?;
-        // PROMISE-5: it would let in whom its owner issues one to.
+        // It would let in whom its owner issues one to.
         if !certificate.is_ca {
             return Err(wrong(
                 "is not that of an authority (basicConstraints CA:TRUE); the certificate of whoever \

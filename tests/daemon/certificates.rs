@@ -40,7 +40,7 @@ fn replace(used: &Issued, by: &Issued) {
     std::fs::copy(&by.key, &used.key).unwrap();
 }
 
-/// The serial number and all: the certificate that a feed shows.
+/// The certificate that a feed shows.
 fn shown(daemon: &Daemon, authority: &Authority) -> Vec<u8> {
     let sender = connect(daemon.feed(), authority, None, &VERSIONS).unwrap();
     sender.stream.conn.peer_certificates().unwrap()[0].to_vec()
@@ -60,7 +60,7 @@ fn a_new_certificate_is_used_without_ending_connections() {
     let before = shown(&daemon, &authority);
 
     // Nobody says so: the files are looked at by themselves.
-    let next = authority.issue_at("next", HOST, Some("2026-11-01"));
+    let next = authority.issue_at("next", HOST, Some("10 days ago"));
     replace(&used, &next);
     eventually("it is shown", || shown(&daemon, &authority) != before);
     eventually("its end is told", || daemon.metric(EXPIRY) == ends(&next.cert));
@@ -300,5 +300,30 @@ fn certificates_come_as_credentials_too() {
     let mut daemon = setup.start_with(command.env("CREDENTIALS_DIRECTORY", &credentials));
     let mut sender = connect(daemon.feed(), &authority, None, &VERSIONS).unwrap();
     assert_eq!(heard(&sender.exchange(&admission("C1")).unwrap()), ("AA", "C1"));
+    assert!(daemon.stop().success());
+}
+
+/// What the page says to type makes certificates that a sender gets in with.
+#[test]
+fn the_certificates_of_the_page_let_a_sender_in() {
+    let page = std::fs::read_to_string("docs/feeds.md").unwrap();
+    let (_, section) = page.split_once("### A certificate to try it with").unwrap();
+    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let first = setup();
+    let dir = first.dir.path().to_path_buf();
+    let made = Command::new("sh").args(["-eu", "-c", script]).current_dir(&dir).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let line = section.lines().find_map(|line| line.strip_prefix("With `")).unwrap();
+    let first = first.feed(line.split('`').next().unwrap());
+    let mut daemon = first.start();
+    std::fs::write(dir.join("message.hl7"), admission("C1")).unwrap();
+    let typed = section.split("```sh\n").nth(2).unwrap();
+    let (send, _) = typed.split_once("openssl s_client").unwrap();
+    let send = send
+        .replace("127.0.0.1:2575", &daemon.feed().to_string())
+        .replace("tidegate send", &format!("{TIDEGATE} send"));
+    let sent = Command::new("sh").args(["-eu", "-c", &send]).current_dir(&dir).output().unwrap();
+    let said = String::from_utf8_lossy(&sent.stdout).into_owned();
+    assert!(said.contains(" AA C1"), "{said}{}", String::from_utf8_lossy(&sent.stderr));
     assert!(daemon.stop().success());
 }

@@ -28,7 +28,7 @@ fn accepting() -> (TcpListener, Setup) {
     (listener, setup)
 }
 
-/// PROMISE-2, PROMISE-4
+/// PROMISE-4
 #[test]
 fn a_feed_that_connects_takes_messages_and_comes_again_when_the_connection_ends() {
     let (listener, setup) = accepting();
@@ -113,7 +113,6 @@ fn accept_tls(
     Ok(Sender::by(stream))
 }
 
-/// PROMISE-5
 #[test]
 fn a_feed_that_connects_by_tls_verifies_whom_it_reaches_and_says_who_it_is() {
     let (listener, setup) = accepting();
@@ -134,13 +133,9 @@ fn a_feed_that_connects_by_tls_verifies_whom_it_reaches_and_says_who_it_is() {
         authority.issue_at("old", "DNS:lab.example", Some("2020-01-01")),
     ];
     for (number, cert) in wrong.iter().enumerate() {
-        let mut count = 0.0;
         let peer = accept_tls(&listener, &authority, cert);
         assert!(peer.is_err(), "{number}: {:?}", peer.map(|_| ()));
-        eventually("it is counted", || {
-            count = connects(&daemon, "tls");
-            count == number as f64 + 1.0
-        });
+        eventually("it is counted", || connects(&daemon, "tls") == number as f64 + 1.0);
         assert_eq!(daemon.metric(UP), 0.0);
     }
     let right = authority.issue("lab", "DNS:lab.example");
@@ -216,8 +211,25 @@ fn what_does_not_go_with_connecting_is_said_at_its_place() {
             .unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
-        assert_eq!(text.lines().count(), 1, "{text}");
+        let mistakes = text.lines().filter(|line| !line.starts_with("warning: ")).count();
+        assert_eq!(mistakes, 1, "{text}");
         assert!(text.contains(words), "{words}: {text}");
+    }
+    // In clear beyond this machine: a warning.
+    for (setup, clear) in [
+        (setup().dialing("lab.example:2575"), true),
+        (setup().dialing("127.0.0.1:2575"), false),
+        (setup().listening("0.0.0.0:2575"), true),
+        (setup().listening("[::ffff:127.0.0.1]:2575"), false),
+    ] {
+        let output = Command::new(TIDEGATE)
+            .args(["check", "--config"])
+            .arg(setup.config())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text.contains("messages come in clear"), clear, "{text}");
     }
     let setup = setup().dialing("lab.example");
     let output =

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::certificates::{
-    Authority, Issued, TlsStream, VERSIONS, connect, openssl, private, s_client,
+    Authority, Issued, TlsStream, VERSIONS, connect, openssl, over, private, s_client,
 };
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::sender::{Sender, frame};
@@ -102,8 +102,6 @@ fn fault_75_older_versions_and_plain_text_do_not_get_in_and_nothing_of_them_is_s
 }
 
 /// Fault 74
-///
-/// PROMISE-5
 #[test]
 fn fault_74_only_a_valid_certificate_of_the_authority_gets_in() {
     let (setup, authority) = mutual("");
@@ -157,8 +155,6 @@ fn fault_74_a_revoked_certificate_does_not_get_in() {
 }
 
 /// By a common name, a host name, or a URI.
-///
-/// PROMISE-5
 #[test]
 fn who_is_not_listed_is_told_so_by_tls_and_does_not_get_in() {
     let lines = "[[feed.client]]\nname = \"ZZ lab\"\n[[feed.client]]\nname = \"ward.example\"\n\
@@ -192,8 +188,6 @@ fn who_is_not_listed_is_told_so_by_tls_and_does_not_get_in() {
 }
 
 /// What a sender may not speak for is refused, and changes nothing: not a consent either.
-///
-/// PROMISE-5
 #[test]
 fn a_message_of_another_facility_is_refused_and_a_human_sees_it() {
     let lines = "[[feed.client]]\nname = \"lab.example\"\nfacilities = [\"NORTH\", \"EAST\"]\n\
@@ -263,6 +257,27 @@ fn half_open_handshakes_keep_nobody_out() {
     }
     assert_eq!(rejected(&daemon, "limit"), 0.0);
     assert!(is_let_in(&daemon, &authority, None, "CN"));
+    assert!(daemon.stop().success());
+}
+
+/// After a restart every sender comes at once; none pushes another out.
+#[test]
+fn as_many_senders_as_may_connect_can_begin_at_once() {
+    let (setup, authority) = with_tls(|_, _| String::new(), "connections_max = 200");
+    let mut daemon = setup.start();
+    let (feed, authority) = (daemon.feed(), &authority);
+    // Connected all together before the first says a word.
+    let begun: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(feed).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for (number, stream) in begun.into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut sender = over(stream, authority, None, &VERSIONS).unwrap();
+                let id = format!("C{number}");
+                assert_eq!(heard(&sender.exchange(&admission(&id)).unwrap()), ("AA", id.as_str()));
+            });
+        }
+    });
+    assert_eq!(rejected(&daemon, "handshake-timeout") + rejected(&daemon, "limit"), 0.0);
     assert!(daemon.stop().success());
 }
 

@@ -86,7 +86,7 @@ impl Authority {
         self.issue_at(common, alternative, None)
     }
 
-    /// The same as made at a time such as `2020-01-01`.
+    /// The same as made at a time such as `2020-01-01` or `10 days ago`.
     pub fn issue_at(&self, common: &str, alternative: &str, at: Option<&str>) -> Issued {
         let extensions = format!("basicConstraints=CA:FALSE\nsubjectAltName={alternative}\n");
         let extensions = if alternative.is_empty() {
@@ -192,6 +192,16 @@ pub fn connect(
     own: Option<&Issued>,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> std::io::Result<Sender<TlsStream>> {
+    over(TcpStream::connect(to)?, authority, own, versions)
+}
+
+/// The same on a connection that is there.
+pub fn over(
+    stream: TcpStream,
+    authority: &Authority,
+    own: Option<&Issued>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> std::io::Result<Sender<TlsStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.cert()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -210,7 +220,6 @@ pub fn connect(
     };
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut stream = StreamOwned::new(connection, stream);
     while stream.conn.is_handshaking() {

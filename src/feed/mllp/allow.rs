@@ -70,7 +70,6 @@ mod tests {
         Allow::new(networks.iter().map(|text| network(text).unwrap()).collect())
     }
 
-    /// PROMISE-5
     #[test]
     fn who_is_in_no_network_may_not_connect() {
         let some = allow(&["10.20.0.0/16", "192.0.2.7", "fd00:1::/32"]);

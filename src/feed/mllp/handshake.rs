@@ -20,18 +20,20 @@ use crate::tls::roster::Roster;
 
 /// How long a handshake may take: it is two ways there and back, and a signature or two.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes of a feed that may be under way. A whole one takes milliseconds, so that who has the
-/// others pushed out has to begin so many within these.
-pub const HANDSHAKES_MAX: usize = 64;
+/// Handshakes of a feed that may be under way: as many as it may have connections, so that all of its
+/// senders can come again at once after a restart, within these. A handshake holds some 40 KiB; a whole
+/// one takes milliseconds, so that who has others pushed out has to begin so many within these.
+const HANDSHAKES: std::ops::RangeInclusive<usize> = 64..=1024;
 
 /// TLS of a feed that is connected to.
 #[derive(Debug)]
 pub struct Door {
     /// Replaced while the feed runs.
     pub live: Arc<Live<ServerConfig>>,
-    /// Those who are let in, in the order of [`super::session::FeedContext::clients`].
+    /// Those who are let in, in the order of [`super::listener::Entrance::clients`].
     pub roster: Roster,
     under_way: Mutex<UnderWay>,
+    under_way_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -83,10 +85,11 @@ impl Failed {
 }
 
 impl Door {
-    /// A door with so many handshakes before it at a time as [`HANDSHAKES_MAX`] says.
+    /// The door of a feed that may have so many connections.
     #[must_use]
-    pub fn new(live: Arc<Live<ServerConfig>>, roster: Roster) -> Self {
-        Self { live, roster, under_way: Mutex::default() }
+    pub fn new(live: Arc<Live<ServerConfig>>, roster: Roster, connections_max: usize) -> Self {
+        let under_way_max = connections_max.clamp(*HANDSHAKES.start(), *HANDSHAKES.end());
+        Self { live, roster, under_way: Mutex::default(), under_way_max }
     }
 
     /// Makes TLS of a connection.
@@ -118,7 +121,7 @@ impl Door {
         let (sender, receiver) = oneshot::channel();
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         // PROMISE-11: who waits longest is least likely to be somebody.
-        while under_way.all.len() >= HANDSHAKES_MAX {
+        while under_way.all.len() >= self.under_way_max {
             under_way.all.pop_front();
         }
         let place = under_way.next;
