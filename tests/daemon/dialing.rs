@@ -83,6 +83,17 @@ fn a_stop_does_not_wait_for_a_peer_that_does_not_answer() {
     assert!(!daemon.log().contains("some connections did not finish"));
 }
 
+/// A name of nobody (RFC 6761): it is said, tried again, and stops nothing.
+#[test]
+fn a_name_that_nobody_has_is_looked_up_again_and_again() {
+    let setup = setup().dialing("zz.invalid:2575");
+    let mut daemon = setup.start();
+    eventually("it is tried again", || connects(&daemon, "unreachable") >= 2.0);
+    assert!(daemon.log().contains("not connected; tried again"));
+    assert_eq!(daemon.get("/livez").0, 200);
+    assert!(daemon.stop().success());
+}
+
 /// The side that accepts, over TLS, and wants a certificate.
 fn accept_tls(
     listener: &TcpListener,

@@ -252,8 +252,10 @@ fn half_open_handshakes_keep_nobody_out() {
     });
     for stream in &mut half {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let ended = matches!(stream.read(&mut [0; 64]), Ok(_) | Err(_));
-        assert!(ended);
+        // Where it said something, an alert may come before the end.
+        let end = std::io::copy(stream, &mut std::io::sink());
+        let is_cut = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(end.as_ref().map_or_else(is_cut, |alert| *alert < 16), "{end:?}");
     }
     assert_eq!(rejected(&daemon, "limit"), 0.0);
     assert!(is_let_in(&daemon, &authority, None, "CN"));

@@ -88,7 +88,8 @@ fn above_its_rate_a_feed_lets_senders_wait_and_refuses_nothing() {
         setup.json(&["journal", "ls", "--limit", "1000"]).iter().map(received_seconds).collect();
     for first in &times {
         let within = times.iter().filter(|at| (*first..*first + 1.0).contains(*at)).count();
-        assert!(within <= 44, "{within} within a second");
+        // 40, a burst of 4, and of each connection one that had its turn before and was late.
+        assert!(within <= 47, "{within} within a second");
     }
     assert!(daemon.stop().success());
 }
