@@ -51,7 +51,7 @@ need-build: need-cargo
 	@.ci/need cc:build-essential
 
 need-test: need-build
-	@.ci/need rabbitmq-server:rabbitmq-server faketime:faketime strace:strace mkfs.ext4:e2fsprogs losetup:mount
+	@.ci/need rabbitmq-server:rabbitmq-server faketime:faketime strace:strace mkfs.ext4:e2fsprogs losetup:mount openssl:openssl
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest@$(NEXTEST)
 
 need-lint: need-build

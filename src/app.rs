@@ -5,6 +5,7 @@
 //! what is under way is finished within a bound.
 //! Knows nothing of: what flows through.
 
+mod certificates;
 mod clerk;
 pub mod decider;
 mod evidence;
@@ -19,13 +20,14 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::TaskTracker;
 
 pub use self::evidence::not_last_run;
 
+use self::certificates::Watched;
 use self::decider::Decider;
 use self::realms::{Realms, Running};
 use crate::admin::auth::Access;
@@ -34,7 +36,7 @@ use crate::admin::tokens::Desk;
 use crate::admin::{self, AdminState};
 use crate::admit::DigestKey;
 use crate::admit::assess::Rules;
-use crate::config::{Config, Feed};
+use crate::config::{Config, Feed, Way};
 use crate::consent::Code;
 use crate::contract::{Contract, Destination};
 use crate::deliver::file::FileSink;
@@ -44,12 +46,15 @@ use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
 use crate::event::Subject;
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::budget::Budget;
+use crate::feed::mllp::handshake::{Bell, Door};
+use crate::feed::mllp::listener::Entrance;
 use crate::feed::mllp::listener::ListenError;
 use crate::feed::mllp::quiet::Quiet;
-use crate::feed::mllp::{FeedContext, Listener};
+use crate::feed::mllp::{Dialer, FeedContext, Listener};
 use crate::fence::Fence;
-use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
+use crate::metrics::{BrokerMetrics, DialMetrics, FeedMetrics, Pulse, RouteMetrics};
 use crate::normalize::Context;
+use crate::pace::Fair;
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
@@ -115,7 +120,7 @@ struct App {
     audit_threads: AuditThreads,
     vault: Option<Running>,
     publisher: Option<evidence::Publisher>,
-    listeners: Vec<Listener>,
+    feeds: Feeds,
     routes: Vec<Route>,
     /// Routes that lack a key.
     halted: Vec<Halted>,
@@ -162,7 +167,7 @@ impl Signals {
 }
 
 impl App {
-    async fn build(config: Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
+    async fn build(mut config: Config, prometheus: PrometheusHandle) -> Result<Self, AppError> {
         let state = StateDir::take(&config.node.state_dir)?;
         let (stop, stopping) = watch::channel(false);
         let (stop_routes, routes_stopping) = watch::channel(false);
@@ -190,9 +195,11 @@ impl App {
         if let Some(ended) = threads.ended() {
             tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
         }
-        let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
         let (realms, vault) = realms::start(&state, &config, &audit).await?;
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
+        // Behind all that looks at the feeds as they are configured.
+        let meant = std::mem::take(&mut config.feeds);
+        let feeds = build_feeds(meant, &config, (&journal, &fence), &stopping)?;
         let (routes, halted) =
             build_routes(&config, (&state, &realms), (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
@@ -233,7 +240,7 @@ impl App {
             audit_threads,
             vault,
             publisher,
-            listeners,
+            feeds,
             routes,
             halted,
             admin_listener,
@@ -247,7 +254,7 @@ impl App {
     fn announce(&self) -> Result<(), AppError> {
         let system = |source| AppError::System { what: "an address", source };
         let mut addresses = BTreeMap::new();
-        for listener in &self.listeners {
+        for listener in &self.feeds.listeners {
             addresses.insert(listener.feed().to_string(), listener.address().map_err(system)?);
         }
         let admin = self.admin_listener.local_addr().map_err(system)?;
@@ -257,6 +264,10 @@ impl App {
         self.state.publish(LISTENING, &json)?;
         for (feed, addr) in &addresses {
             tracing::info!(%feed, %addr, "listening");
+        }
+        for dialer in &self.feeds.dialers {
+            let feed = &dialer.context.rules.feed;
+            tracing::info!(%feed, host = dialer.host, port = dialer.port, "connecting");
         }
         Ok(())
     }
@@ -269,9 +280,19 @@ impl App {
         let vault = self.vault.as_ref().map(|(vault, _)| Arc::clone(vault));
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
-        for listener in self.listeners {
+        for listener in self.feeds.listeners {
             accepting.spawn(listener.run(sessions.clone()));
         }
+        for dialer in self.feeds.dialers {
+            accepting.spawn(dialer.run());
+        }
+        let look_again = Arc::new(Notify::new());
+        let certificates = certificates::watch(
+            self.feeds.certificates,
+            Arc::clone(&look_again),
+            self.stop.subscribe(),
+        );
+        tokio::spawn(certificates);
         let mut routes = JoinSet::new();
         for route in self.routes {
             routes.spawn(route.run());
@@ -299,7 +320,11 @@ impl App {
                 _ = signals.terminate.recv() => break Ok(()),
                 _ = signals.interrupt.recv() => break Ok(()),
                 _ = signals.hangup.recv() => {
-                    tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply a change");
+                    look_again.notify_one();
+                    tracing::warn!(
+                        "SIGHUP: certificates are read anew; the configuration is read at start only, restart \
+                         to apply a change"
+                    );
                 }
                 _ = failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the journal".to_owned())),
                 _ = audit_failed.wait_for(|failed| *failed) => break Err(AppError::Ended("the audit".to_owned())),
@@ -365,23 +390,32 @@ fn route_ended(ended: Result<Result<(), RouteError>, tokio::task::JoinError>) ->
     }
 }
 
+/// The feeds, not running yet.
+#[derive(Default)]
+struct Feeds {
+    listeners: Vec<Listener>,
+    dialers: Vec<Dialer>,
+    certificates: Vec<Watched>,
+}
+
 fn build_feeds(
+    feeds: Vec<Feed>,
     config: &Config,
-    journal: &Arc<Journal>,
-    fence: &Arc<Fence>,
+    (journal, fence): (&Arc<Journal>, &Arc<Fence>),
     stopping: &watch::Receiver<bool>,
-) -> Result<Vec<Listener>, AppError> {
-    let largest = config.feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
+) -> Result<Feeds, AppError> {
+    let largest = feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
     let budget = Arc::new(Budget::new(config.node.intake_bytes_max, largest));
     let broker = config.rabbitmq.as_ref();
     let fence_timeout = broker.map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
-    let mut listeners = Vec::new();
-    for feed in &config.feeds {
+    let mut built = Feeds::default();
+    for feed in feeds {
         let context = FeedContext {
-            rules: rules(config, feed, journal.digests()),
+            rules: rules(config, &feed, journal.digests()),
             frame_bytes_max: feed.frame_bytes_max,
             frame_timeout: feed.frame_timeout,
             pipeline_max: feed.pipeline_max,
+            rate: Fair::new(feed.transport.rate_max),
             on_busy: feed.on_busy,
             journal: Arc::clone(journal),
             metrics: FeedMetrics::new(&feed.name),
@@ -392,9 +426,46 @@ fn build_feeds(
             budget: Arc::clone(&budget),
             stopping: stopping.clone(),
         };
-        listeners.push(Listener::bind(feed.listen, feed.connections_max, context)?);
+        built.add(&feed.name, feed.transport.way, context)?;
     }
-    Ok(listeners)
+    Ok(built)
+}
+
+impl Feeds {
+    fn add(&mut self, name: &Arc<str>, way: Way, context: FeedContext) -> Result<(), AppError> {
+        match way {
+            Way::Listen(listen) => {
+                let roster = listen.roster;
+                let door = listen.tls.map(|tls| {
+                    let (watched, live) = Watched::server(name, tls, &roster);
+                    self.certificates.push(watched);
+                    Door::new(live, roster, listen.connections_max)
+                });
+                let entrance = Entrance {
+                    connections_max: listen.connections_max,
+                    allow: listen.allow,
+                    door,
+                    clients: listen.clients,
+                };
+                self.listeners.push(Listener::bind(listen.address, entrance, context)?);
+            }
+            Way::Connect(connect) => {
+                let bell = connect.tls.map(|(tls, name_of_peer)| {
+                    let (watched, live) = Watched::client(name, tls);
+                    self.certificates.push(watched);
+                    Bell { live, name: name_of_peer }
+                });
+                self.dialers.push(Dialer {
+                    host: connect.host,
+                    port: connect.port,
+                    bell,
+                    metrics: DialMetrics::new(name),
+                    context: Arc::new(context),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {

@@ -27,6 +27,8 @@ pub mod bug;
 pub mod clock;
 pub mod phi;
 pub mod secret;
+pub mod pace;
+pub mod tls;
 pub mod document;
 pub mod metrics;
 pub mod event;

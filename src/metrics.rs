@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 59] = [
+pub const TABLE: [Row; 63] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -58,7 +58,31 @@ pub const TABLE: [Row; 59] = [
         Kind::Counter,
         "tidegate_feed_connections_rejected_total",
         &["feed", "reason"],
-        "Connections refused or cut, by limit, frame-timeout, write-timeout, busy.",
+        "Connections refused or cut, by address, limit, handshake-timeout, tls, client, frame-timeout, write-timeout, busy.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_up",
+        &["feed"],
+        "Of a feed that connects: 1 while it is connected.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_connects_total",
+        &["feed", "result"],
+        "Of a feed that connects: tries, by connected, unreachable, tls.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_tls_cert_expiry_timestamp_seconds",
+        &["role", "name"],
+        "When a certificate, or the first of several, ends, since 1970; of a revocation list, when the next is due.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_tls_last_reload_successful",
+        &["role", "name"],
+        "1 while the certificates in use are those in the files.",
     ),
     (
         Kind::Gauge,
@@ -420,6 +444,7 @@ impl FeedMetrics {
                     "correlation-conflict",
                     "processing-id",
                     "version",
+                    "foreign-sender",
                     "acknowledgement",
                     "oversize",
                     "busy",
@@ -440,10 +465,22 @@ impl FeedMetrics {
                 metrics::counter!("tidegate_feed_bytes_received_total", "feed" => feed.clone()),
             ),
             connections: low(metrics::gauge!("tidegate_feed_connections", "feed" => feed.clone())),
-            rejected: ByWord::new(&["limit", "frame-timeout", "write-timeout", "busy"], |word| {
-                metrics::counter!("tidegate_feed_connections_rejected_total",
+            rejected: ByWord::new(
+                &[
+                    "address",
+                    "limit",
+                    "handshake-timeout",
+                    "tls",
+                    "client",
+                    "frame-timeout",
+                    "write-timeout",
+                    "busy",
+                ],
+                |word| {
+                    metrics::counter!("tidegate_feed_connections_rejected_total",
                     "feed" => feed.clone(), "reason" => word)
-            }),
+                },
+            ),
             last_message: low(
                 metrics::gauge!("tidegate_feed_last_message_timestamp_seconds", "feed" => feed.clone()),
             ),
@@ -470,6 +507,70 @@ fn stage_of(reason: &str) -> &'static str {
         "unmapped" | "unsupported" => "normalize",
         "busy" => "store",
         _ => "admit",
+    }
+}
+
+/// What a feed that connects counts beside.
+#[derive(Clone, Debug)]
+pub struct DialMetrics {
+    /// Whether it is connected.
+    pub up: Gauge,
+    /// Tries by result.
+    pub connects: ByWord,
+}
+
+impl DialMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            up: low(metrics::gauge!("tidegate_feed_up", "feed" => feed.clone())),
+            connects: ByWord::new(
+                &["connected", "unreachable", "tls"],
+                |word| metrics::counter!("tidegate_feed_connects_total", "feed" => feed.clone(), "result" => word),
+            ),
+        }
+    }
+}
+
+/// What is told of the certificates of one place.
+#[derive(Clone, Debug)]
+pub struct CertificateMetrics {
+    /// Whether those in use are those in the files.
+    pub reloaded: Gauge,
+    cert: Gauge,
+    ca: Option<Gauge>,
+    crl: Option<Gauge>,
+}
+
+impl CertificateMetrics {
+    /// The series of a role and name; those of authorities and lists where there are some.
+    #[must_use]
+    pub fn new(role: &'static str, name: &str, has_ca: bool, has_crl: bool) -> Self {
+        let name = name.to_owned();
+        let of = |role: &'static str| {
+            low(metrics::gauge!("tidegate_tls_cert_expiry_timestamp_seconds",
+                "role" => role, "name" => name.clone()))
+        };
+        Self {
+            reloaded: low(metrics::gauge!("tidegate_tls_last_reload_successful",
+                "role" => role, "name" => name.clone())),
+            cert: of(role),
+            ca: has_ca.then(|| of("ca")),
+            crl: has_crl.then(|| of("crl")),
+        }
+    }
+
+    /// When each ends, in seconds since 1970; 0 where there is none.
+    #[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
+    pub fn set(&self, cert: Option<i64>, ca: Option<i64>, crl: Option<i64>) {
+        self.cert.set(cert.unwrap_or(0) as f64);
+        for (gauge, ends) in [(&self.ca, ca), (&self.crl, crl)] {
+            if let Some(gauge) = gauge {
+                gauge.set(ends.unwrap_or(0) as f64);
+            }
+        }
     }
 }
 

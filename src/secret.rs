@@ -106,13 +106,15 @@ pub enum SecretError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file is larger than any secret.
-    #[error("{path} is {length} bytes; a secret has at most 65536")]
+    /// The file is larger than what is wanted can be.
+    #[error("{path} is {length} bytes; at most {bytes_max} are read")]
     TooLong {
         /// The file.
         path: String,
         /// Its length in bytes.
         length: u64,
+        /// The bound, in bytes.
+        bytes_max: u64,
     },
     /// Others than the owner may read the file.
     #[error("{path} has mode {mode:04o}; others than its owner can read it, and 0600 is wanted")]
@@ -178,7 +180,8 @@ impl Origin {
     }
 
     /// Where it is, in words.
-    fn place(&self) -> String {
+    #[must_use]
+    pub fn place(&self) -> String {
         match self {
             Self::Env(name) => format!("environment variable {name}"),
             Self::Credential(name) => credential_path(name)
@@ -192,16 +195,24 @@ impl Origin {
     /// # Errors
     /// It is not there, not readable, or longer than any secret.
     pub fn read(&self) -> Result<Secret, SecretError> {
+        self.read_at_most(SECRET_BYTES_MAX)
+    }
+
+    /// Reads what is no secret, and may be longer than one.
+    ///
+    /// # Errors
+    /// It is not there, not readable, or longer.
+    pub fn read_at_most(&self, bytes_max: u64) -> Result<Secret, SecretError> {
         match self {
             Self::Env(name) => match std::env::var_os(name) {
                 Some(value) => Ok(Secret::new(value.into_encoded_bytes())),
                 None => Err(SecretError::NotSet(name.clone())),
             },
             Self::Credential(name) => match credential_path(name) {
-                Some(path) => read_file(&path),
+                Some(path) => read_file(&path, bytes_max),
                 None => Err(SecretError::NoCredentials(name.clone())),
             },
-            Self::File(path) => read_file(path),
+            Self::File(path) => read_file(path, bytes_max),
         }
     }
 }
@@ -221,15 +232,15 @@ fn refuse_readable(path: &Path) -> Result<(), SecretError> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Secret, SecretError> {
+fn read_file(path: &Path, bytes_max: u64) -> Result<Secret, SecretError> {
     let fail = |source| SecretError::File { path: path.display().to_string(), source };
     let file = std::fs::File::open(path).map_err(fail)?;
     let length = file.metadata().map_err(fail)?.len();
-    if length > SECRET_BYTES_MAX {
-        return Err(SecretError::TooLong { path: path.display().to_string(), length });
+    if length > bytes_max {
+        return Err(SecretError::TooLong { path: path.display().to_string(), length, bytes_max });
     }
     let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(fail)?;
     Ok(Secret::new(bytes))
 }
 

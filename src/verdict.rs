@@ -123,6 +123,7 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
             | Finding::Malformed(_)
             | Finding::WrongProcessingId
             | Finding::WrongVersion
+            | Finding::ForeignSender { .. }
             | Finding::Acknowledgement,
             Novelty::New { .. },
         ) => (Usual, "new"),
@@ -131,6 +132,7 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
             | Finding::Malformed(_)
             | Finding::WrongProcessingId
             | Finding::WrongVersion
+            | Finding::ForeignSender { .. }
             | Finding::Acknowledgement,
             Novelty::Wrapped { .. },
         ) => (Usual, "wrapped"),
@@ -155,6 +157,9 @@ fn refused(finding: &Finding) -> Verdict {
             said(Code::AR, Some(fault(msh(11), 0, 202)), Notable, "processing-id")
         }
         Finding::WrongVersion => said(Code::AR, Some(fault(msh(12), 0, 203)), Notable, "version"),
+        Finding::ForeignSender { field } => {
+            said(Code::AR, Some(fault(msh(*field), 1, 103)), Notable, "foreign-sender")
+        }
         Finding::Acknowledgement => silent(Usual, "acknowledgement"),
         // A mapped message that is not taken does not occur; should it, the sender keeps it.
         Finding::Mapped => said(Code::AR, Some(fault(None, 0, 207)), Notable, "not-taken"),
@@ -245,6 +250,7 @@ mod tests {
             ),
             (Outcome::Refused(Finding::WrongProcessingId), Some((Code::AR, Some(202)))),
             (Outcome::Refused(Finding::WrongVersion), Some((Code::AR, Some(203)))),
+            (Outcome::Refused(Finding::ForeignSender { field: 4 }), Some((Code::AR, Some(103)))),
             (Outcome::Refused(Finding::Acknowledgement), None),
             (Outcome::Oversize, Some((Code::AE, Some(207)))),
             (Outcome::Busy(OnBusy::Close), None),

@@ -19,6 +19,18 @@ mod framing;
 #[path = "daemon/connections.rs"]
 mod connections;
 
+#[path = "daemon/transport.rs"]
+mod transport;
+
+#[path = "daemon/tls.rs"]
+mod tls;
+
+#[path = "daemon/certificates.rs"]
+mod certificates;
+
+#[path = "daemon/dialing.rs"]
+mod dialing;
+
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 
 /// A room, its floor, and the rooms of its own floor that it may import: those before it in its
 /// chain. Of lower floors it may import all, of higher ones none.
-const ROOMS: [(&str, u8, &[&str]); 25] = [
+const ROOMS: [(&str, u8, &[&str]); 27] = [
     ("bug", 0, &[]),
     ("clock", 0, &[]),
     ("phi", 0, &[]),
     ("secret", 0, &[]),
+    ("pace", 0, &[]),
+    ("tls", 1, &[]),
     ("document", 1, &[]),
     ("event", 1, &["document"]),
     ("metrics", 1, &[]),

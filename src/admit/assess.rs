@@ -16,6 +16,7 @@ use crate::phi::Phi;
 
 use super::consents::{Bearer, Closing};
 use super::entry::{Admission, Category, Content, Correlated, Given, Raised, Status};
+use super::sender::Speaker;
 use super::{Correlation, DigestKey, Identity, Windows};
 
 /// What a feed's `on_unmappable` says.
@@ -91,6 +92,11 @@ pub enum Finding {
     WrongVersion,
     /// An acknowledgement, which is never acknowledged (chapter 2.9.2).
     Acknowledgement,
+    /// Of a facility or application that its sender may not speak for.
+    ForeignSender {
+        /// The field of MSH that says so.
+        field: usize,
+    },
 }
 
 /// What one frame is, and what is to be kept of it.
@@ -104,9 +110,15 @@ pub struct Assessed {
     pub admission: Option<Admission>,
 }
 
-/// Reads one frame.
+/// Reads one frame, of whomever.
 #[must_use]
 pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    assess_from(&Speaker::default(), bytes, rules, now_ms)
+}
+
+/// Reads one frame of a sender.
+#[must_use]
+pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
     let head = match Head::read(bytes) {
         Ok(head) => head,
         Err(malformed) => return refuse(bytes, rules, now_ms, String::new(), "", malformed),
@@ -122,6 +134,11 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
     }
     if let Err(wrong) = head.control_id() {
         return malformed(wrong);
+    }
+    // Before anything that it says is looked at: what somebody says in the name of others, of their
+    // patients' consent, too, is not theirs. It closes nothing, or any sender could.
+    if let Some(field) = speaker.is_not_for(&head) {
+        return foreign(bytes, rules, now_ms, kind, &control_id, field);
     }
     let version = head.component(12, 1);
     if !version.is_empty() && version != b"2" && !version.starts_with(b"2.") {
@@ -315,10 +332,41 @@ fn refuse(
         text: malformed.to_string(),
         place: place_of(malformed).to_owned(),
     };
-    let admission = Admission {
+    let admission = unread(bytes, rules, now_ms, kind.clone(), control_id, raised);
+    Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
+}
+
+fn foreign(
+    bytes: &Bytes,
+    rules: &Rules,
+    now_ms: i64,
+    kind: String,
+    control_id: &str,
+    field: usize,
+) -> Assessed {
+    let raised = Raised {
+        category: Category::ForeignSender,
+        key: rules.digests.bytes(bytes),
+        text: "its sender may not speak for what is named there".to_owned(),
+        place: format!("MSH-{field}"),
+    };
+    let admission = unread(bytes, rules, now_ms, kind.clone(), control_id, raised);
+    Assessed { finding: Finding::ForeignSender { field }, kind, admission: Some(admission) }
+}
+
+/// The bytes with what is wrong, and nothing of what they say.
+fn unread(
+    bytes: &Bytes,
+    rules: &Rules,
+    now_ms: i64,
+    kind: String,
+    control_id: &str,
+    raised: Raised,
+) -> Admission {
+    Admission {
         feed: Arc::clone(&rules.feed),
         received_at: now_ms,
-        kind: kind.clone(),
+        kind,
         control_id: Phi::new(control_id.to_owned()),
         raw: Phi::new(bytes.clone()),
         correlated: None,
@@ -329,8 +377,7 @@ fn refuse(
         on_conflict: Vec::new(),
         acts: Vec::new(),
         described: Vec::new(),
-    };
-    Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
+    }
 }
 
 /// What becomes of a frame that could not be read for a fault of ours.

@@ -68,11 +68,13 @@ pub enum Category {
     ConsentUnknown,
     /// A payload did not satisfy its contract's compiled shape.
     ContractViolation,
+    /// Its sender may not speak for the facility or application that it names.
+    ForeignSender,
 }
 
 impl Category {
     /// Every category that this version opens.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Malformed,
         Self::Unmapped,
         Self::Unsupported,
@@ -80,6 +82,7 @@ impl Category {
         Self::IdentityConflict,
         Self::ConsentUnknown,
         Self::ContractViolation,
+        Self::ForeignSender,
     ];
 
     /// The word in the store, in metrics and in JSON.
@@ -93,6 +96,7 @@ impl Category {
             Self::IdentityConflict => "identity-conflict",
             Self::ConsentUnknown => "consent-unknown",
             Self::ContractViolation => "contract-violation",
+            Self::ForeignSender => "foreign-sender",
         }
     }
 

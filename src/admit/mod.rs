@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
-//! [`entry`] (what is kept), [`profile`] (how it describes that one), `acts` (whom it merges),
+//! [`entry`] (what is kept), [`sender`] (for whom it may speak), [`profile`] (how it describes that one), `acts` (whom it merges),
 //! `restrictions`, [`consents`] and `protect` (what it says of consent), [`assess`] (a frame to all of
 //! that), [`import`] (a file to the same).
 
@@ -15,6 +15,7 @@ pub mod digest;
 pub mod identity;
 pub mod decide;
 pub mod entry;
+pub mod sender;
 pub mod profile;
 mod acts;
 mod restrictions;

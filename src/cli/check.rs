@@ -10,12 +10,14 @@ use super::against::{self, Held};
 use super::{Outcome, complain, say};
 use crate::app::not_last_run;
 use crate::clock;
-use crate::config::{self, Config, Realm, TokenKind};
+use crate::config::{self, Config, Realm, TokenKind, Way};
 use crate::contract::schemas::{NOTICE, async_api};
 use crate::contract::{Broken, Contract, Destination};
 use crate::document::{Place, Problem, Problems};
 use crate::store::state::look_at_key;
 use crate::store::vault::VAULT_KEY;
+use crate::tls::Ends;
+use crate::tls::certificate::time;
 
 /// Read the configuration, the mappings and the contracts, and print every mistake.
 #[derive(Debug, Args)]
@@ -209,9 +211,39 @@ fn route(contract: &Contract) -> Json {
     })
 }
 
+/// From where a feed's messages come.
+fn way(way: &Way) -> String {
+    let until =
+        |ends: Ends| ends.cert.map_or_else(String::new, |ends| format!(" until {}", time(ends)));
+    match way {
+        Way::Listen(listen) => {
+            let tls = match &listen.tls {
+                None => String::new(),
+                Some(tls) if tls.files.ca.is_none() => {
+                    format!(", TLS{}", until(tls.made.ends))
+                }
+                Some(tls) => {
+                    let whose = match listen.clients.len() {
+                        0 => "any of its authorities".to_owned(),
+                        count => format!("{count} names"),
+                    };
+                    format!(", TLS{}, with client certificates of {whose}", until(tls.made.ends))
+                }
+            };
+            format!("on {}{tls}", listen.address)
+        }
+        Way::Connect(connect) => {
+            let tls = connect.tls.as_ref().map_or_else(String::new, |(tls, name)| {
+                format!(", TLS{}, as {}", until(tls.made.ends), name.to_str())
+            });
+            format!("from {} port {}{tls}", connect.host, connect.port)
+        }
+    }
+}
+
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
-        say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
+        say(&format!("feed {}: mllp {}", feed.name, way(&feed.transport.way)));
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

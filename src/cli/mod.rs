@@ -21,6 +21,7 @@ pub mod run;
 pub mod send;
 pub mod shadow;
 pub mod table;
+pub mod tls;
 pub mod token;
 
 use std::path::Path;

@@ -18,8 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
 use super::messages::{read, split};
+use super::tls::Tls;
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
+use crate::feed::mllp::handshake::Bell;
+use crate::feed::mllp::wire::Wire;
 use crate::parse::hl7::{Charset, Head, Message};
 use crate::secret::random_name;
 
@@ -52,6 +55,8 @@ pub struct Send {
     /// How long an answer is waited for, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
+    #[command(flatten)]
+    tls: Tls,
     /// Print the summary alone.
     #[arg(long)]
     quiet: bool,
@@ -71,6 +76,8 @@ struct Work {
     begun: Instant,
     timeout: Duration,
     window: usize,
+    /// Makes TLS of each connection, where it is wanted.
+    bell: Option<Arc<Bell>>,
 }
 
 /// What came of one message.
@@ -91,6 +98,13 @@ impl Send {
             let name = file.display().to_string();
             messages.extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
         }
+        let bell = match self.tls.bell(&self.address) {
+            Ok(bell) => bell,
+            Err(wrong) => {
+                complain(&format!("tidegate: {wrong}"));
+                return Outcome::Wrong;
+            }
+        };
         let unique = if self.unique {
             match random_name(6) {
                 Ok(name) => Some(name),
@@ -110,7 +124,7 @@ impl Send {
             }
         };
         let total = messages.len().saturating_mul(self.repeat);
-        runtime.block_on(self.send(messages, total, unique))
+        runtime.block_on(self.send(messages, total, unique, bell))
     }
 
     async fn send(
@@ -118,6 +132,7 @@ impl Send {
         messages: Vec<(String, Vec<u8>)>,
         total: usize,
         unique: Option<String>,
+        bell: Option<Arc<Bell>>,
     ) -> Outcome {
         let work = Arc::new(Work {
             messages,
@@ -128,6 +143,7 @@ impl Send {
             begun: Instant::now(),
             timeout: Duration::from_secs(self.timeout),
             window: self.window.into(),
+            bell,
         });
         let (sender, mut answers) = mpsc::channel(1024);
         for _ in 0..self.connections {
@@ -291,8 +307,15 @@ async fn exchange(
     waiting: &mut VecDeque<(usize, Instant)>,
 ) -> std::io::Result<()> {
     let connected = timeout(work.timeout, TcpStream::connect(address)).await;
-    let mut stream = connected.map_err(|_| std::io::ErrorKind::TimedOut)??;
+    let stream = connected.map_err(|_| std::io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
+    let mut stream = match &work.bell {
+        Some(bell) => {
+            let shaken = bell.shake(stream).await.map_err(std::io::Error::other)?;
+            Wire::Tls(Box::new(shaken.into()))
+        }
+        None => Wire::Plain(stream),
+    };
     let mut frames = Frames::new(ACK_BYTES_MAX);
     let mut buffer = BytesMut::with_capacity(4096);
     let mut done = false;
@@ -302,7 +325,7 @@ async fn exchange(
             match work.take() {
                 Some((index, frame)) => {
                     if work.rate > 0 {
-                        stream.write_all(&std::mem::take(&mut out)).await?;
+                        stream.send(&std::mem::take(&mut out)).await?;
                         sleep_until(work.due(index)).await;
                     }
                     if is_acknowledgement(&frame) {
@@ -318,7 +341,7 @@ async fn exchange(
                 None => done = true,
             }
         }
-        stream.write_all(&out).await?;
+        stream.send(&out).await?;
         if waiting.is_empty() {
             return stream.shutdown().await;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::transport::{self, Transport};
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
@@ -24,8 +25,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Feed {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// How its messages come.
+    pub transport: Transport,
     /// Whose words `[status.SITE]` of consent.toml has for it.
     pub site: Option<String>,
     /// The zone of times that state none.
@@ -34,8 +35,6 @@ pub struct Feed {
     pub processing_id: Option<String>,
     /// Longest frame, in bytes.
     pub frame_bytes_max: usize,
-    /// Most connections.
-    pub connections_max: usize,
     /// Frames of one connection that may be under way.
     pub pipeline_max: usize,
     /// From a frame's first byte to its last.
@@ -68,7 +67,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
         table.mistake(&name.place, text);
     }
     table.required_choice("kind", &[("mllp", ())]);
-    let listen = address(table, "listen");
+    let transport = transport::read(table);
     let site = table.text("site").map(|site| site.value);
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
@@ -77,12 +76,11 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let sender_domain = table.text("sender_domain").map(|domain| domain.value);
     let feed = Feed {
         place: table.place(),
-        listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        transport,
         site,
         zone,
         processing_id: (processing_id != "any").then_some(processing_id),
         frame_bytes_max: bytes(table, "frame_bytes_max", 16 << 20, 1 << 10..=1 << 30),
-        connections_max: count(table, "connections_max", 256, 1..=65_536),
         pipeline_max: count(table, "pipeline_max", 64, 1..=1_024),
         frame_timeout: table.duration(
             "frame_timeout",
@@ -172,7 +170,12 @@ fn correlation(table: &Table<'_>) -> Vec<Path> {
     paths
 }
 
-fn count(table: &Table<'_>, key: &str, usual: u64, bounds: std::ops::RangeInclusive<u64>) -> usize {
+pub(super) fn count(
+    table: &Table<'_>,
+    key: &str,
+    usual: u64,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> usize {
     usize::try_from(table.integer(key, usual, bounds)).unwrap_or(usize::MAX)
 }
 

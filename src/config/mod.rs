@@ -9,6 +9,7 @@ mod feed;
 mod hash;
 mod identity;
 mod sections;
+mod transport;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -32,6 +33,7 @@ use crate::store::JournalConfig;
 
 pub use audit::{Audit, CHECKPOINTS};
 pub use feed::Feed;
+pub use transport::{Connect, Listen, Tls, Transport, Way};
 
 /// A configuration, as meant.
 #[derive(Debug)]
@@ -231,8 +233,11 @@ fn check_together(
             let text = format!("`{}` is the name of another feed, too", feed.name);
             table.mistake(&feed.place, text);
         }
-        if feed.listen.port() != 0 && !addresses.insert(feed.listen) {
-            let text = format!("{} is listened on by another feed, too", feed.listen);
+        if let Some(listen) = feed.transport.listens()
+            && listen.port() != 0
+            && !addresses.insert(listen)
+        {
+            let text = format!("{listen} is listened on by another feed, too");
             table.mistake(&feed.place, text);
         }
         if let Some(node) = node

@@ -14,9 +14,9 @@ use lapin::{
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::backoff::Backoff;
 use super::rabbitmq::BrokerConfig;
 use crate::audit::Checkpoint;
+use crate::pace::Backoff;
 
 /// How long opening the connection, with what is declared on it, may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);

@@ -17,6 +17,7 @@ pub struct Setup {
     pub dir: tempfile::TempDir,
     admin: String,
     feed: String,
+    listen: String,
     node: String,
     realm: String,
     sections: String,
@@ -31,6 +32,7 @@ impl Setup {
             dir,
             admin: "dev = true".to_owned(),
             feed: "processing_id = \"any\"\n".to_owned(),
+            listen: "listen = \"127.0.0.1:0\"".to_owned(),
             node: String::new(),
             realm: "tokens = \"keyed\"".to_owned(),
             sections: String::new(),
@@ -48,6 +50,18 @@ impl Setup {
         let line =
             if value.is_empty() { String::new() } else { format!("processing_id = {value:?}\n") };
         self.feed = self.feed.replace("processing_id = \"any\"\n", &line);
+        self
+    }
+
+    /// Lets the feed listen elsewhere than on a free port of 127.0.0.1.
+    pub fn listening(mut self, address: &str) -> Self {
+        self.listen = format!("listen = {address:?}");
+        self
+    }
+
+    /// Lets the feed dial out instead of listening.
+    pub fn dialing(mut self, address: &str) -> Self {
+        self.listen = format!("connect = {address:?}");
         self
     }
 
@@ -172,10 +186,10 @@ impl Setup {
         let text = format!(
             "[node]\nname = \"gate\"\nenvironment = \"test\"\nstate_dir = \"state\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
-             [[feed]]\nname = \"adt\"\nkind = \"mllp\"\nlisten = \"127.0.0.1:0\"\n{}\n\
+             [[feed]]\nname = \"adt\"\nkind = \"mllp\"\n{}\n{}\n\
              [[realm]]\nname = \"care\"\n{}\n\
              [mappings]\ndir = {mappings:?}\n[routes]\ndir = \"routes\"\n{}",
-            self.node, self.admin, self.feed, self.realm, self.sections
+            self.node, self.admin, self.listen, self.feed, self.realm, self.sections
         );
         let path = self.dir.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();

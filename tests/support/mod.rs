@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 pub mod canary;
+pub mod certificates;
 pub mod clock;
 pub mod consumer;
 pub mod corpus;

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A connection to a feed.
-pub struct Sender {
-    pub stream: TcpStream,
+pub struct Sender<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
@@ -28,10 +28,21 @@ impl Sender {
     }
 
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::over(TcpStream::connect(address)?))
+    }
+
+    /// A sender on a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::by(stream)
+    }
+}
+
+impl<S: Read + Write> Sender<S> {
+    /// A sender on whatever carries bytes both ways.
+    pub fn by(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends a message, framed.

@@ -1,32 +1,48 @@
 //! A socket that takes connections.
 //!
 //! Promises: a bound number of connections, each of them kept alive by TCP and cut when its
-//! peer is gone; running out of file descriptors slows accepting down and stops nothing.
+//! peer is gone; who may not connect is closed before anything of his is read; running out of file
+//! descriptors slows accepting down and stops nothing.
 //! Knows nothing of: frames.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::allow::Allow;
+use super::handshake::Door;
 use super::session::{FeedContext, serve};
+use super::wire::{Wire, keep_alive};
+use crate::admit::sender::{Sender, Speaker};
 
-/// After how long of silence TCP asks whether the peer is there, how often, and how many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
 /// How long accepting pauses after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
+
+/// Who may connect, and how.
+#[derive(Debug)]
+pub struct Entrance {
+    /// Most connections.
+    pub connections_max: usize,
+    /// From where; from everywhere where it is none.
+    pub allow: Option<Allow>,
+    /// By TLS, where it is there; then never in clear.
+    pub door: Option<Door>,
+    /// What those of the door's roster may speak for, in its order.
+    pub clients: Vec<Arc<Sender>>,
+}
 
 /// A bound socket of a feed.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
     context: Arc<FeedContext>,
+    entrance: Arc<Entrance>,
     connections: Arc<Semaphore>,
 }
 
@@ -46,7 +62,7 @@ impl Listener {
     /// It is in use, or not ours.
     pub fn bind(
         address: SocketAddr,
-        connections_max: usize,
+        entrance: Entrance,
         context: FeedContext,
     ) -> Result<Self, ListenError> {
         let feed = Arc::clone(&context.rules.feed);
@@ -60,8 +76,9 @@ impl Listener {
                 socket.listen(BACKLOG)
             })
             .map_err(fail)?;
-        let connections = Arc::new(Semaphore::new(connections_max));
-        Ok(Self { listener, context: Arc::new(context), connections })
+        let connections = Arc::new(Semaphore::new(entrance.connections_max));
+        let (context, entrance) = (Arc::new(context), Arc::new(entrance));
+        Ok(Self { listener, context, entrance, connections })
     }
 
     /// The feed's name.
@@ -98,29 +115,69 @@ impl Listener {
     }
 
     fn take(&self, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
-        let feed = &self.context.rules.feed;
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            // Closed at once: the sender sees it and tries again, which hanging would hide.
-            self.context.metrics.rejected.count("limit");
-            tracing::warn!(%feed, %peer, "connection refused: connections_max is reached");
+        let allow = self.entrance.allow.as_ref();
+        if allow.is_some_and(|allow| !allow.has(peer.ip())) {
+            self.context.refuse("address", peer, "its address is in no network of `allow`");
             return;
-        };
+        }
         if let Err(error) = keep_alive(&stream) {
+            let feed = &self.context.rules.feed;
             tracing::debug!(%feed, %peer, %error, "the connection ended as it began");
             return;
         }
-        let context = Arc::clone(&self.context);
+        let (context, entrance) = (Arc::clone(&self.context), Arc::clone(&self.entrance));
+        let connections = Arc::clone(&self.connections);
+        if entrance.door.is_none() {
+            // Here and not in a task: a flood of connections makes no tasks.
+            let Some(permit) = permit(&connections, &context, peer) else { return };
+            tasks.spawn(async move {
+                serve(Wire::Plain(stream), peer, Speaker::default(), context).await;
+                drop(permit);
+            });
+            return;
+        }
         tasks.spawn(async move {
-            serve(stream, peer, context).await;
-            drop(permit);
+            let mut stopping = context.stopping.clone();
+            let shaken = tokio::select! {
+                shaken = entrance.shake(stream) => shaken,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            };
+            let (wire, speaker) = match shaken {
+                Ok(shaken) => shaken,
+                Err(failed) => {
+                    context.refuse(failed.reason(), peer, &failed.to_string());
+                    return;
+                }
+            };
+            // Counted from here, so that those who only begin a handshake take nobody's place.
+            if let Some(permit) = permit(&connections, &context, peer) {
+                serve(wire, peer, speaker, context).await;
+                drop(permit);
+            }
         });
     }
 }
 
-fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (idle, interval, retries) = KEEPALIVE;
-    let keepalive =
-        TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+/// A place among the connections. Without one a connection is closed at once: the sender sees it and
+/// tries again, which hanging would hide.
+fn permit(
+    connections: &Arc<Semaphore>,
+    context: &FeedContext,
+    peer: SocketAddr,
+) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    let permit = Arc::clone(connections).try_acquire_owned().ok();
+    if permit.is_none() {
+        context.refuse("limit", peer, "connections_max is reached");
+    }
+    permit
+}
+
+impl Entrance {
+    async fn shake(&self, stream: TcpStream) -> Result<(Wire, Speaker), super::handshake::Failed> {
+        let Some(door) = &self.door else { return Ok((Wire::Plain(stream), Speaker::default())) };
+        let stream = door.shake(stream).await?;
+        let entries = door.entries_of(&stream).into_iter();
+        let senders = entries.filter_map(|entry| self.clients.get(entry).cloned()).collect();
+        Ok((Wire::Tls(Box::new(stream.into())), Speaker::of(senders)))
+    }
 }

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
@@ -22,11 +21,14 @@ use super::acknowledge::{ControlIds, acknowledge, whole_fields};
 use super::budget::{Budget, Share};
 use super::frame::{Frames, Incoming};
 use super::quiet::Quiet;
+use super::wire::Wire;
 use crate::admit::Novelty;
-use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
+use crate::admit::assess::{Assessed, Finding, Rules, assess_from, unreadable};
+use crate::admit::sender::Speaker;
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
+use crate::pace::Fair;
 use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity, verdict};
@@ -53,6 +55,8 @@ pub struct FeedContext {
     pub frame_timeout: Duration,
     /// Frames of one connection that may be under way.
     pub pipeline_max: usize,
+    /// How many messages a second all connections may bring together.
+    pub rate: Option<Fair>,
     /// What happens when the store cannot take a message.
     pub on_busy: OnBusy,
     /// Where messages go.
@@ -71,6 +75,16 @@ pub struct FeedContext {
     pub budget: Arc<Budget>,
     /// Becomes true when the daemon stops.
     pub stopping: watch::Receiver<bool>,
+}
+
+impl FeedContext {
+    /// Counts a connection that is not served, and says so unless it was said a moment ago.
+    pub fn refuse(&self, reason: &'static str, peer: SocketAddr, why: &str) {
+        self.metrics.rejected.count(reason);
+        if let Some(more) = self.quiet.due(reason) {
+            tracing::warn!(feed = %self.rules.feed, %peer, more, "connection refused: {why}");
+        }
+    }
 }
 
 /// An answer that is owed.
@@ -111,8 +125,13 @@ enum End {
     Stopping,
 }
 
-/// Serves a connection until it ends.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext>) {
+/// Serves a connection until it ends; whether a frame came by it.
+pub async fn serve(
+    wire: Wire,
+    peer: SocketAddr,
+    speaker: Speaker,
+    context: Arc<FeedContext>,
+) -> bool {
     context.metrics.connections.increment(1.0);
     let mut session = Session {
         frames: Frames::new(context.frame_bytes_max),
@@ -123,7 +142,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext
         eof: false,
         turn: Turn::default(),
         end: None,
-        stream,
+        took: false,
+        wire,
+        speaker,
         context: Arc::clone(&context),
     };
     let end = session.run().await;
@@ -147,7 +168,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext
             tracing::warn!(%feed, %peer, "connection closed: a frame without end");
         }
     }
+    session.wire.close().await;
     context.metrics.connections.decrement(1.0);
+    session.took
 }
 
 struct Session {
@@ -163,7 +186,11 @@ struct Session {
     turn: Turn,
     /// Why the session ends, once what is owed is answered.
     end: Option<End>,
-    stream: TcpStream,
+    /// Whether a frame came.
+    took: bool,
+    wire: Wire,
+    /// For whom the sender may speak.
+    speaker: Speaker,
     context: Arc<FeedContext>,
 }
 
@@ -185,7 +212,7 @@ impl Session {
             let step = tokio::select! {
                 biased;
                 answer = next_answer(&mut self.owed, &self.context), if !self.owed.is_empty() => Step::Answer(answer),
-                read = read(&mut self.stream, &mut self.buffer, &mut self.share, &self.context.budget), if reading => {
+                read = read(&mut self.wire, &mut self.buffer, &mut self.share, &self.context.budget), if reading => {
                     Step::Read(read)
                 }
                 () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() && reading => {
@@ -300,20 +327,47 @@ impl Session {
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
+                if let Err(end) = self.await_turn().await {
+                    return end;
+                }
                 return self.frame(frame).await;
             }
         }
         None
     }
 
+    /// Waits until the feed's rate lets one more message in, and answers meanwhile what is owed. A
+    /// message that waits when the daemon stops was not answered, so its sender has it still.
+    async fn await_turn(&mut self) -> Result<(), Option<End>> {
+        if self.context.rate.is_none() {
+            return Ok(());
+        }
+        let context = Arc::clone(&self.context);
+        let Some(rate) = &context.rate else { return Ok(()) };
+        let mut stopping = context.stopping.clone();
+        let mut turn = std::pin::pin!(rate.turn());
+        loop {
+            let outcome = tokio::select! {
+                biased;
+                answer = next_answer(&mut self.owed, &context), if !self.owed.is_empty() => answer,
+                _ = stopping.wait_for(|stopping| *stopping) => return Err(self.finish(End::Stopping)),
+                () = &mut turn => return Ok(()),
+            };
+            if let Some(end) = self.answer(outcome).await {
+                return Err(Some(end));
+            }
+        }
+    }
+
     async fn frame(&mut self, frame: Bytes) -> Option<End> {
+        self.took = true;
         let begun = clock::monotonic();
         let now_ms = clock::now_ms();
         let rules = &self.context.rules;
         let assessed = if frame.len() > BLOCKING_BYTES {
-            tokio::task::block_in_place(|| assess_safely(&frame, rules, now_ms))
+            tokio::task::block_in_place(|| assess_safely(&self.speaker, &frame, rules, now_ms))
         } else {
-            assess_safely(&frame, rules, now_ms)
+            assess_safely(&self.speaker, &frame, rules, now_ms)
         };
         let metrics = &self.context.metrics;
         metrics.assess.record(clock::seconds_since(begun));
@@ -383,7 +437,7 @@ impl Session {
             next = known_answer(&mut self.owed, &self.context);
         }
         if !out.is_empty() {
-            match timeout(WRITE_TIMEOUT, self.stream.write_all(&out)).await {
+            match timeout(WRITE_TIMEOUT, self.wire.send(&out)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Some(End::Closed),
                 Err(_) => return Some(End::WriteTimeout),
@@ -492,7 +546,7 @@ fn outcome_of(finding: &Finding, answer: Result<Admitted, Busy>, on_busy: OnBusy
 
 /// Reads, once there is budget for what may come.
 async fn read(
-    stream: &mut TcpStream,
+    wire: &mut Wire,
     buffer: &mut BytesMut,
     share: &mut Share,
     budget: &Budget,
@@ -502,13 +556,13 @@ async fn read(
         budget.grow(share, buffer.len() + READ_BYTES).await;
     }
     buffer.reserve(READ_BYTES.min(1024.max(buffer.len())));
-    stream.read_buf(buffer).await
+    wire.read_buf(buffer).await
 }
 
 /// A message that makes our code panic is that message's end and not the process's.
 // PROMISE-11
-fn assess_safely(frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    bug::contain(|| assess(frame, rules, now_ms))
+fn assess_safely(speaker: &Speaker, frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    bug::contain(|| assess_from(speaker, frame, rules, now_ms))
         .unwrap_or_else(|| unreadable(frame, rules, now_ms))
 }
 

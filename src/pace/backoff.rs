@@ -1,16 +1,16 @@
 //! When to try again.
 //!
 //! Promises: tries are never closer than the shortest delay and never rarer than the longest;
-//! several routes that failed together do not try together.
+//! several that failed together do not try together.
 //! Knows nothing of: what is tried.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The first delay: a broker that restarts is back within a few of these.
+/// The first delay: a peer that restarts is back within a few of these.
 const DELAY_MIN: Duration = Duration::from_millis(250);
-/// The longest delay: how late a broker that is back is noticed at most.
+/// The longest delay: how late a peer that is back is noticed at most.
 const DELAY_MAX: Duration = Duration::from_secs(15);
 
 /// Delays that grow until something succeeds.

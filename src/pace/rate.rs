@@ -1,4 +1,4 @@
-//! How many events a second a route may hand over.
+//! How many a second may go: events of a route, messages of a feed.
 //!
 //! Promises: over any time no more go than that time allows, and a tenth of a second's worth beside;
 //! the wall clock does not matter.
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 /// milliseconds keeps the rate, too little to flood who asked for a limit.
 const BURSTS_A_SECOND: u64 = 10;
 
-/// The limit of one route.
+/// A limit.
 #[derive(Debug)]
 pub struct Rate {
-    /// From one event to the next; zero where there is no limit.
+    /// From one to the next; zero where there is no limit.
     gap: Duration,
-    /// How far ahead of its time an event may go.
+    /// How far ahead of its time one may go.
     ahead: Duration,
     /// When the next would be due, had each waited for its gap.
     next: Option<Instant>,

@@ -1,0 +1,12 @@
+//! How fast, and when again.
+//!
+//! Promises: see [`rate`], [`fair`] and [`backoff`].
+//! Knows nothing of: what goes, and what is tried.
+
+pub mod backoff;
+pub mod fair;
+pub mod rate;
+
+pub use backoff::Backoff;
+pub use fair::Fair;
+pub use rate::Rate;
