@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
+use crate::admit::labels::labels_of;
 use crate::audit::{Consulted, Decision, Fields, Outcome};
 use crate::consent::notice::{link, notice, retract};
 use crate::consent::{Ledger, Policy, Question, Refusal, ask};
@@ -127,7 +128,8 @@ pub fn decide_event(
 ) -> Result<(Answer, Decision), Undecided> {
     let visit = item.event.data.root().at("visit.number.value").and_then(|it| it.as_text());
     let (recipe, classes, glass) = grounds.contract.recipe_at(now);
-    let question = Question { visit, classes, ..grounds.question(item) };
+    let labels = labels_of(item.event.data.root());
+    let question = Question { visit, classes, labels: &labels, ..grounds.question(item) };
     let asked = ask(&question, &grounds.ledger, grounds.policy, now);
     let (outcome, reason, records) = match &asked {
         Ok(permit) => (Outcome::Release, PERMITTED, permit.records()),
@@ -137,6 +139,7 @@ pub fn decide_event(
     evidence.recipe.clone_from(&recipe.hash);
     evidence.consents =
         records.iter().map(|record| Consulted::of(record, grounds.digests)).collect();
+    evidence.labels = labels.iter().map(|label| (*label).to_owned()).collect();
     evidence.visit = visit.map(|visit| grounds.digests.visit(visit).to_string());
     let answer = match asked {
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
@@ -366,6 +369,7 @@ impl Grounds<'_> {
             token: None,
             retired: None,
             visit: None,
+            labels: Vec::new(),
             consents: Vec::new(),
             epoch: self.ledger.epoch.0,
             fields: Fields::default(),
@@ -435,6 +439,7 @@ mod tests {
             token: None,
             retired: None,
             visit: None,
+            labels: Vec::new(),
             consents: Vec::new(),
             epoch: Epoch::default().0,
             fields: Fields::default(),

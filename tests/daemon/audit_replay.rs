@@ -197,6 +197,7 @@ impl Auditor {
         let contract = self.contract(decision);
         let config = &self.configs[&decision.configuration];
         let jurisdiction = config.node.jurisdiction.as_deref();
+        let labels: Vec<&str> = decision.labels.iter().map(String::as_str).collect();
         let question = Question {
             event: &EventId(decision.event.clone()),
             route: &decision.route,
@@ -205,8 +206,8 @@ impl Auditor {
             channel: contract.channel.as_deref(),
             grantee: &decision.consumer,
             jurisdictions: jurisdiction.as_slice(),
-            labels: &[],
-            contract_labels: &[],
+            labels: &labels,
+            contract_labels: &contract.labels,
             classes: &contract.classes,
             requirement: &contract.requirement,
             ends: None,

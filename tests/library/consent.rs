@@ -331,7 +331,7 @@ fn the_shipped_consent_toml_loads() {
         let mistakes: Vec<String> = problems.mistakes().iter().map(ToString::to_string).collect();
         assert_eq!(mistakes, Vec::<String>::new());
         assert_eq!(policy.spares("TREAT"), spares);
-        assert_eq!(policy.purposes_of("HL70496", "109").is_some(), spares);
+        assert_eq!(policy.spoken_of("HL70496", "109").is_some(), spares);
         assert_eq!(policy.majority(&["US-CA"]).is_some(), spares);
     }
 }
