@@ -107,7 +107,12 @@ pub fn record_of(text: &str, at: &str) -> Record {
         effective_from: get("from").map(moment),
         effective_to: get("until").map(moment),
         recorded_at: moment(arrived).span().earliest,
-        origin: Origin::default(),
+        origin: Origin {
+            feed: get("of").unwrap_or("adt").to_owned(),
+            document: get("doc").map(str::to_owned),
+            withdraws: get("withdraws").map(str::to_owned),
+            ..Origin::default()
+        },
         says,
     }
 }

@@ -134,6 +134,7 @@ impl Line {
             message: String::new(),
             form: self.text(object, "form"),
             document: self.text(object, "document"),
+            withdraws: None,
         };
         let record = Record {
             key: key?,
