@@ -209,7 +209,9 @@ impl<'p> Reader<'_, 'p, '_> {
         let Some(raw) = segment.field(number) else { return Vec::new() };
         let mut found = Vec::new();
         for raw in self.message.repetitions(raw) {
-            if matches!(self.message.content(raw), Content::Absent | Content::Null) {
+            if matches!(self.message.content(raw), Content::Absent | Content::Null)
+                || self.is_hollow(raw)
+            {
                 continue;
             }
             let codings = [(1, 3), (4, 6)].map(|(code, system)| {
@@ -231,6 +233,14 @@ impl<'p> Reader<'_, 'p, '_> {
             found.extend(labels.into_iter().map(|code| Label { about, code }));
         }
         found
+    }
+
+    /// Whether a repetition holds nothing but what divides it.
+    fn is_hollow(&self, raw: &str) -> bool {
+        let delimiters = self.message.delimiters();
+        let divides =
+            |byte: u8| byte == delimiters.component || Some(byte) == delimiters.subcomponent;
+        raw.bytes().all(|byte| byte == b' ' || divides(byte))
     }
 
     /// What a component of a repetition says.
@@ -304,6 +314,7 @@ mod tests {
             "ARV|1|A|ALL|PAT".to_owned(),
             "ARV|1|D|HIV^^HL70717".to_owned(),
             at("ORC", 28, ""),
+            at("ORC", 28, "^^~&~ "),
         ] {
             let (found, unmapped) = labelled(Per::Message, &["PID|1", &segment]);
             assert_eq!((found.join(""), unmapped), ("pid1 ".to_owned(), None), "{segment}");
@@ -316,6 +327,7 @@ mod tests {
         for (segment, field) in [
             (at("DG1", 17, "C"), "DG1-17"),
             (at("ORC", 28, "^very secret"), "ORC-28"),
+            (at("ORC", 28, "&x"), "ORC-28"),
             (at("ORC", 28, "U^usual^L"), "ORC-28"),
             (at("TXA", 18, "HR"), "TXA-18"),
             ("ARV|1|A|WHAT".to_owned(), "ARV-3"),

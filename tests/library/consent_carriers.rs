@@ -2,12 +2,13 @@
 //! messages of others: which events it gives, what the ledger keeps, what is labelled.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use tidegate::admit::assess::{Assessed, assess};
 use tidegate::admit::entry::{Admission, Status, Stored};
 use tidegate::admit::labels::labels_of;
 use tidegate::consent::{Record, Says, Turn};
 
-use crate::consent_intake::{FIRST, PID, rules};
+use crate::consent_intake::{FIRST, PID, field, rules};
 
 fn admitted(bytes: Vec<u8>) -> Assessed {
     assess(&Bytes::from(bytes), &rules(), FIRST)
@@ -194,4 +195,63 @@ fn every_document_event_is_taken_for_what_it_does_to_consents() {
     );
     let admission = admitted(text.into_bytes()).admission.unwrap();
     assert_eq!(admission.consents.last().unwrap().record.origin.withdraws, None);
+}
+
+/// Each field that labels: its segment up to it, and the codes by which nothing is sensitive.
+const FIELDS: [(&str, &[&str]); 5] = [
+    ("DG1|||||||||||||||||", &["N"]),
+    ("ORC||||||||||||||||||||||||||||", &["U"]),
+    ("TXA||||||||||||||||||", &["U"]),
+    (
+        "ARV|1|A|",
+        &[
+            "ALL", "NO", "OO", "OI", "JurisIP", "JurisNSI", "JurisPI", "OrgIP", "OrgNSI", "OrgPI",
+            "PersIP", "PersNSI", "PersPI",
+        ],
+    ),
+    ("ARV|1|A|ALL|", &["ORG", "PAT", "PHY", "REG"]),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// PROMISE-5: whatever a field holds that labels, an event is labelled unless the field says
+    /// nothing, or that nothing is sensitive; and what is not a word that is known is an exception.
+    #[test]
+    fn a_label_is_never_lost(
+        which in 0..FIELDS.len(),
+        value in prop_oneof![3 => field(), 1 => "[A-Z]{1,3}", 1 => "[A-Z]{1,3}\\^x\\^(L|HL70177)"],
+    ) {
+        let value = value.replace('|', "");
+        let (begin, none) = FIELDS[which];
+        let text = format!(
+            "MSH|^~\\&|EHR|N|||20261122||ADT^A08|1|P|2.8\r{PID}\rPV1|1|I\r{begin}{value}\r"
+        );
+        let admission = admitted(text.clone().into_bytes()).admission.unwrap();
+        prop_assert_eq!(admission.status, Status::Admitted, "{}", text);
+        let labels = labels_of(admission.content.events[0].data.root());
+        let says_nothing = |part: &str| {
+            let part = part.trim();
+            part.chars().all(|it| "^&".contains(it)) || part == "\"\"" || none.contains(&part)
+        };
+        let plain = value.split('~').all(says_nothing);
+        let hollow = |part: &str| part.chars().all(|it| "^& ".contains(it));
+        prop_assert!(!value.split('~').all(hollow) || labels.is_empty(), "{}", text);
+        if labels.is_empty() {
+            let own = ["HL70136", "HL70177", "HL70272", "HL70717", "HL70719"];
+            let known = |part: &str| {
+                let mut parts = part.split('^');
+                let code = parts.next().unwrap_or_default().trim();
+                none.contains(&code) && parts.nth(1).is_none_or(|it| it.is_empty() || own.contains(&it))
+            };
+            prop_assert!(plain || value.split('~').all(|it| says_nothing(it) || known(it)), "{}", text);
+        }
+        if labels.contains(&"unknown") {
+            prop_assert!(admission.raised.is_some(), "{}", text);
+        }
+    }
 }
