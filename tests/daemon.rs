@@ -55,6 +55,9 @@ mod subjects;
 #[path = "daemon/restrictions.rs"]
 mod restrictions;
 
+#[path = "daemon/labels.rs"]
+mod labels;
+
 #[path = "daemon/consent_commands.rs"]
 mod consent_commands;
 

@@ -15,6 +15,9 @@ mod support;
 #[path = "library/consent.rs"]
 mod consent;
 
+#[path = "library/consent_carriers.rs"]
+mod consent_carriers;
+
 #[path = "library/consent_cases.rs"]
 mod consent_cases;
 

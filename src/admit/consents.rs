@@ -20,6 +20,7 @@ use super::acts::Acts;
 use super::assess::Rules;
 use super::digest::Digest;
 use super::entry::{Acted, Category, Content, Correlated, Given, Raised, Stored, SubjectValue};
+use super::labels::{Labels, Unmapped};
 use super::profile::{Described, Descriptions};
 use super::restrictions::{carriers, has_consent, restrictions};
 
@@ -84,12 +85,14 @@ impl<'b> Bearer<'b> {
         let (mut acts, mut descriptions) = (Acts::default(), Descriptions::default());
         let said = restrictions(self.message);
         let restrictions = carriers(&said);
+        let labels = Labels::of(self.message, &self.rules.policy);
         let mut worst: Option<(Doubt, Raised)> = None;
         let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
         if !applies && has_consent(self.message) {
             self.close_unread(&normalized.drafts, &mut applied)?;
         }
         for draft in normalized.drafts {
+            let draft = labelled(&labels, self.message, draft);
             let subject = self.subject(&draft).ok_or_else(unreadable)?;
             descriptions.take(&self.rules.digests, &subject, draft.data.root());
             let stored = if is_consent(draft.kind) {
@@ -127,6 +130,10 @@ impl<'b> Bearer<'b> {
         applied.content.invalid = normalized.invalid;
         applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));
         self.protect(&said, &mut applied)?;
+        // What closes comes first: of a message there is one exception.
+        if applied.raised.is_none() {
+            applied.raised = labels.unmapped().map(|unmapped| self.unlabelled(unmapped));
+        }
         Ok(applied)
     }
 
@@ -273,6 +280,25 @@ impl<'b> Bearer<'b> {
             place: place_of(doubt.field(), &stored.place),
         }
     }
+
+    /// The exception of a code that nobody mapped: one for each code, since a row settles all.
+    fn unlabelled(&self, unmapped: &Unmapped) -> Raised {
+        let Unmapped { field, code } = unmapped;
+        Raised {
+            category: Category::ConsentUnknown,
+            key: self.rules.digests.text(&format!("label {code}")),
+            text: format!(
+                "{field} has no row in [labels] of consent.toml: what it labels does not leave"
+            ),
+            place: (*field).to_owned(),
+        }
+    }
+}
+
+fn labelled(labels: &Labels<'_>, message: &Message<'_>, draft: Draft) -> Draft {
+    let Draft { ranges, data, .. } = draft;
+    let data = labels.label(message, &ranges, data);
+    Draft { ranges, data, ..draft }
 }
 
 pub(super) fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {

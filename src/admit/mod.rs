@@ -6,9 +6,10 @@
 //!
 //! Reading order: [`correlation`] (how a message and its events are named), [`digest`] (when
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
-//! [`entry`] (what is kept), [`sender`] (for whom it may speak), [`profile`] (how it describes that one), `acts` (whom it merges),
-//! `restrictions`, [`consents`] and `protect` (what it says of consent), [`assess`] (a frame to all of
-//! that), [`import`] (a file to the same).
+//! [`entry`] (what is kept), [`sender`] (for whom it may speak), [`profile`] (how it describes that one),
+//! `acts` (whom it merges), [`labels`] (what is sensitive in it), `restrictions`, [`consents`] and
+//! `protect` (what it says of consent), [`assess`] (a frame to all of that), [`import`] (a file to the
+//! same).
 
 pub mod correlation;
 pub mod digest;
@@ -18,6 +19,7 @@ pub mod entry;
 pub mod sender;
 pub mod profile;
 mod acts;
+pub mod labels;
 mod restrictions;
 pub mod consents;
 mod protect;

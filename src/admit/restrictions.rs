@@ -18,6 +18,9 @@ const PV2: u32 = pack(b"PV2");
 
 /// Of table 0717: no restrictions, and opted in. They name no protection, so that neither begins.
 const NO_PROTECTION: [&str; 2] = ["NO", "OI"];
+/// What 2.9 has instead of `NO`: policies that call information public or not sensitive. Beside a
+/// sensitivity (ARV-4) they may be a protection all the same.
+const NOT_SENSITIVE: [&str; 6] = ["JurisNSI", "JurisPI", "OrgNSI", "OrgPI", "PersNSI", "PersPI"];
 /// Longest code of ARV-3 that is part of a key, in bytes: some forty times the codes of table 0717.
 const CODE_BYTES_MAX: usize = 128;
 
@@ -167,11 +170,13 @@ impl Reader<'_> {
             None | Some("A" | "U" | "S" | "X") => Some(Turn::Begins),
             Some(_) => None,
         };
-        if turn.is_some() && NO_PROTECTION.contains(&code.as_str()) {
+        let mut labels: Vec<String> = self.texts(segment, 4);
+        let unprotected = NO_PROTECTION.contains(&code.as_str())
+            || (NOT_SENSITIVE.contains(&code.as_str()) && labels.is_empty());
+        if turn.is_some() && unprotected {
             return None;
         }
-        let mut labels: Vec<String> = self.texts(segment, 3);
-        labels.extend(self.texts(segment, 4));
+        labels.extend(self.texts(segment, 3));
         labels.sort();
         labels.dedup();
         let too_long = labels.iter().any(|label| label.len() > CODE_BYTES_MAX);
@@ -246,6 +251,9 @@ mod tests {
             (field("ARV", 2, "A|NO"), None),
             (field("ARV", 2, "A|OI"), None),
             (field("ARV", 2, "A|OO"), begins),
+            (field("ARV", 2, "A|PersNSI^^HL70717"), None),
+            (field("ARV", 2, "A|PersNSI^^HL70717|HIV"), begins),
+            (field("ARV", 2, "A|PersIP"), begins),
             (field("PV1", 22, "Y"), None),
         ] {
             let said = said(&[&segment]);

@@ -84,6 +84,9 @@ pub struct Decision {
     /// The visit, as a keyed digest, where the event names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visit: Option<Arc<str>>,
+    /// The sensitivity labels that the event bears.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// The consent records behind the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consents: Vec<Consulted>,
@@ -298,7 +301,7 @@ fn custom<'de, D: Deserializer<'de>>() -> D::Error {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5,"place":"visit.class"}}}"#;
+    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","labels":["HIV"],"consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5,"place":"visit.class"}}}"#;
     const ACT: &str = r#"{"number":8,"at":"2026-11-22T12:00:00Z","says":{"act":{"act":"start","who":"tidegate","with":{"version":"0.1.0"}}}}"#;
 
     /// PROMISE-8

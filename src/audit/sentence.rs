@@ -40,6 +40,9 @@ pub fn sentence(decision: &Decision, names: &Names<'_>) -> String {
             decision.reason
         ),
     };
+    if !decision.labels.is_empty() {
+        push(&mut text, format_args!(" The event is labelled {}.", decision.labels.join(", ")));
+    }
     let consents: Vec<String> =
         decision.consents.iter().map(|consulted| consent(consulted, names)).collect();
     if !consents.is_empty() {

@@ -11,10 +11,12 @@ use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
 use crate::admit::consents::is_consent;
+use crate::admit::labels::Labels;
 use crate::admit::{Correlation, CorrelationId, Identity};
 use crate::consent::Policy;
 use crate::consent::intake::{Carrier, intake, told};
 use crate::document::Problems;
+use crate::event::schema::LABELS;
 use crate::event::{EventType, View};
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Trace, Traced};
 use crate::parse::hl7::{Charset, Head, Message};
@@ -98,11 +100,13 @@ impl Map {
             .and_then(|message| {
                 let mapped = normalize::normalize(mappings, &message, &Context::default(), trace);
                 let correlation = correlation(&message);
-                mapped.map(|mapped| (mapped, correlation)).map_err(refused)
+                let (mut normalized, traced) = mapped.map_err(refused)?;
+                label(&message, &mut normalized.drafts);
+                normalized.drafts.iter_mut().for_each(tell_consent);
+                Ok((normalized, traced, correlation))
             });
         match mapped {
-            Ok(((mut normalized, traced), correlation)) => {
-                normalized.drafts.iter_mut().for_each(tell_consent);
+            Ok((normalized, traced, correlation)) => {
                 if Head::read(bytes).is_ok_and(|head| head.control_id().is_err()) {
                     let file = file.display();
                     complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
@@ -156,6 +160,16 @@ impl Map {
     }
 }
 
+/// Events with their labels, as a feed without a consent.toml would have them.
+fn label(message: &Message<'_>, drafts: &mut [Draft]) {
+    let policy = Policy::default();
+    let labels = Labels::of(message, &policy);
+    for draft in drafts {
+        let data = std::mem::take(&mut draft.data);
+        draft.data = labels.label(message, &draft.ranges, data);
+    }
+}
+
 /// A consent event as a feed without a consent.toml would have it.
 fn tell_consent(draft: &mut Draft) {
     if !is_consent(draft.kind) {
@@ -177,8 +191,8 @@ fn tell_consent(draft: &mut Draft) {
     }
 }
 
-/// Every field with its value, its rule and its source. What no rule made of a consent event was
-/// made from the others.
+/// Every field with its value, its rule and its source. What no rule made is a label, or was made
+/// from the other fields of a consent event.
 fn explain<'t>(draft: &Draft, traced: impl Iterator<Item = &'t Traced>) {
     let traced: BTreeMap<&str, &Traced> =
         traced.map(|traced| (traced.field.as_str(), traced)).collect();
@@ -187,6 +201,7 @@ fn explain<'t>(draft: &Draft, traced: impl Iterator<Item = &'t Traced>) {
         let (from, rule) = match traced.get(field) {
             Some(traced) if traced.source.is_empty() => ("constant", traced.rule.as_str()),
             Some(traced) => (traced.source.as_str(), traced.rule.as_str()),
+            None if field.starts_with(LABELS) => ("the message", "docs/consent.md"),
             None => ("the consent", "docs/consent.md"),
         };
         let value = draft.data.root().at(field);

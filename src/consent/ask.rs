@@ -74,7 +74,9 @@ pub fn ask(
     if question.ends.is_some_and(|ends| now >= ends) {
         return Err(Refusal::of(Code::Ended, question.purpose, None));
     }
-    let asked = Asked { question, policy, now };
+    let withdraws = |record: &&Record| record.origin.withdraws.is_some();
+    let withdrawals: Vec<&Record> = ledger.all().filter(withdraws).collect();
+    let asked = Asked { question, policy, now, withdrawals: &withdrawals };
     let mut records = Vec::new();
     let mut refused: Option<Refusal> = None;
     for state in ledger.states() {
@@ -107,7 +109,7 @@ pub fn ask(
 /// The seven rules over one state: the records that a yes rests on.
 fn ask_of<'r>(asked: &Asked<'_>, state: Vec<&'r Record>) -> Result<Vec<&'r Record>, Refusal> {
     let standing: Vec<_> =
-        fold(state).into_iter().map(|record| rule_1_standing(record, asked.now)).collect();
+        fold(state).into_iter().map(|record| rule_1_standing(asked, record)).collect();
     rule_2_denied(asked, &standing)?;
     // Rule 6 is asked in 2 and 3, wherever a permit could count: one that does not hold must
     // neither open nor lift.

@@ -60,7 +60,12 @@ pub struct End {
 #[must_use]
 pub fn ended(records: &[Record], policy: &Policy, now: Timestamp) -> Vec<End> {
     let mut ends = Vec::new();
-    for record in fold(records).into_iter().filter(|record| record.opens()) {
+    let withdrawals: Vec<&Record> =
+        records.iter().filter(|record| record.origin.withdraws.is_some()).collect();
+    let opens = |record: &&Record| {
+        record.opens() && !withdrawals.iter().any(|other| record.is_withdrawn_by(other))
+    };
+    for record in fold(records).into_iter().filter(opens) {
         let Some(place) = records.iter().position(|it| std::ptr::eq(it, record)) else { continue };
         let last = end_of(record);
         let come_of_age = majorities_of(record, policy);

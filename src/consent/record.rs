@@ -57,11 +57,14 @@ impl fmt::Debug for Reference {
     }
 }
 
+/// What stands for the feed of what was imported.
+pub const IMPORT: &str = "import";
+
 /// Where a record came from.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Origin {
-    /// The feed, or `import`.
+    /// The feed, or [`IMPORT`].
     pub feed: String,
     /// The correlation ID of the message that it came in.
     pub message: String,
@@ -71,6 +74,10 @@ pub struct Origin {
     /// The signed document (TXA-12, `Consent.source`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    /// The document whose permits end with this record: one that its own replaces (TXA-13), or its
+    /// own, which was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdraws: Option<String>,
 }
 
 /// Whether something begins or ends.
@@ -168,6 +175,16 @@ impl Record {
             None if self.opens() => Span::OLDEST,
             None => Span::instant(self.recorded_at),
         }
+    }
+
+    /// Whether another record says that the document is no more that this one came in. Documents are
+    /// numbered by feeds; what was imported is a feed's as well.
+    #[must_use]
+    pub fn is_withdrawn_by(&self, other: &Self) -> bool {
+        let Origin { feed, document, .. } = &self.origin;
+        document.is_some()
+            && *document == other.origin.withdraws
+            && (*feed == other.origin.feed || feed == IMPORT)
     }
 
     /// The decision about purposes, where it is one.

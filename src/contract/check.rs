@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::consent::policy::labels::UNKNOWN;
 use crate::consent::{Missing, Naming, PURPOSES, Prior, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
 use crate::event::EventType;
@@ -190,6 +191,11 @@ fn labels(table: &Table<'_>) -> Vec<String> {
     let labels = item.texts();
     if labels.len() > LABELS_MAX || labels.iter().any(|label| label.value.trim().is_empty()) {
         item.mistake(format!("`labels` are at most {LABELS_MAX} words"));
+    }
+    if let Some(label) = labels.iter().find(|label| label.value == UNKNOWN) {
+        let text =
+            "what nobody has mapped is for no consumer; map its code in [labels] of consent.toml";
+        table.mistake(&label.place, text);
     }
     labels.into_iter().take(LABELS_MAX).map(|label| label.value).collect()
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
 use crate::admit::digest::visit_of;
+use crate::admit::labels::labels_of;
 use crate::audit::{Consulted, Decision, Fields, Outcome, Under};
 use crate::consent::notice::{link, notice, retract};
 use crate::consent::{Ledger, Policy, Question, Refusal, ask};
@@ -168,7 +169,8 @@ pub fn decide_event(
 ) -> Result<(Answer, Decision), Undecided> {
     let visit = visit_of(&item.event);
     let (recipe, classes, glass) = grounds.contract.recipe_at(now);
-    let question = Question { visit, classes, ..grounds.question(item) };
+    let labels = labels_of(item.event.data.root());
+    let question = Question { visit, classes, labels: &labels, ..grounds.question(item) };
     let asked = ask(&question, &grounds.ledger, grounds.policy, now);
     let (outcome, reason, records) = match &asked {
         Ok(permit) => (Outcome::Release, PERMITTED, permit.records()),
@@ -177,6 +179,7 @@ pub fn decide_event(
     let mut evidence = grounds.evidence(item, recipe, outcome, reason);
     evidence.consents =
         records.iter().map(|record| Consulted::of(record, grounds.digests)).collect();
+    evidence.labels = labels.iter().map(|label| (*label).to_owned()).collect();
     evidence.visit.clone_from(&item.digests.visit);
     let answer = match asked {
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
@@ -401,6 +404,7 @@ impl Grounds<'_> {
             token: None,
             retired: None,
             visit: None,
+            labels: Vec::new(),
             consents: Vec::new(),
             epoch: self.ledger.epoch.0,
             fields: Fields::default(),
@@ -477,6 +481,7 @@ mod tests {
             token: None,
             retired: None,
             visit: None,
+            labels: Vec::new(),
             consents: Vec::new(),
             epoch: Epoch::default().0,
             fields: Fields::default(),

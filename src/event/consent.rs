@@ -33,6 +33,12 @@ pub static CONSENT: Part = Part {
         Field::date("recordedAt", "When it was recorded."),
         Field::text("form", Class::Operational, "The form and its version."),
         Field::text("document", Class::Direct, "The signed document.").safe_harbor('R'),
+        Field::text(
+            "withdraws",
+            Class::Direct,
+            "The document that its own replaces (TXA-13), or its own where that was taken back.",
+        )
+        .safe_harbor('R'),
         Field::part("signer", &PERSON, "Who signed."),
         Field::text("relationship", Class::Operational, "What the signer is to the patient."),
         Field::text("capacity", Class::Clinical, "Whether the patient could decide: Y or N."),

@@ -9,6 +9,9 @@ use super::{EventType, code, consent, observation, patient, visit};
 /// The version that a contract pins with `schema`. A later field does not leave by itself.
 pub const VERSION: u64 = 1;
 
+/// The field of an event's `data` that its sensitivity labels stand in.
+pub const LABELS: &str = "labels";
+
 /// How identifying a field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -154,7 +157,23 @@ pub static DATA: Part = Part {
         Field::part("report", &observation::REPORT, "The order group that was reported."),
         Field::part("observations", &observation::OBSERVATION, "What was found.").many(),
         Field::part("consent", &consent::CONSENT, "What the patient decided."),
+        Field::part(LABELS, &LABEL, "What is sensitive in it.").many(),
         Field::part("zone", &ZONE, "How times that state no zone were read."),
+    ],
+};
+
+/// A sensitivity label.
+pub static LABEL: Part = Part {
+    name: "label",
+    doc: "A sensitivity label: contract and permit have to name it before the event leaves.",
+    kept: &[],
+    fields: &[
+        Field::text("code", Class::Clinical, "The label, such as HIV or 42CFRPart2."),
+        Field::text(
+            "about",
+            Class::Operational,
+            "What the message says it of: message, person, visit, diagnosis, order, document.",
+        ),
     ],
 };
 
@@ -215,17 +234,19 @@ pub fn parts_of(kind: EventType) -> &'static [&'static str] {
         | EventType::PatientAdmitCancelled
         | EventType::PatientTransferCancelled
         | EventType::PatientDischargeCancelled => {
-            &["message", "patient", "visit", "diagnoses", "observations", "zone"]
+            &["message", "patient", "visit", "diagnoses", "observations", LABELS, "zone"]
         }
         EventType::ObservationReported => {
-            &["message", "patient", "visit", "report", "observations", "zone"]
+            &["message", "patient", "visit", "report", "observations", LABELS, "zone"]
         }
         EventType::ConsentGranted
         | EventType::ConsentDenied
         | EventType::ConsentRevoked
         | EventType::ConsentExpired
         | EventType::ConsentUpdated
-        | EventType::ConsentRetracted => &["message", "patient", "visit", "consent", "zone"],
+        | EventType::ConsentRetracted => {
+            &["message", "patient", "visit", "consent", LABELS, "zone"]
+        }
     }
 }
 

@@ -65,6 +65,11 @@ pub(super) fn compile(
     let mut targeted = Vec::new();
     for rule in rules.into_values() {
         match schema::find(&rule.target.value) {
+            // PROMISE-10: labels are words of the configuration, and stand in the evidence.
+            Ok(found) if found.fields.first().is_some_and(|top| top.name == schema::LABELS) => {
+                let text = "labels come from the message whatever its mapping (docs/consent.md)";
+                problems.mistake(&rule.target.place, text);
+            }
             Ok(found) if in_event(file, &found.fields) => {
                 let steps = schema::steps(&rule.target.value).unwrap_or_default();
                 targeted.push(Targeted { steps, rule });

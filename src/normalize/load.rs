@@ -350,4 +350,22 @@ mod tests {
             }
         }
     }
+
+    /// PROMISE-10: a label stands in the evidence, so that it is never what a sender wrote.
+    #[test]
+    fn no_rule_makes_a_label() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("hl7")).unwrap();
+        let text = "event = \"patient.updated\"\n[select]\ntype = \"ADT\"\nevent = [\"A08\"]\n\
+                    [rules]\n\"labels\" = { each = \"ZSE\" }\n\"labels[].code\" = \"ZSE-2\"\n";
+        std::fs::write(dir.path().join("hl7/a.toml"), text).unwrap();
+        let problems = Problems::default();
+        assert!(!load(dir.path(), &problems).has_type("ORU"));
+        let mistakes: Vec<String> = problems.mistakes().iter().map(ToString::to_string).collect();
+        for line in ["a.toml:6:1:", "a.toml:7:1:"] {
+            let told =
+                |mistake: &&String| mistake.contains(line) && mistake.contains("labels come");
+            assert!(mistakes.iter().any(|it| told(&it)), "{line} {mistakes:?}");
+        }
+    }
 }

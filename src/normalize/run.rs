@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
@@ -47,6 +48,8 @@ pub struct Draft {
     pub data: Tree,
     /// What the message does to its subject and another.
     pub act: Option<Act>,
+    /// Positions of the segments that it is made of.
+    pub ranges: Vec<Range<usize>>,
     /// Fields of what it is about, such as `consent.decidedAt`, that are not what the sender said:
     /// a value cannot be, or there are several where one is meant.
     pub doubtful: Vec<String>,
@@ -189,7 +192,7 @@ pub(super) enum Strictness {
 
 /// What a rule wrote: from node to node, by whom, from where.
 struct Written {
-    nodes: std::ops::Range<usize>,
+    nodes: Range<usize>,
     rule: String,
     source: String,
 }
@@ -274,7 +277,8 @@ impl<'m, 'c> Run<'m, 'c> {
             return Err(Refusal::TooLarge);
         }
         let doubtful = std::mem::take(&mut self.doubtful);
-        Ok(Draft { kind, place: group.place, data: self.finish(event), act: None, doubtful })
+        let Group { place, ranges, .. } = group;
+        Ok(Draft { kind, place, data: self.finish(event), act: None, ranges, doubtful })
     }
 
     fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {
@@ -504,7 +508,8 @@ impl<'m, 'c> Run<'m, 'c> {
             let of_its_like = unmapped.iter().any(|place| place.segment == label);
             for number in segment.filled() {
                 let taken = segment.field_id(number).is_some_and(|id| self.is_taken(id))
-                    || (header && READ_BY_THE_GATE.contains(&number));
+                    || (header && READ_BY_THE_GATE.contains(&number))
+                    || is_read_without_rule(&segment, number);
                 let says_something = || {
                     let raw = segment.field(number).unwrap_or_default();
                     self.message.content(raw) != Content::Absent
@@ -571,6 +576,19 @@ impl<'m, 'c> Run<'m, 'c> {
 /// Fields of MSH that the gate itself reads, so that they are not lost: the delimiters, what
 /// selects a mapping, what names the message, the character set.
 const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
+
+/// Whether a field is one that `admit` reads whatever the mapping: protections and labels.
+fn is_read_without_rule(segment: &Segment<'_>, field: usize) -> bool {
+    matches!(
+        (segment.name(), field),
+        ("PD1", 12 | 13)
+            | ("PV2", 22)
+            | ("ARV", 2 | 3 | 4 | 6)
+            | ("DG1", 17)
+            | ("ORC", 28)
+            | ("TXA", 18)
+    )
+}
 
 /// Whether the conditions of a source hold.
 #[inline]

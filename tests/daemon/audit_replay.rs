@@ -198,6 +198,7 @@ impl Auditor {
         let contract = self.contract(decision);
         let config = &self.configs[&decision.under.configuration];
         let jurisdiction = config.node.jurisdiction.as_deref();
+        let labels: Vec<&str> = decision.labels.iter().map(String::as_str).collect();
         let question = Question {
             event: &EventId(decision.event.clone()),
             route: &decision.under.route,
@@ -206,8 +207,8 @@ impl Auditor {
             channel: contract.channel.as_deref(),
             grantee: &decision.under.consumer,
             jurisdictions: jurisdiction.as_slice(),
-            labels: &[],
-            contract_labels: &[],
+            labels: &labels,
+            contract_labels: &contract.labels,
             classes: &contract.classes,
             requirement: &contract.requirement,
             ends: None,

@@ -222,6 +222,8 @@ fn fault_46_running_out_of_file_descriptors_pauses_accepting_and_stops_nothing()
     let mut daemon = setup.start_with(Command::new("sh").args(["-c", &script, TIDEGATE]));
     let mut open = Sender::connect(daemon.feed());
     assert_eq!(heard(&open.exchange(&admission("C1")).unwrap()), ("AA", "C1"));
+    // Its file is open then, which would need one, too.
+    eventually("it delivers", || delivered(&setup).len() == 2);
     let crowd: Vec<Sender> = (0..100).map(|_| Sender::connect(daemon.feed())).collect();
     let complaints = || daemon.log().matches("a connection could not be accepted").count();
     eventually("there are none left", || complaints() > 0);

@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 use crate::PATIENT;
 use crate::support::daemon::Setup;
 use crate::support::sender::Sender;
-use crate::{heard, setup};
+use crate::support::{POLICY, TOKEN, adt, eventually};
+use crate::{heard, send, setup};
 
 const SIGNED: &str = "CON|1|ZZ9^Form^L||ZZF1|||||||SIGNED||20261120";
 const PERMIT: &str = "CON|1|ZZ9^Form^L||ZZF1|||||||A||20261120";
@@ -70,4 +71,52 @@ fn whose_consent_cannot_be_read_is_ae_at_the_patient() {
     let ack = sender.exchange(&message("MDM^T02^MDM_T02", "C1", &id, PERMIT)).unwrap();
     assert_eq!(heard(&ack), ("AA", "C1"));
     assert!(daemon.stop().success());
+}
+
+/// A made-up document of the patient with one consent of a form.
+fn document(trigger: &str, control_id: &str, numbers: &str, con: &str) -> Vec<u8> {
+    format!(
+        "MSH|^~\\&|EHR|NORTH|GATE|HUB|20261122||MDM^{trigger}|{control_id}|P|2.7\r\
+         PID|1||{PATIENT}^^^EPIC^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+         TXA|1|CO||||||||||{numbers}\r{con}\r"
+    )
+    .into_bytes()
+}
+
+/// PROMISE-5, PROMISE-6
+#[test]
+fn a_document_that_is_replaced_or_taken_back_permits_nothing_more_and_who_got_something_is_told() {
+    for (trigger, numbers, con) in [
+        ("T10", "ZZDOC2^EHR|ZZDOC1^EHR", "CON|1|ZZ8^Other^L||ZZF2|||||||A||20261102"),
+        ("T11", "ZZDOC1^EHR", "CON|1|ZZ8^Other^L||ZZF2|||||||A||20261101"),
+    ] {
+        let policy = format!("{POLICY}\"L/ZZ8\" = [\"TREAT\"]\n");
+        let setup = Setup::new().policy(&policy).pseudonymous(
+            "trial",
+            "CLINTRCH",
+            "require = \"opt-in\"",
+            &["patient.updated"],
+            TOKEN,
+        );
+        let mut daemon = setup.start();
+        let permit = "CON|1|ZZ9^Form^L||ZZF1|||||||A||20261101";
+        send(&daemon, &document("T02", "C1", "ZZDOC1^EHR", permit));
+        send(&daemon, &adt("A08", "A1", PATIENT));
+        eventually("it left", || setup.events("trial").len() == 1);
+        send(&daemon, &document(trigger, "C2", numbers, con));
+        send(&daemon, &adt("A08", "A2", PATIENT));
+        eventually("it is told", || setup.notices("trial").len() == 1);
+        let shown = || setup.json(&["journal", "show", "4"]).remove(0)["decisions"].take();
+        eventually("it is decided", || shown().as_array().is_some_and(|it| !it.is_empty()));
+        let sentence = shown()[0]["sentence"].as_str().unwrap().to_owned();
+        assert!(sentence.contains("(inactive). The permit for CLINTRCH was closed."), "{sentence}");
+        assert!(sentence.contains("Consent adt/ZZF1"), "{sentence}");
+        assert_eq!(setup.events("trial").len(), 1, "{trigger}");
+        // Who permits it anew, in another document, is heard.
+        let anew = "CON|1|ZZ9^Form^L||ZZF3|||||||A||20261103";
+        send(&daemon, &document("T02", "C3", "ZZDOC3^EHR", anew));
+        send(&daemon, &adt("A08", "A3", PATIENT));
+        eventually("it left", || setup.events("trial").len() == 2);
+        assert!(daemon.stop().success());
+    }
 }

@@ -107,7 +107,12 @@ pub fn record_of(text: &str, at: &str) -> Record {
         effective_from: get("from").map(moment),
         effective_to: get("until").map(moment),
         recorded_at: moment(arrived).span().earliest,
-        origin: Origin::default(),
+        origin: Origin {
+            feed: get("of").unwrap_or("adt").to_owned(),
+            document: get("doc").map(str::to_owned),
+            withdraws: get("withdraws").map(str::to_owned),
+            ..Origin::default()
+        },
         says,
     }
 }
@@ -331,7 +336,7 @@ fn the_shipped_consent_toml_loads() {
         let mistakes: Vec<String> = problems.mistakes().iter().map(ToString::to_string).collect();
         assert_eq!(mistakes, Vec::<String>::new());
         assert_eq!(policy.spares("TREAT"), spares);
-        assert_eq!(policy.purposes_of("HL70496", "109").is_some(), spares);
+        assert_eq!(policy.spoken_of("HL70496", "109").is_some(), spares);
         assert_eq!(policy.majority(&["US-CA"]).is_some(), spares);
     }
 }

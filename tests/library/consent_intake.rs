@@ -107,6 +107,32 @@ fn what_could_not_be_applied_closes_until_the_same_consent_can_be() {
     assert_eq!(answer(&rules, &ledger(&rules, &anew)), None);
 }
 
+/// Dates of CON-13 to CON-15 are as long as they were given; it is asked on 2026-11-22.
+#[test]
+fn a_consent_holds_through_the_day_month_or_year_that_it_names() {
+    let rules = rules();
+    for (decided, from, to, wanted) in [
+        ("2026", "", "2026", None),
+        ("202611", "202611", "202611", None),
+        ("20261121", "20261122", "20261122", None),
+        ("202611211200", "2026112212", "20261123", None),
+        ("2025", "2025", "2025", Some(Code::Expired)),
+        ("202610", "202610", "202610", Some(Code::Expired)),
+        ("20261101", "20261101", "20261121", Some(Code::Expired)),
+        ("20261101", "202612", "", Some(Code::NotYetEffective)),
+        ("20261101", "20261123", "", Some(Code::NotYetEffective)),
+        ("2027", "", "", Some(Code::FutureDated)),
+        // Without CON-13 it was decided when it began, else when it was sent.
+        ("", "202610", "", None),
+        ("", "20261123", "", Some(Code::NotYetEffective)),
+        ("", "", "", None),
+    ] {
+        let con = format!("CON|1|109^^HL70496||F1|||||||A||{decided}|{from}|{to}");
+        let records = ledger(&rules, &[message("20261122120000", &con)]);
+        assert_eq!(answer(&rules, &records), wanted, "{con}");
+    }
+}
+
 #[test]
 fn a_site_has_words_of_its_own() {
     let rules = rules();
@@ -143,7 +169,7 @@ fn the_fixtures_with_con_give_records_of_their_patients() {
 }
 
 /// What may stand in a field: words, dates, delimiters, anything.
-fn field() -> impl Strategy<Value = String> {
+pub fn field() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => Just(String::new()),
         2 => "[A-Z]{1,2}",

@@ -100,6 +100,98 @@ fn messages() -> impl Strategy<Value = Message> {
         })
 }
 
+/// Asks after each message whether treatment may have the patient's data in the visits ZZV1 and ZZV2.
+/// A message is its trigger, what stands behind PID and what behind PV1 of ZZV1.
+fn told(messages: &[(&str, &str, &str)]) -> Vec<(bool, bool)> {
+    let mut kept = Kept::default();
+    let at = PURPOSES.iter().position(|it| *it == "TREAT").unwrap();
+    let answers = messages.iter().enumerate().map(|(sent, (trigger, person, encounter))| {
+        let text = format!(
+            "MSH|^~\\&|EHR|N|||202611221100{sent:02}+0000||ADT^{trigger}|C{sent}|P|2.8\r{PID}\r\
+             {person}PV1|1|I|||||||||||||||||ZZV1\r{encounter}"
+        );
+        let arrived = FIRST + MINUTE * i64::try_from(sent).unwrap();
+        kept.take(assess(&Bytes::from(text), &rules(), arrived).admission.unwrap().consents);
+        let now = Timestamp::from_millisecond(arrived + MINUTE / 2).unwrap();
+        let answers = kept.answers(now);
+        (answers[2 * at].is_none(), answers[2 * at + 1].is_none())
+    });
+    answers.collect()
+}
+
+const OPEN: (bool, bool) = (true, true);
+const CLOSED: (bool, bool) = (false, false);
+const ONE_VISIT: (bool, bool) = (false, true);
+
+/// PROMISE-5
+#[test]
+fn a_protection_of_the_person_is_ended_by_its_own_field_alone() {
+    let pd1 = |said: &str| format!("PD1||||||||||||{said}\r");
+    let y = pd1("Y");
+    for end in [pd1("N"), pd1("\"\""), pd1("N|20261122")] {
+        let found = told(&[
+            ("A01", &y, ""),
+            ("A08", "", ""),
+            ("A08", &pd1(""), ""),
+            ("A08", "PD1|1\r", ""),
+            // Neither the end of the visit nor an end that is still to come.
+            ("A03", "", ""),
+            ("A08", &pd1("N|20270101"), ""),
+            ("A08", "ARV|1|D\r", ""),
+            ("A08", &end, ""),
+        ]);
+        assert_eq!(found[..7], [CLOSED; 7], "{end}");
+        assert_eq!(found[7], OPEN, "{end}");
+    }
+    // One that begins later on is not in force yet; a date that cannot be delays nothing.
+    let dated = [pd1("Y|20261123"), pd1("Y|20261101"), pd1("Y|202611"), pd1("Y|20261131")];
+    let found = dated.map(|said| told(&[("A08", &said, "")])[0]);
+    assert_eq!(found, [OPEN, CLOSED, CLOSED, CLOSED]);
+}
+
+/// PROMISE-5
+#[test]
+fn a_protected_visit_stays_so_after_discharge() {
+    let pv2 = |said: &str| format!("PV2||||||||||||||||||||||{said}\r");
+    let (y, n, null) = (pv2("Y"), pv2("N"), pv2("\"\""));
+    for end in [&n, &null] {
+        let found =
+            told(&[("A01", "", &y), ("A08", "", &pv2("")), ("A03", "", ""), ("A08", "", end)]);
+        assert_eq!(found, [ONE_VISIT, ONE_VISIT, ONE_VISIT, OPEN]);
+    }
+    // The person's protection is another: the visit's N does not end it.
+    let pd1 = "PD1||||||||||||Y\r";
+    assert_eq!(told(&[("A01", pd1, &y), ("A08", "", &n)]), [CLOSED, CLOSED]);
+}
+
+/// PROMISE-5: the action codes of table 0206, by place.
+#[test]
+fn an_access_restriction_goes_by_its_action_code_and_its_place() {
+    for action in ["A", "S", "U", "X", "", "A^Add^HL70206"] {
+        let arv = format!("ARV|1|{action}|PSY^^HL70717\r");
+        let end = "ARV|1|D|PSY^^HL70717\r";
+        assert_eq!(told(&[("A08", &arv, ""), ("A08", end, "")]), [CLOSED, OPEN], "{action}");
+        assert_eq!(told(&[("A08", "", &arv), ("A08", "", end)]), [ONE_VISIT, OPEN], "{action}");
+        // An end at another place, or of another code, is not its end.
+        let other = "ARV|1|D|HIV^^HL70717\r";
+        assert_eq!(told(&[("A08", &arv, ""), ("A08", other, end)]), [CLOSED, CLOSED], "{action}");
+        assert_eq!(told(&[("A08", "", &arv), ("A08", end, other)]), [ONE_VISIT; 2], "{action}");
+    }
+    // What is not said again is not ended by that: in snapshot mode, too.
+    let (two, one) = ("ARV|1|S|PSY\rARV|2|S|HIV\r", "ARV|1|S|PSY\r");
+    assert_eq!(
+        told(&[("A08", two, ""), ("A08", one, ""), ("A08", "ARV|1|D|PSY\r", "")]),
+        [CLOSED; 3]
+    );
+    // An update changes the dates.
+    let dated = |until: &str| format!("ARV|1|U|PSY|||20261101^{until}\r");
+    let (past, ahead) = (dated("20261120"), dated("20261231"));
+    assert_eq!(told(&[("A08", &past, ""), ("A08", &ahead, "")]), [OPEN, CLOSED]);
+    assert_eq!(told(&[("A08", &ahead, ""), ("A08", &past, "")]), [CLOSED, OPEN]);
+    // A word that the table does not have ends nothing and begins one.
+    assert_eq!(told(&[("A08", "ARV|1|Z|PSY\r", "")]), [CLOSED]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 300,

@@ -49,6 +49,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
         token: released.then(|| format!("token-{subject}")),
         retired: None,
         visit: None,
+        labels: Vec::new(),
         consents: vec![Consulted {
             record: format!("{subject:031x}c"),
             version: Some("2".to_owned()),

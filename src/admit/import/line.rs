@@ -9,9 +9,10 @@ use serde_json::{Map, Value as Json};
 
 use super::Grounds;
 use crate::admit::entry::Given;
+use crate::consent::policy::Spoken;
 use crate::consent::{
-    Capacity, Consent, Decision, Key, Kind, Moment, Origin, PURPOSES, Presence, Purposes, Record,
-    Says, Signer, Standin, Status,
+    Capacity, Consent, Decision, Key, Kind, Moment, Origin, PURPOSES, Policy, Presence, Purposes,
+    Record, Says, Signer, Standin, Status,
 };
 use crate::document::hint;
 use crate::event::{Subject, Tree};
@@ -119,7 +120,7 @@ impl Line {
             channels: self.texts(object, "channels"),
             grantee: self.text(object, "grantee"),
             jurisdiction,
-            labels: self.texts(object, "labels"),
+            labels: self.labels(object, grounds.policy),
             classes: Vec::new(),
             decision: decision?,
             status: status?,
@@ -133,6 +134,7 @@ impl Line {
             message: String::new(),
             form: self.text(object, "form"),
             document: self.text(object, "document"),
+            withdraws: None,
         };
         let record = Record {
             key: key?,
@@ -210,11 +212,8 @@ impl Line {
             (None, true) => {
                 let mut purposes = Vec::new();
                 for code in self.texts(object, "codes") {
-                    let known = code
-                        .rsplit_once('/')
-                        .and_then(|(system, code)| grounds.policy.purposes_of(system, code));
-                    match known {
-                        Some(known) => purposes.extend_from_slice(known),
+                    match spoken_of(grounds.policy, &code) {
+                        Some(known) => purposes.extend_from_slice(&known.purposes),
                         None => self.mistake(
                             "`codes` holds one that no row of [codes] of consent.toml maps; it is \
                              \"SYSTEM/CODE\"",
@@ -226,6 +225,22 @@ impl Line {
                 Some(Purposes::These(purposes))
             }
         }
+    }
+
+    /// Its own, and those of its codes where all of these have the same: what one of them opens is
+    /// not opened for the purposes of another.
+    fn labels(&mut self, object: &Map<String, Json>, policy: &Policy) -> Vec<String> {
+        let mut labels = self.texts(object, "labels");
+        let codes = self.texts(object, "codes");
+        let mut rows = codes.iter().filter_map(|code| spoken_of(policy, code));
+        if let Some(first) = rows.next()
+            && rows.all(|row| row.labels == first.labels)
+        {
+            labels.extend_from_slice(&first.labels);
+        }
+        labels.sort();
+        labels.dedup();
+        labels
     }
 
     fn signer(&mut self, object: &Map<String, Json>, zone: &TimeZone) -> Signer {
@@ -354,6 +369,11 @@ impl Line {
             self.mistakes.push(text.to_owned());
         }
     }
+}
+
+/// What the row of a code, "SYSTEM/CODE", says.
+fn spoken_of<'p>(policy: &'p Policy, code: &str) -> Option<&'p Spoken> {
+    code.rsplit_once('/').and_then(|(system, code)| policy.spoken_of(system, code))
 }
 
 fn is_iso_3166(code: &str) -> bool {

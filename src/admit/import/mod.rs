@@ -22,7 +22,7 @@ use super::entry::{Admission, Content, Correlated, Given, Status, Stored, Subjec
 use super::{Correlation, DigestKey, Identity, Windows};
 
 /// The feed of what was imported.
-pub const FEED: &str = "import";
+pub const FEED: &str = crate::consent::record::IMPORT;
 /// The type of its entries.
 const KIND: &str = "IMPORT";
 /// Longest line, in bytes: some fifty times one with every field.

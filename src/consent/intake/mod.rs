@@ -187,11 +187,17 @@ pub fn ends_closure(record: &Record, doubt: Option<Doubt>) -> bool {
 
 fn origin(data: View<'_>, carrier: &Carrier<'_>) -> Origin {
     let text = |path| said(data, path).map(str::to_owned);
+    let document = text("consent.document");
+    // A number that a document shares with the one it replaces tells the two apart no more.
+    let retracts = said(data, "consent.status.code") == Some(Status::EnteredInError.name());
+    let withdraws =
+        text("consent.withdraws").filter(|it| retracts || document.as_ref() != Some(it));
     Origin {
         feed: carrier.feed.to_owned(),
         message: carrier.message.to_owned(),
         form: text("consent.form"),
-        document: text("consent.document"),
+        document,
+        withdraws,
     }
 }
 

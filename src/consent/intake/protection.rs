@@ -54,6 +54,7 @@ pub fn protection(said: Protection, data: View<'_>, carrier: &Carrier<'_>) -> Op
         message: carrier.message.to_owned(),
         form: None,
         document: None,
+        withdraws: None,
     };
     Some(Record {
         key,

@@ -7,7 +7,7 @@
 use super::{Carrier, Doubt, moment, said, signer, zone};
 use crate::consent::decision::{Consent, Decision, Kind, Purposes, Status};
 use crate::consent::moment::Moment;
-use crate::consent::policy::Policy;
+use crate::consent::policy::{Policy, Spoken};
 use crate::event::View;
 use crate::phi::Phi;
 
@@ -50,7 +50,7 @@ pub(super) struct Terms {
 pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Result<Terms, Doubt> {
     let status = status(data, carrier, policy)?;
     let kind = kind(data)?;
-    let purposes = purposes(data, policy);
+    let spoken = codes(data).find_map(|(system, code)| policy.spoken_of(system, code));
     let zone = zone(data, carrier);
     let at = |path| moment(data, path, &zone);
     let (decided, effective_from) = (at("consent.decidedAt"), at("consent.effectiveFrom"));
@@ -61,7 +61,7 @@ pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Re
     let doubt = if decided_at.as_ref().is_some_and(|at| !past(at)) {
         let given = if decided.is_some() { "consent.decidedAt" } else { "message.sentAt" };
         Some(Doubt::Future(given))
-    } else if purposes.is_none() {
+    } else if spoken.is_none() {
         Some(Doubt::UnmappedType)
     } else {
         None
@@ -72,12 +72,16 @@ pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Re
         values.filter_map(|value| value.as_text().map(str::to_owned)).collect()
     };
     let text = |path| said(data, path).map(str::to_owned);
+    let Spoken { purposes, labels } = spoken.cloned().unwrap_or_default();
+    let mut labels = [list("consent.labels"), labels].concat();
+    labels.sort();
+    labels.dedup();
     let consent = Consent {
-        purposes: Purposes::These(purposes.unwrap_or_default()),
+        purposes: Purposes::These(purposes),
         channels: list("consent.channels"),
         grantee: text("consent.grantee"),
         jurisdiction: text("consent.jurisdiction"),
-        labels: list("consent.labels"),
+        labels,
         classes: Vec::new(),
         decision: decision(data, status),
         status,
@@ -141,11 +145,6 @@ fn kind(data: View<'_>) -> Result<Kind, Doubt> {
         Some("preference") => Ok(Kind::Preference),
         Some(_) => Err(Doubt::UnknownWord("consent.kind")),
     }
-}
-
-/// The purposes of the first of its codes that has a row; nothing where none has.
-fn purposes(data: View<'_>, policy: &Policy) -> Option<Vec<String>> {
-    codes(data).find_map(|(system, code)| policy.purposes_of(system, code)).map(<[String]>::to_vec)
 }
 
 /// Its type, and the same in another system: system and code.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::consent::decision::{Consent, Decision, Purposes, Status};
 use crate::consent::record::Record;
-use crate::event::schema::DATA;
+use crate::event::schema::{DATA, LABELS};
 use crate::event::tree::Open;
 use crate::event::{EventType, Tree, View, consent};
 
@@ -64,6 +64,9 @@ pub fn tell_restriction(data: &Tree, record: &Record, labels: &[String]) -> Tree
     tell_list(&mut told, "labels", labels);
     tell_dates(&mut told, record);
     told.close(open);
+    if let Some(given) = data.root().get(LABELS) {
+        told.copy(LABELS, given);
+    }
     told
 }
 
@@ -167,6 +170,7 @@ fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decid
                     tell_list(told, "purposes", purposes);
                 }
             }
+            "labels" => tell_list(told, "labels", &decided.labels),
             _ => {
                 if let Some(given) = given {
                     told.copy(field.name, given);

@@ -2,11 +2,12 @@
 //! jurisdictions ask for.
 //!
 //! Promises: what is not listed opens nothing: a code without a row speaks about no purpose, a word
-//! without one is unknown, a restriction spares no purpose; several places demand what the
+//! without one is unknown, a label stays on, a restriction spares no purpose; several places demand what the
 //! strictest of them does.
 //! Knows nothing of: records and questions.
 
 mod read;
+pub mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,11 +45,21 @@ struct Jurisdiction {
     stricter: Option<(Stricter, Vec<String>)>,
 }
 
+/// What a consent type speaks about: one row of `[codes]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// For which purposes of use; none: it is known, and is about something else.
+    pub purposes: Vec<String>,
+    /// About which sensitivity labels: a permit opens them, a refusal is about them alone.
+    pub labels: Vec<String>,
+}
+
 /// consent.toml, compiled. The default is one that opens nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    codes: BTreeMap<String, Vec<String>>,
+    codes: BTreeMap<String, Spoken>,
     statuses: BTreeMap<String, BTreeMap<String, Status>>,
+    labels: BTreeMap<String, Vec<String>>,
     spares: BTreeSet<String>,
     jurisdictions: Vec<Jurisdiction>,
 }
@@ -69,11 +80,11 @@ impl Policy {
         document.read(problems, read::policy)
     }
 
-    /// The purposes that a consent type speaks about; nothing where no row maps it, which is an
-    /// exception. A row may say that it speaks about none: a receipt is no grant.
+    /// What a consent type speaks about; nothing where no row maps it, which is an exception. A row
+    /// may say that it speaks about no purpose: a receipt is no grant.
     #[must_use]
-    pub fn purposes_of(&self, system: &str, code: &str) -> Option<&[String]> {
-        self.codes.get(&format!("{system}/{code}")).map(Vec::as_slice)
+    pub fn spoken_of(&self, system: &str, code: &str) -> Option<&Spoken> {
+        self.codes.get(&format!("{system}/{code}"))
     }
 
     /// The status of a word in CON-11: table 0498, else the site's own, else unknown.
@@ -82,6 +93,12 @@ impl Policy {
         let word = word.trim();
         let own = || self.statuses.get(site).and_then(|words| words.get(word)).copied();
         from_table_0498(word).or_else(own).unwrap_or(Status::Unknown)
+    }
+
+    /// Adds a row of `[labels]`.
+    #[cfg(test)]
+    pub(crate) fn extend_labels(&mut self, code: &str, labels: &[String]) {
+        self.labels.insert(code.to_owned(), labels.to_vec());
     }
 
     /// Whether restrictions spare a purpose. Those below it are not spared by that.

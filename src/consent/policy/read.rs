@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Jurisdiction, Policy, Stricter, from_table_0498};
+use super::labels::{UNKNOWN, stands};
+use super::{Jurisdiction, Policy, Spoken, Stricter, from_table_0498};
 use crate::consent::decision::Status;
 use crate::consent::purpose::PURPOSES;
 use crate::document::{Item, Placed, Table, hint};
@@ -31,22 +32,72 @@ pub(super) fn policy(root: &Table<'_>) -> Policy {
     Policy {
         codes: codes(root),
         statuses: statuses(root),
+        labels: labels(root),
         spares: spares(root),
         jurisdictions: jurisdictions(root),
     }
 }
 
 /// `[codes]`.
-fn codes(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
+fn codes(root: &Table<'_>) -> BTreeMap<String, Spoken> {
     let Some(table) = root.table("codes") else { return BTreeMap::new() };
     let mut codes = BTreeMap::new();
     for (code, item) in table.entries() {
-        let parts = code.value.rsplit_once('/');
-        if !parts.is_some_and(|(system, code)| !system.is_empty() && !code.is_empty()) {
-            let text = "a code is named \"SYSTEM/CODE\", such as \"HL70496/109\"";
+        system_and_code(&table, &code, "HL70496/109");
+        codes.insert(code.value, spoken(&item));
+    }
+    codes
+}
+
+/// A row: purposes, or a table with them and labels.
+fn spoken(item: &Item<'_>) -> Spoken {
+    if !item.is_table() {
+        return Spoken { purposes: purposes(item), labels: Vec::new() };
+    }
+    let Some(table) = item.table() else { return Spoken::default() };
+    let spoken = Spoken {
+        purposes: table.required("purposes").map(|item| purposes(&item)).unwrap_or_default(),
+        labels: table.required("labels").map(|item| words(&item)).unwrap_or_default(),
+    };
+    table.finish();
+    spoken
+}
+
+/// A list of sensitivity labels.
+fn words(item: &Item<'_>) -> Vec<String> {
+    let labels = item.texts();
+    if labels.iter().any(|label| label.value.trim().is_empty() || label.value == UNKNOWN) {
+        item.mistake(format!("a label is a word, and not `{UNKNOWN}`"));
+    }
+    labels.into_iter().map(|label| label.value).collect()
+}
+
+/// What a key of `[codes]` and `[labels]` names.
+fn system_and_code<'c>(
+    table: &Table<'_>,
+    code: &'c Placed<String>,
+    example: &str,
+) -> Option<(&'c str, &'c str)> {
+    let parts = code.value.rsplit_once('/');
+    let parts = parts.filter(|(system, code)| !system.is_empty() && !code.is_empty());
+    if parts.is_none() {
+        let text = format!("a code is named \"SYSTEM/CODE\", such as \"{example}\"");
+        table.mistake(&code.place, text);
+    }
+    parts
+}
+
+/// `[labels]`.
+fn labels(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
+    let Some(table) = root.table("labels") else { return BTreeMap::new() };
+    let mut codes = BTreeMap::new();
+    for (code, item) in table.entries() {
+        if system_and_code(&table, &code, "L/SECRET").is_some_and(|(name, word)| stands(name, word))
+        {
+            let text = format!("`{}` is a word of HL7, which stands", code.value);
             table.mistake(&code.place, text);
         }
-        codes.insert(code.value, purposes(&item));
+        codes.insert(code.value, words(&item));
     }
     codes
 }
@@ -162,9 +213,13 @@ mod tests {
 [codes]
 "HL70496/109" = ["CLINTRCH", "HRESCH"]
 "HL70496/003" = []
+"HL70496/057" = { purposes = ["TREAT"], labels = ["HIV"] }
 "http://example.org/policy/a" = ["HMARKT"]
 [status.example]
 SIGNED = "active"
+[labels]
+"L/SECRET" = ["R", "HIV"]
+"HL70177/Z" = []
 [restriction]
 spares = ["TREAT"]
 [[jurisdiction]]
@@ -182,9 +237,14 @@ require = "opt-in"
     fn codes_words_and_places_mean_what_is_written() {
         let (policy, mistakes) = policy(RIGHT);
         assert_eq!(mistakes, Vec::<String>::new());
-        assert_eq!(policy.purposes_of("HL70496", "109").unwrap(), ["CLINTRCH", "HRESCH"]);
-        assert_eq!(policy.purposes_of("HL70496", "003").unwrap(), [""; 0]);
-        assert_eq!(policy.purposes_of("http://example.org/policy", "a").unwrap(), ["HMARKT"]);
+        let spoken = |system, code| policy.spoken_of(system, code).unwrap();
+        assert_eq!(spoken("HL70496", "109").purposes, ["CLINTRCH", "HRESCH"]);
+        assert_eq!(*spoken("HL70496", "003"), Spoken::default());
+        assert_eq!(spoken("http://example.org/policy", "a").purposes, ["HMARKT"]);
+        let hiv = spoken("HL70496", "057");
+        assert_eq!((hiv.purposes[0].as_str(), hiv.labels[0].as_str()), ("TREAT", "HIV"));
+        assert_eq!(policy.labels["L/SECRET"], ["R", "HIV"]);
+        assert_eq!(policy.labels["HL70177/Z"], [""; 0]);
         assert!(policy.spares("TREAT") && !policy.spares("COC") && !policy.spares("HMARKT"));
         assert_eq!(policy.majority(&["US-NV"]), Some(19));
         assert_eq!(policy.majority(&["US-NV", "US-CA"]), Some(18));
@@ -209,7 +269,7 @@ require = "opt-in"
         {
             assert_eq!(policy.status(site, word), Status::Unknown, "{site} {word}");
         }
-        assert_eq!(policy.purposes_of("HL70496", "110"), None);
+        assert_eq!(policy.spoken_of("HL70496", "110"), None);
         assert!(!Policy::default().spares("TREAT"));
     }
 
@@ -219,6 +279,7 @@ require = "opt-in"
             r#"
 [codes]
 "109" = ["CLINTRSH"]
+"L/057" = { purpose = ["TREAT"], labels = ["unknown"] }
 [status.example]
 SIGNED = "activ"
 A = "active"
@@ -231,21 +292,33 @@ majority = 8
 code = "US-CA"
 require = "opt-in"
 [juristiction]
+[labels]
+"SECRET" = ["R"]
+"HL70177/R" = []
+"L/X" = ["unknown"]
+"L/Y" = [""]
 "#,
         );
         for part in [
             "c.toml:3:1: a code is named",
             "c.toml:3:10: `CLINTRSH` is no HL7 v3 PurposeOfUse; did you mean `CLINTRCH`?",
-            "c.toml:5:10: `status.example.SIGNED` is one of proposed, active",
-            "c.toml:6:1: `A` is a word of table 0498",
-            "c.toml:8:1: `restriction.spare` is not known; did you mean `spares`?",
-            "c.toml:10:8: `code` is of ISO 3166",
-            "c.toml:11:12: `jurisdiction.majority` is out of bounds; from 9 to 25",
+            "c.toml:6:10: `status.example.SIGNED` is one of proposed, active",
+            "c.toml:7:1: `A` is a word of table 0498",
+            "c.toml:9:1: `restriction.spare` is not known; did you mean `spares`?",
+            "c.toml:11:8: `code` is of ISO 3166",
+            "c.toml:12:12: `jurisdiction.majority` is out of bounds; from 9 to 25",
             "`purposes` and `require` go together",
-            "c.toml:15:2: `juristiction` is not known; did you mean `jurisdiction`?",
+            "c.toml:16:2: `juristiction` is not known; did you mean `jurisdiction`?",
+            "c.toml:4:11: `codes.L/057.purposes` is missing",
+            "c.toml:4:13: `codes.L/057.purpose` is not known; did you mean `purposes`?",
+            "c.toml:4:43: a label is a word, and not `unknown`",
+            "c.toml:18:1: a code is named",
+            "c.toml:19:1: `HL70177/R` is a word of HL7, which stands",
+            "c.toml:20:9: a label is a word, and not `unknown`",
+            "c.toml:21:9: a label is a word",
         ] {
             assert!(mistakes.iter().any(|line| line.contains(part)), "{part}: {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 16, "{mistakes:#?}");
     }
 }

@@ -34,6 +34,15 @@ pub(in crate::consent) struct Asked<'a> {
     pub question: &'a Question<'a>,
     pub policy: &'a Policy,
     pub now: Timestamp,
+    /// Those of the ledger's records by which a document was replaced or taken back.
+    pub withdrawals: &'a [&'a Record],
+}
+
+impl Asked<'_> {
+    /// Whether the document is no more that a record came in.
+    fn is_withdrawn(&self, record: &Record) -> bool {
+        self.withdrawals.iter().any(|other| record.is_withdrawn_by(other))
+    }
 }
 
 /// A record that counts, and what it does now.

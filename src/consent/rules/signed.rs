@@ -20,7 +20,7 @@ pub(super) fn rule_6_signed(asked: &Asked<'_>, consent: &Consent) -> bool {
 
 /// Why a permit does not hold for who gave it; nothing where it does.
 pub(super) fn unsigned(asked: &Asked<'_>, consent: &Consent) -> Option<Code> {
-    let Asked { question, policy, now } = asked;
+    let Asked { question, policy, now, .. } = asked;
     let signer = &consent.signer;
     let nobody = match signer.consenter {
         Presence::Absent => true,

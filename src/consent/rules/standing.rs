@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Effect, Standing};
+use super::{Asked, Effect, Standing};
 use crate::consent::decision::{Consent, Decision, Status};
 use crate::consent::record::{Record, Says, Turn};
 use crate::consent::refusal::Code;
@@ -14,8 +14,12 @@ use crate::consent::refusal::Code;
 /// word and a decision dated in the future deny; bypassed is no decision.
 ///
 /// The dates of what was refused, revoked or not understood are those of what it would have been:
-/// they end no deny.
-pub(in crate::consent) fn rule_1_standing(record: &Record, now: Timestamp) -> Standing<'_> {
+/// they end no deny. A permit ends with its document, a deny does not.
+pub(in crate::consent) fn rule_1_standing<'r>(
+    asked: &Asked<'_>,
+    record: &'r Record,
+) -> Standing<'r> {
+    let now = asked.now;
     let gone = record.consent().is_some_and(|consent| match consent.status {
         Status::EnteredInError | Status::Proposed | Status::Bypassed => true,
         Status::Active
@@ -38,6 +42,10 @@ pub(in crate::consent) fn rule_1_standing(record: &Record, now: Timestamp) -> St
             },
             Says::Consent(consent) => standing_of(consent, lapse(record, now)),
         }
+    };
+    let effect = match effect {
+        Effect::Permits if asked.is_withdrawn(record) => Effect::Lapsed(Code::Inactive),
+        Effect::Permits | Effect::Denies(_) | Effect::Lapsed(_) | Effect::Nothing => effect,
     };
     Standing { record, effect }
 }

@@ -274,6 +274,7 @@ mod tests {
             token: None,
             retired: None,
             visit: None,
+            labels: Vec::new(),
             consents: Vec::new(),
             epoch: 0,
             fields: Default::default(),
