@@ -12,6 +12,9 @@
 
 mod support;
 
+#[path = "library/agreement.rs"]
+mod agreement;
+
 #[path = "library/consent.rs"]
 mod consent;
 
