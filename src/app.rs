@@ -49,7 +49,7 @@ use crate::feed::mllp::quiet::Quiet;
 use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
-use crate::normalize::Context;
+use crate::normalize::{Context, Documents};
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
@@ -404,7 +404,7 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
         correlation: feed.correlation.clone(),
         windows: feed.windows,
         charset: feed.charset,
-        context: Context { zone: feed.zone.clone() },
+        context: Context { zone: feed.zone.clone(), documents: Documents::Kept },
         processing_id: feed.processing_id.clone(),
         on_unmappable: feed.on_unmappable,
         on_unsupported: feed.on_unsupported,

@@ -30,6 +30,9 @@ mod contracts;
 #[path = "library/deidentification.rs"]
 mod deidentification;
 
+#[path = "library/documents.rs"]
+mod documents;
+
 #[path = "library/leak.rs"]
 mod leak;
 

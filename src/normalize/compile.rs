@@ -363,7 +363,7 @@ impl Compiler<'_, '_> {
                 systems: self.table("telecom-system", place)?,
             },
             "location" => Convert::Location,
-            "value" => Convert::Value,
+            "value" => Convert::Value { media: self.table("media-type", place)? },
             _ => return None,
         })
     }

@@ -34,6 +34,18 @@ const PLACES_MAX: usize = 1_000;
 pub struct Context {
     /// The zone of times that state none, where the message states none either.
     pub zone: Option<TimeZone>,
+    /// What becomes of the content of embedded documents.
+    pub documents: Documents,
+}
+
+/// What an event holds of an embedded document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Documents {
+    /// What it is: for people who look at an event.
+    #[default]
+    Described,
+    /// Its content, too, since a contract may name it: for a feed.
+    Kept,
 }
 
 /// An event before it has an ID.
@@ -424,6 +436,11 @@ impl<'m, 'c> Run<'m, 'c> {
             }
         }
         self.note(mark, leaf, None);
+    }
+
+    /// Whether the content of documents is to be in the event.
+    pub(super) fn keeps_documents(&self) -> bool {
+        self.context.documents == Documents::Kept
     }
 
     /// What a raw value says.
