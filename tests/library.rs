@@ -39,6 +39,9 @@ mod leak;
 #[path = "library/leak_random.rs"]
 mod leak_random;
 
+#[path = "library/odd.rs"]
+mod odd;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
 
