@@ -53,7 +53,7 @@ use crate::feed::mllp::quiet::Quiet;
 use crate::feed::mllp::{Dialer, FeedContext, Listener};
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, DialMetrics, FeedMetrics, Pulse, RouteMetrics};
-use crate::normalize::Context;
+use crate::normalize::{Context, Documents};
 use crate::pace::Fair;
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
@@ -475,7 +475,7 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
         correlation: feed.correlation.clone(),
         windows: feed.windows,
         charset: feed.charset,
-        context: Context { zone: feed.zone.clone() },
+        context: Context { zone: feed.zone.clone(), documents: Documents::Kept },
         processing_id: feed.processing_id.clone(),
         on_unmappable: feed.on_unmappable,
         on_unsupported: feed.on_unsupported,

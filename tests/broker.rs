@@ -271,14 +271,12 @@ fn of_mapping(message: &serde_json::Value) -> usize {
 
 /// Status and number of events of a message, by what other parsers read in it.
 fn what_becomes_of(sample: &Sample) -> (&'static str, usize) {
-    const ADT: &[&str] =
-        &["A01", "A02", "A03", "A04", "A05", "A08", "A11", "A12", "A13", "A28", "A31"];
-    const PER_PATIENT: &[&str] = &["A18", "A34", "A40", "A41", "A43", "A47"];
+    // About no patient (docs/types.md).
+    const OF_NOBODY: &[&str] = &["A19", "A20", "A56", "A57", "A58", "A59"];
     let expect = &sample.expect;
     let trigger = expect.trigger.as_deref().unwrap_or_default();
     let events = match expect.kind.as_deref() {
-        Some("ADT") if ADT.contains(&trigger) => 1,
-        Some("ADT") if PER_PATIENT.contains(&trigger) => expect.n_pid,
+        Some("ADT") if trigger.starts_with('A') && !OF_NOBODY.contains(&trigger) => expect.n_pid,
         Some("ORU") if trigger == "R01" => expect.n_obr.max(expect.n_obx.min(1)),
         // What it restricts is not lost with it: it closes, and waits for somebody.
         _ if sample.bytes.windows(4).any(|bytes| bytes == b"ARV|") => return ("parked", 0),

@@ -12,6 +12,9 @@
 
 mod support;
 
+#[path = "library/agreement.rs"]
+mod agreement;
+
 #[path = "library/consent.rs"]
 mod consent;
 
@@ -30,14 +33,23 @@ mod contracts;
 #[path = "library/deidentification.rs"]
 mod deidentification;
 
+#[path = "library/documents.rs"]
+mod documents;
+
 #[path = "library/leak.rs"]
 mod leak;
 
 #[path = "library/leak_random.rs"]
 mod leak_random;
 
+#[path = "library/odd.rs"]
+mod odd;
+
 #[path = "library/restrictions.rs"]
 mod restrictions;
+
+#[path = "library/types.rs"]
+mod types;
 
 use std::os::unix::process::ExitStatusExt;
 

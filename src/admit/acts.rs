@@ -135,8 +135,8 @@ mod tests {
             vec!["H/A H/B".to_owned(), "H/C H/D".to_owned()],
         );
         assert_eq!(of("A40", &two).unwrap(), wanted);
-        for (trigger, act) in [("A18", "merge"), ("A34", "merge"), ("A36", "merge")] {
-            assert_eq!(acts(trigger, &two[..2]), [format!("{act} H/B H/A")]);
+        for trigger in ["A18", "A30", "A34", "A36"] {
+            assert_eq!(acts(trigger, &two[..2]), ["merge H/B H/A"]);
         }
         for trigger in ["A43", "A44", "A45"] {
             assert_eq!(acts(trigger, &two[..2]), ["move H/B H/A"]);
@@ -161,8 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_others_are_merged_and_changed_where_those_are_meant() {
+        let pid = "PID|1|E^^^E|A^^^H^MR|T^^^T";
+        let mrg = "MRG|A^^^H|S^^^T||D^^^E";
+        assert_eq!(acts("A39", &[pid, mrg]), ["merge E/D H/A"]);
+        assert_eq!(acts("A39", &[pid, "MRG|B^^^H"]), ["merge H/B H/A"]);
+        assert_eq!(acts("A46", &[pid, "MRG|A^^^H|||D^^^E"]), ["rekey E/D H/A"]);
+        assert_eq!(acts("A48", &[pid, "MRG|A^^^H|S^^^T"]), ["rekey T/S H/A"]);
+        // MRG-1 says who is merged; what stands beside it may be the survivor's still.
+        assert_eq!(acts("A40", &[pid, "MRG|B^^^H|||E^^^E"]), ["merge H/B H/A"]);
+        assert_eq!(acts("A40", &[pid, "MRG|A^^^H|||E^^^E"]), [""; 0]);
+        assert_eq!(acts("A34", &["PID|1|A", "MRG||||B"]), ["merge adt/B adt/A"]);
+    }
+
+    #[test]
     fn who_is_merged_with_nobody_is_refused() {
-        for trigger in ["A18", "A34", "A36", "A40", "A43", "A44", "A45", "A47"] {
+        for trigger in
+            ["A18", "A30", "A34", "A36", "A39", "A40", "A43", "A44", "A45", "A46", "A47", "A48"]
+        {
             for segments in [&[A][..], &[A, "MRG|"], &[A, "MRG|||X"], &[A, "MRG|B", "PID|2||C"]] {
                 let refused = of(trigger, segments);
                 assert!(matches!(refused, Err(Refusal::Missing { .. })), "{trigger} {segments:?}");

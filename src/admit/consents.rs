@@ -508,8 +508,8 @@ mod tests {
             // The results of an order have none.
             ("ORU^R01", &[PID, APPLIES], &["1 adt/F1 closes"]),
             ("ORU^R01", &[PID, "PD1||||||||||||Y"], &["1 adt/PD1-12 closes"]),
-            ("ADT^A60", &[PID, "ARV|1|A|HIV"], &["1 adt/ARV closes"]),
-            ("ADT^A60", &[PID, "PV2||||||||||||||||||||||Y"], &["1 adt/PV2-22 closes"]),
+            ("ADT^Z60", &[PID, "ARV|1|A|HIV"], &["1 adt/ARV closes"]),
+            ("ADT^Z60", &[PID, "PV2||||||||||||||||||||||Y"], &["1 adt/PV2-22 closes"]),
             (
                 "ORU^R01",
                 &[PID, APPLIES, "PID|2||2^^^A^MR||C", UNKNOWN, "PD1||||||||||||Y"],
@@ -532,7 +532,7 @@ mod tests {
             assert_eq!(lines(&admission.on_conflict), *wanted);
         }
         for ends in ["PD1||||||||||||N", "PD1||||||||||||\"\"", "PD1|1", "ARV|1|D|HIV"] {
-            let admission = admission("ADT^A60", &[PID, ends]);
+            let admission = admission("ADT^Z60", &[PID, ends]);
             assert_eq!((admission.status, admission.consents.len()), (Status::Unsupported, 0));
         }
         let many = vec![APPLIES; normalize::group::CONSENTS_MAX + 1].join("\r");

@@ -23,14 +23,28 @@ pub static REPORT: Part = Part {
         Field::date("observedAt", "When it was observed or collected (OBR-7)."),
         Field::date("observedUntil", "When that ended (OBR-8)."),
         Field::date("issuedAt", "When it was reported (OBR-22)."),
-        Field::part("parentPlacerNumber", &IDENTIFIER, "The parent order (OBR-29.1).")
+        Field::part("parentPlacerNumber", &IDENTIFIER, "The parent order (OBR-29.1, ORC-8.1).")
             .safe_harbor('R'),
-        Field::part("parentFillerNumber", &IDENTIFIER, "The parent order (OBR-29.2).")
+        Field::part("parentFillerNumber", &IDENTIFIER, "The parent order (OBR-29.2, ORC-8.2).")
             .safe_harbor('R'),
+        Field::part("parentResult", &PARENT_RESULT, "The result that this one is about (OBR-26)."),
         Field::part("requesters", &PERSON, "Who ordered it (OBR-16).").many(),
         Field::part("reasons", &CODE, "Why it was ordered (OBR-31).").many(),
         Field::part("specimens", &SPECIMEN, "What was examined (SPM, else OBR-15).").many(),
         Field::text("comments", Class::FreeText, "Notes on the order (NTE-3).").many(),
+    ],
+};
+
+/// The observation of the parent order that an order group is about: of a susceptibility the organism
+/// (chapter 7, PRL).
+pub static PARENT_RESULT: Part = Part {
+    name: "parentResult",
+    doc: "The observation of the parent order that these are about.",
+    kept: &[],
+    fields: &[
+        Field::part("code", &CODE, "What was observed there: its OBX-3 (OBR-26.1)."),
+        Field::text("subId", Class::Operational, "Which of them: its OBX-4 (OBR-26.2)."),
+        Field::text("text", Class::FreeText, "What was found there, in words (OBR-26.3)."),
     ],
 };
 
@@ -87,20 +101,32 @@ pub static VALUE: Part = Part {
         Field::part("moreCodes", &CODE, "Further codes where the field repeats.").many(),
         Field::date("time", "The time (DT, TM, TS, DTM; DR.1)."),
         Field::date("until", "The end of a range (DR.2)."),
-        Field::part("attachment", &ATTACHMENT, "What a document is (ED, RP); never the document."),
+        Field::part("attachment", &ATTACHMENT, "An embedded or referenced document (ED, RP)."),
     ],
 };
 
-/// What is known of an embedded document.
+/// Longest content of a document that an event keeps, in bytes as it came: as long a text as a payload
+/// may hold. What is longer is described alone.
+pub const CONTENT_BYTES_MAX: usize = 1 << 20;
+
+/// What is known of a document. Its content leaves by its own name alone, and by no part that is kept.
 pub static ATTACHMENT: Part = Part {
     name: "attachment",
-    doc: "An embedded or referenced document: what it is, not what it says.",
-    kept: &[],
+    doc: "An embedded or referenced document: what it is, and what it says where that is named.",
+    kept: &["mediaType", "type", "subtype", "application", "encoding", "size", "digest", "pointer"],
     fields: &[
-        Field::text("mediaType", Class::Operational, "Kind of data (ED.2, ED.3; RP.3, RP.4)."),
-        Field::text("encoding", Class::Operational, "How it is encoded (ED.4)."),
-        Field::number("size", Class::Operational, "Length of the encoded data, in bytes (ED.5)."),
+        Field::text("mediaType", Class::Operational, "Its MIME type, by its subtype."),
+        Field::text("type", Class::FreeText, "Type of data as it came (ED.2; RP.3, table 0191)."),
+        Field::text("subtype", Class::FreeText, "Subtype as it came (ED.3; RP.4, table 0291)."),
+        Field::text("application", Class::Operational, "Which application has it (ED.1; RP.2)."),
+        Field::text("encoding", Class::Operational, "How it came (ED.4, table 0299)."),
+        Field::number("size", Class::Operational, "Its length, decoded, in bytes (ED.5)."),
+        // Who has the document can tell by it whose it is.
+        Field::text("digest", Class::Direct, "`sha256:` and the SHA-256 of it, decoded (ED.5).")
+            .safe_harbor('R'),
         Field::text("pointer", Class::FreeText, "Where it is kept (RP.1)."),
+        Field::text("content", Class::FreeText, "The document as it came, encoded (ED.5).")
+            .safe_harbor('R'),
     ],
 };
 

@@ -4,6 +4,7 @@
 //! does not fit and a table that is not there are found here, each at its place.
 //! Knows nothing of: messages.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::event::Key;
 use crate::event::schema::{self, Field, Part, Shape, Step};
 use crate::parse::hl7::{self, Path};
 
-use super::load::{File, Rule, Source as Written};
+use super::load::{File, Rule, Source as Written, Use};
 use super::mapping::{Constant, Convert, Each, From, Leaf, Mapping, Node, Only, Origin, Source};
 use super::table::{Table, Tables};
 
@@ -34,12 +35,13 @@ pub(super) fn compile(
     tables: &mut Tables<'_>,
     problems: &Problems,
 ) -> Mapping {
-    let mut rules: BTreeMap<&str, &Rule> = BTreeMap::new();
-    for used in &file.uses {
+    let mut rules: BTreeMap<&str, Cow<'_, Rule>> = BTreeMap::new();
+    for Use { part: used, unless } in &file.uses {
         match files.get(&used.value) {
             Some(part) if part.event.is_none() && part.uses.is_empty() => {
                 for rule in &part.rules {
-                    if rules.insert(&rule.target.value, rule).is_some() {
+                    let taken = taken(rule, unless.as_ref(), problems);
+                    if rules.insert(&rule.target.value, taken).is_some() {
                         let text = format!("`{}` is made by two of the parts", rule.target.value);
                         problems.mistake(&used.place, text);
                     }
@@ -60,10 +62,10 @@ pub(super) fn compile(
         }
     }
     for rule in &file.rules {
-        rules.insert(&rule.target.value, rule);
+        rules.insert(&rule.target.value, Cow::Borrowed(rule));
     }
     let mut targeted = Vec::new();
-    for rule in rules.into_values() {
+    for rule in rules.values() {
         match schema::find(&rule.target.value) {
             // PROMISE-10: labels are words of the configuration, and stand in the evidence.
             Ok(found) if found.fields.first().is_some_and(|top| top.name == schema::LABELS) => {
@@ -85,6 +87,26 @@ pub(super) fn compile(
     let mut compiler = Compiler { tables, problems };
     let fields = compiler.part(&schema::DATA, 0, &all);
     Mapping { event: file.event, per: file.per, act: file.act, fields }
+}
+
+/// A part's rule as it is taken over: where there is a condition, by each of its sources.
+fn taken<'r>(
+    rule: &'r Rule,
+    unless: Option<&Placed<String>>,
+    problems: &Problems,
+) -> Cow<'r, Rule> {
+    let Some(unless) = unless else { return Cow::Borrowed(rule) };
+    let mut rule = rule.clone();
+    // What has a condition of its own would have to hold two.
+    if rule.default.is_some() || rule.sources.iter().any(|source| source.unless.is_some()) {
+        let text =
+            format!("`{}` has `default` or `unless`, so its part takes none", rule.target.value);
+        problems.mistake(&unless.place, text);
+    }
+    for source in &mut rule.sources {
+        source.unless = Some(unless.clone());
+    }
+    Cow::Owned(rule)
 }
 
 fn in_event(file: &File, fields: &[&'static Field]) -> bool {
@@ -346,7 +368,7 @@ impl Compiler<'_, '_> {
                 systems: self.table("telecom-system", place)?,
             },
             "location" => Convert::Location,
-            "value" => Convert::Value,
+            "value" => Convert::Value { media: self.table("media-type", place)? },
             _ => return None,
         })
     }

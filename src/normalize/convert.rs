@@ -41,7 +41,7 @@ pub(super) fn convert<'m, 'c>(
         }
         Convert::Number => number(hit, run, key),
         Convert::Boolean => boolean(hit, run, key),
-        Convert::Value => value::value(hit, run, key, target),
+        Convert::Value { media } => value::value(hit, media, run, key, target),
         Convert::Coded => coded(source.table.as_deref(), whole, run, key),
         Convert::Code => code(whole, run, key),
         Convert::Identifier { kind } => identifier(whole, kind.as_deref(), run, key),

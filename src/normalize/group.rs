@@ -60,14 +60,22 @@ impl Group {
 /// [`Refusal::TooManyGroups`], or [`Refusal::Missing`] where there is no group at all.
 pub fn groups(message: &Message<'_>, per: Per) -> Result<Vec<Group>, Refusal> {
     match per {
-        Per::Message => {
-            let all = 0..message.len();
-            Ok(vec![Group { place: "pid1".to_owned(), ranges: vec![all], about: None }])
-        }
+        Per::Message => message_groups(message),
         Per::Obr => order_groups(message),
         Per::Con => consent_groups(message),
         Per::Pid => person_groups(message),
     }
+}
+
+/// All of the message; each patient with what follows where it names several, though its structure has
+/// one: nobody is to be known by the identifiers of another.
+fn message_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
+    if message.segments().filter(|it| it.packed_name() == PID).nth(1).is_none() {
+        let all = 0..message.len();
+        return Ok(vec![Group { place: "pid1".to_owned(), ranges: vec![all], about: None }]);
+    }
+    let patients = patient_groups(message);
+    if patients.len() > GROUPS_MAX { Err(Refusal::TooManyGroups) } else { Ok(patients) }
 }
 
 /// Each patient with what follows; all of the message where it names none.
@@ -355,6 +363,19 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_several_patients_is_not_of_one() {
+        assert_eq!(
+            grouped_per(Per::Message, "EVN| PID| PV1| ZZZ|"),
+            pairs(&[("pid1", "MSH EVN PID PV1 ZZZ")])
+        );
+        assert_eq!(grouped_per(Per::Message, "EVN|"), pairs(&[("pid1", "MSH EVN")]));
+        assert_eq!(
+            grouped_per(Per::Message, "EVN| PID| PV1| PID| PV1|"),
+            pairs(&[("pid1", "MSH EVN PID PV1"), ("pid2", "MSH EVN PID PV1")])
+        );
+    }
+
+    #[test]
     fn a_report_of_nothing_is_refused() {
         let message =
             Message::parse(b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|1\rORC|RE", Charset::Utf8)
@@ -378,5 +399,8 @@ mod tests {
             let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
             assert_eq!(groups(&message, Per::Pid), Err(Refusal::TooManyGroups));
         }
+        let text = format!("MSH|^~\\&|||||||ADT^A08|1|P|2.5{}", "\rPID|".repeat(GROUPS_MAX + 1));
+        let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+        assert_eq!(groups(&message, Per::Message), Err(Refusal::TooManyGroups));
     }
 }

@@ -27,10 +27,17 @@ pub(super) struct File {
     pub event: Option<EventType>,
     pub per: Per,
     pub act: Option<Act>,
-    pub uses: Vec<Placed<String>>,
+    pub uses: Vec<Use>,
     pub select: Option<Select>,
     pub rules: Vec<Rule>,
     pub cases: Vec<Case>,
+}
+
+/// A part that a mapping takes over, as it is written.
+pub(super) struct Use {
+    pub part: Placed<String>,
+    /// A path: where it has a value, no rule of the part counts.
+    pub unless: Option<Placed<String>>,
 }
 
 /// What a mapping is for, as it is written.
@@ -197,11 +204,27 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         event,
         per: per.unwrap_or(Per::Message),
         act,
-        uses: table.texts("use"),
+        uses: read_uses(table),
         select,
         rules,
         cases,
     }
+}
+
+/// Names of parts, and tables of a part and a condition.
+fn read_uses(table: &TomlTable<'_>) -> Vec<Use> {
+    let Some(item) = table.item("use") else { return Vec::new() };
+    let read = |item: &Item<'_>| {
+        if !item.is_table() {
+            return Some(Use { part: item.text()?, unless: None });
+        }
+        let table = item.table()?;
+        let part = table.required_text("part");
+        let unless = table.text("unless");
+        table.finish();
+        Some(Use { part: part?, unless })
+    };
+    item.items().iter().filter_map(read).collect()
 }
 
 fn read_rules(table: &TomlTable<'_>) -> Vec<Rule> {
@@ -316,6 +339,8 @@ fn read_sources(item: &Item<'_>) -> Vec<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::normalize::{Context, Trace, normalize};
+    use crate::parse::hl7::{Charset, Message};
 
     #[test]
     fn a_mapping_is_selected_by_triggers_or_by_a_segment_and_not_by_both() {
@@ -366,6 +391,61 @@ mod tests {
             let told =
                 |mistake: &&String| mistake.contains(line) && mistake.contains("labels come");
             assert!(mistakes.iter().any(|it| told(&it)), "{line} {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_taken_over_where_its_condition_does_not_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("hl7")).unwrap();
+        std::fs::create_dir_all(dir.path().join("tables")).unwrap();
+        let case = "[[case]]\nname = \"a\"\nmessage = \"a.hl7\"\n[case.expect]\n\"message.type\" = \"x\"\n";
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join("hl7").join(name), format!("{text}{case}")).unwrap();
+        };
+        let mistakes = |uses: &str, visit: &str| {
+            write("visit.toml", &format!("[rules]\n{visit}\n"));
+            write(
+                "a.toml",
+                &format!(
+                    "event = \"patient.updated\"\nuse = [{uses}]\n[select]\ntype = \"ADT\"\nevent = [\"A01\"]\n"
+                ),
+            );
+            let problems = Problems::default();
+            let mappings = load(dir.path(), &problems);
+            let found = problems.mistakes().iter().map(ToString::to_string).collect::<Vec<_>>();
+            (mappings, found.join("\n"))
+        };
+        let uses = "{ part = \"visit\", unless = \"PV1-2[?1=N]\" }";
+        let rule = "\"visit.service\" = \"PV1-10\"";
+        let (mappings, none) = mistakes(uses, rule);
+        assert_eq!(none, "");
+        let services = |class: &str| {
+            let text = format!("MSH|^~\\&|||||||ADT^A01|1|P|2.5\rPV1|1|{class}||||||||CAR");
+            let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+            let (found, _) =
+                normalize(&mappings, &message, &Context::default(), Trace::Off).unwrap();
+            found.drafts[0].data.root().at("visit.service.code").is_some()
+        };
+        assert_eq!((services("I"), services("N"), services("")), (true, false, true));
+        for (uses, rule, wanted) in [
+            (
+                uses,
+                "\"visit.service\" = { from = \"PV1-10\", unless = \"PV1-1\" }",
+                "so its part takes none",
+            ),
+            (
+                uses,
+                "\"diagnoses[].status\" = { value = \"x\", default = \"y\" }",
+                "so its part takes none",
+            ),
+            ("{ part = \"visit\", unless = \"PV1-\" }", rule, "a.toml:2:"),
+            ("{ part = \"visti\" }", rule, "did you mean `visit`?"),
+            ("{ unless = \"PV1-2\" }", rule, "part"),
+            ("{ part = \"visit\", when = \"PV1-2\" }", rule, "`use.when` is not known"),
+        ] {
+            let (_, found) = mistakes(uses, rule);
+            assert!(found.contains(wanted), "{uses} {rule}: {found}");
         }
     }
 }

@@ -233,8 +233,10 @@ pub(super) enum Convert {
     },
     /// PL.
     Location,
-    /// OBX-5, by OBX-2.
-    Value,
+    /// OBX-5, by OBX-2; documents with the MIME types of subtypes.
+    Value {
+        media: Arc<Table>,
+    },
 }
 
 /// Table 0200.

@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
 //! operations), [`group`] (which segments belong together), [`run`] (a message through them),
-//! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types), [`case`]
+//! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types; `value` and
+//! `attachment` those of OBX-5), [`case`]
 //! (the examples in each file).
 
 pub mod mapping;
@@ -19,13 +20,14 @@ pub mod run;
 mod salvage;
 mod convert;
 mod value;
+mod attachment;
 pub mod case;
 
 use std::fmt;
 
 pub use load::load;
 pub use mapping::{Mapping, Mappings};
-pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
+pub use run::{Context, Documents, Draft, Normalized, Trace, Traced, normalize};
 pub use salvage::{Salvage, salvage};
 
 /// A field as a mapping names it, or a whole segment: what an answer to the sender points at.

@@ -35,6 +35,18 @@ const PLACES_MAX: usize = 1_000;
 pub struct Context {
     /// The zone of times that state none, where the message states none either.
     pub zone: Option<TimeZone>,
+    /// What becomes of the content of embedded documents.
+    pub documents: Documents,
+}
+
+/// What an event holds of an embedded document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Documents {
+    /// What it is: for people who look at an event.
+    #[default]
+    Described,
+    /// Its content, too, since a contract may name it: for a feed.
+    Kept,
 }
 
 /// An event before it has an ID.
@@ -324,11 +336,7 @@ impl<'m, 'c> Run<'m, 'c> {
 
     /// The position behind a segment and those that follow and belong to it.
     fn end_of(&self, at: usize, with: &[u32]) -> usize {
-        let mut end = at + 1;
-        while self.message.segment(end).is_some_and(|next| with.contains(&next.packed_name())) {
-            end += 1;
-        }
-        end
+        behind(self.message, at, |next| with.contains(&next.packed_name()))
     }
 
     fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
@@ -428,6 +436,11 @@ impl<'m, 'c> Run<'m, 'c> {
             }
         }
         self.note(mark, leaf, None);
+    }
+
+    /// Whether the content of documents is to be in the event.
+    pub(super) fn keeps_documents(&self) -> bool {
+        self.context.documents == Documents::Kept
     }
 
     /// What a raw value says.
@@ -621,10 +634,23 @@ fn resolve<'m>(
     let named =
         |at: &usize, name: &str| message.segment(*at).is_some_and(|found| found.name() == name);
     let Some(at) = scope.indices().find(|at| named(at, after)) else { return };
-    let end =
-        (at + 1..message.len()).find(|at| !named(at, path.segment())).unwrap_or(message.len());
+    let end = behind(message, at, |next| next.name() == path.segment());
     let ranges = [at + 1..end];
     path.resolve(&Scope::new(message, &ranges), take);
+}
+
+/// The position behind a segment and those that follow and belong to it. A site's own segments
+/// (chapter 2.5.2: Z) may stand anywhere between, and part nothing.
+fn behind(message: &Message<'_>, at: usize, belongs: impl Fn(&Segment<'_>) -> bool) -> usize {
+    let mut end = at + 1;
+    for next in (end..).map_while(|at| message.segment(at)) {
+        if belongs(&next) {
+            end = next.index() + 1;
+        } else if !next.name().starts_with('Z') {
+            break;
+        }
+    }
+    end
 }
 
 fn first_spot(sources: &[Source]) -> Spot {

@@ -1,7 +1,7 @@
 //! The value of an observation, by its type (OBX-2, table 0125).
 //!
 //! Promises: the sender's digits stay beside a number; a type that is not known keeps its
-//! value as text; an embedded document is described, never copied.
+//! value as text; where one value is meant, several are listed.
 //! Knows nothing of: which classes these fields have; `event::observation` says so.
 
 use std::borrow::Cow;
@@ -9,14 +9,25 @@ use std::borrow::Cow;
 use crate::event::Key;
 use crate::parse::hl7::{Composite, Content, Hit, datetime};
 
+use super::attachment;
 use super::convert::{code, parse_number, plain, time};
 use super::run::Run;
+use super::table::Table;
 
+/// Types of which the first repetition is taken. HL7 lets OBX-5 repeat for text and codes (chapter
+/// 7.4.2.5); of these nobody says which of several counts.
+const ONE_IS_MEANT: [&str; 9] = ["SN", "DT", "TS", "DTM", "TM", "DR", "NR", "ED", "RP"];
 /// The field of OBX that holds the type.
 const TYPE_FIELD: usize = 2;
 
 /// Writes all repetitions of the field that was hit, as its type says.
-pub(super) fn value<'m, 'c>(hit: &Hit<'m>, run: &mut Run<'m, 'c>, key: Key, target: &'c str) {
+pub(super) fn value<'m, 'c>(
+    hit: &Hit<'m>,
+    media: &Table,
+    run: &mut Run<'m, 'c>,
+    key: Key,
+    target: &'c str,
+) {
     run.take_field(hit, TYPE_FIELD);
     let raw = hit.whole_field();
     if run.content(raw) == Content::Absent {
@@ -28,6 +39,9 @@ pub(super) fn value<'m, 'c>(hit: &Hit<'m>, run: &mut Run<'m, 'c>, key: Key, targ
     let object = run.tree.open_object(key);
     if !kind.is_empty() {
         run.tree.text("type", kind);
+    }
+    if ONE_IS_MEANT.contains(&kind) && raw.len() != whole.raw().len() {
+        run.refuse(hit);
     }
     match kind {
         "NM" => numeric(hit, raw, run),
@@ -54,15 +68,15 @@ pub(super) fn value<'m, 'c>(hit: &Hit<'m>, run: &mut Run<'m, 'c>, key: Key, targ
             }
         }
         "NA" | "MA" => series(hit, raw, run),
-        "ED" => document(whole, run),
-        "RP" => reference(whole, run),
+        "ED" => attachment::embedded(hit, media, run),
+        "RP" => attachment::referenced(hit, media, run),
         _ => lines(raw, hit, run),
     }
     run.tree.close(object);
 }
 
 /// A value as text; empty where there is none.
-fn word<'m>(run: &Run<'m, '_>, raw: &'m str) -> Cow<'m, str> {
+pub(super) fn word<'m>(run: &Run<'m, '_>, raw: &'m str) -> Cow<'m, str> {
     match run.content(raw) {
         Content::Text(text) => text,
         Content::Absent | Content::Null => Cow::Borrowed(""),
@@ -145,35 +159,4 @@ fn series<'m>(hit: &Hit<'m>, raw: &'m str, run: &mut Run<'m, '_>) {
         }
     }
     run.tree.close(list);
-}
-
-/// ED: source, type, subtype, encoding, data.
-fn document<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>) {
-    let [_, kind, subtype, encoding, data] = whole.split();
-    let object = run.tree.open_object("attachment");
-    media_type([kind, subtype], run);
-    plain(run, "encoding", encoding.first());
-    if !data.raw().is_empty() {
-        #[expect(clippy::cast_precision_loss, reason = "a frame has at most 1 GiB")]
-        run.tree.number("size", data.raw().len() as f64);
-    }
-    run.tree.close(object);
-}
-
-/// RP: pointer, application, type, subtype.
-fn reference<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>) {
-    let [pointer, _, kind, subtype] = whole.split();
-    let object = run.tree.open_object("attachment");
-    media_type([kind, subtype], run);
-    plain(run, "pointer", pointer.first());
-    run.tree.close(object);
-}
-
-fn media_type<'m>(parts: [Composite<'m>; 2], run: &mut Run<'m, '_>) {
-    let words = parts.map(|part| word(run, part.first()).trim().to_ascii_lowercase());
-    let words: Vec<&str> =
-        words.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
-    if !words.is_empty() {
-        run.tree.text("mediaType", &words.join("/"));
-    }
 }

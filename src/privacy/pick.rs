@@ -6,6 +6,8 @@
 
 use jiff::civil;
 
+use crate::event::code::CODE;
+use crate::event::observation;
 use crate::event::schema::Class;
 use crate::event::{Subject, Tree, Value, View};
 
@@ -108,16 +110,20 @@ impl Picking<'_> {
         let object = self.data.open_object(key);
         for child in value.children() {
             match (child.key(), child.value()) {
-                ("code", Value::Object) => self.code("code", child),
+                ("code", Value::Object) => self.kept("code", child, CODE.kept),
                 ("moreCodes", Value::List) => {
                     let list = self.data.open_list("moreCodes");
                     for code in child.children() {
-                        self.code("", code);
+                        self.kept("", code, CODE.kept);
                     }
                     self.data.close(list);
                 }
                 (ATTACHMENT, _) if self.tier != Tier::Identified => {
                     self.remove(Some(line), Fate::Removed);
+                }
+                (ATTACHMENT, Value::Object) => {
+                    // The document itself is not what `value` names.
+                    self.kept(ATTACHMENT, child, observation::ATTACHMENT.kept);
                 }
                 // Below tier identified a number's own text leaves, and not what stands beside it.
                 ("text", _) if self.tier != Tier::Identified && !is_own_text(value, class) => {
@@ -134,11 +140,12 @@ impl Picking<'_> {
         self.data.close(object);
     }
 
-    fn code(&mut self, key: &'static str, code: View<'_>) {
+    /// The fields of a part that a part which is kept lets out.
+    fn kept(&mut self, key: &'static str, part: View<'_>, fields: &[&'static str]) {
         let object = self.data.open_object(key);
-        for kept in crate::event::code::CODE.kept {
-            if let Some(value) = code.get(kept) {
-                self.data.copy(kept, value);
+        for field in fields {
+            if let Some(value) = part.get(field) {
+                self.data.copy(field, value);
             }
         }
         self.data.close(object);

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::event::observation::CONTENT_BYTES_MAX;
 use crate::event::schema::{Class, parts_of};
 use crate::event::{EventType, Value, View};
 
@@ -13,6 +14,8 @@ use super::transform::Form;
 
 /// Longest text of a payload, in characters. A whole report as text has some hundred thousand.
 pub const TEXT_CHARS_MAX: usize = 1 << 20;
+/// The content of a document is such a text.
+const _: () = assert!(CONTENT_BYTES_MAX <= TEXT_CHARS_MAX);
 /// Most elements of a list of a payload. A waveform (OBX-5, NA) has some ten thousand.
 pub const ELEMENTS_MAX: usize = 100_000;
 /// Longest payload with its envelope, in bytes; a broker takes 16 MiB (RabbitMQ 4, `max_message_size`).

@@ -192,7 +192,7 @@ proptest! {
     /// record or a closure of its subject, or is refused; and what is in doubt is an exception.
     #[test]
     fn a_message_with_con_gives_a_record_or_a_closure_or_is_refused(
-        kind in "(MDM\\^T02|MDM\\^T11|ADT\\^A01|ADT\\^A60|ORU\\^R01|SIU\\^S12|)",
+        kind in "(MDM\\^T02|MDM\\^T11|ADT\\^A01|ADT\\^Z60|ORU\\^R01|SIU\\^S12|)",
         sent_at in field(),
         patient in prop_oneof![4 => Just("ZZ1^^^EPIC^MR".to_owned()), 1 => field()],
         con in proptest::collection::vec(field(), 0..26),

@@ -80,7 +80,8 @@ fn resolve(
     }
     match code.as_bytes() {
         [b'H' | b'N'] => true,
-        [b'X', digits @ ..] => hexadecimal(digits, encoding, text),
+        // The standard has a capital X; some senders do not.
+        [b'X' | b'x', digits @ ..] => hexadecimal(digits, encoding, text),
         [b'.', command @ ..] => format(command, text),
         _ => false,
     }
@@ -151,6 +152,7 @@ mod tests {
             (r"\H\bold\N\", "bold"),
             (r"\X41\\X4242\", "ABB"),
             (r"M\XC3BC\ller", "Müller"),
+            (r"M\xc3bc\ller", "Müller"),
             (r"\X0D0A\", "\r\n"),
             (r"one\.br\two\.sp\three\.sp2\four", "one\ntwo\nthree\n\nfour"),
             (r"\.in+4\\.ti-2\\.fi\\.nf\x\.ce\y\.sk3\z", "x\ny   z"),
