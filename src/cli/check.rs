@@ -211,7 +211,8 @@ fn route(contract: &Contract) -> Json {
 
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
-        say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
+        let site = feed.site.as_ref().map(|site| format!(", site {}", site.value));
+        say(&format!("feed {}: mllp on {}{}", feed.name, feed.listen, site.unwrap_or_default()));
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
-use crate::document::{Place, Table, hint};
+use crate::document::{Place, Placed, Table, hint};
 use crate::parse::hl7::{Charset, Path};
 use crate::verdict::OnBusy;
 
@@ -26,8 +26,8 @@ pub struct Feed {
     pub name: Arc<str>,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Whose words `[status.SITE]` of consent.toml has for it.
-    pub site: Option<String>,
+    /// The site whose messages these are: a file of mappings/sites, words of consent.toml, or both.
+    pub site: Option<Placed<String>>,
     /// The zone of times that state none.
     pub zone: Option<TimeZone>,
     /// The MSH-11.1 that is taken; every one where it is none.
@@ -69,7 +69,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     }
     table.required_choice("kind", &[("mllp", ())]);
     let listen = address(table, "listen");
-    let site = table.text("site").map(|site| site.value);
+    let site = table.text("site");
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
     let charset = charset(table);

@@ -64,7 +64,7 @@ pub enum Shape {
 }
 
 /// A group of fields that occurs in one or more places.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// Its name among the definitions of the JSON Schema.
     pub name: &'static str,
@@ -77,7 +77,7 @@ pub struct Part {
 }
 
 /// One field.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name.
     pub name: &'static str,
@@ -141,7 +141,7 @@ impl Part {
     }
 }
 
-/// Everything that an event's `data` may hold.
+/// Everything that an event's `data` may hold, but fields of sites' own ([`super::extension`]).
 pub static DATA: Part = Part {
     name: "data",
     doc: "What the message says, before any route.",
@@ -154,6 +154,7 @@ pub static DATA: Part = Part {
         Field::part("report", &observation::REPORT, "The order group that was reported."),
         Field::part("observations", &observation::OBSERVATION, "What was found.").many(),
         Field::part("consent", &consent::CONSENT, "What the patient decided."),
+        Field::part("extension", &EXTENSION, "Fields of sites' own."),
         Field::part("zone", &ZONE, "How times that state no zone were read."),
     ],
 };
@@ -179,6 +180,15 @@ pub static MESSAGE: Part = Part {
         Field::date("occurredAt", "When it happened (EVN-6)."),
         Field::date("recordedAt", "When it was recorded (EVN-2)."),
     ],
+};
+
+/// Where fields of sites' own stand. Which there are, sites declare ([`super::extension`]); one leaves
+/// by its own name alone.
+pub static EXTENSION: Part = Part {
+    name: "extension",
+    doc: "Fields of the sending site's own, by the name that it declares.",
+    kept: &[],
+    fields: &[],
 };
 
 /// The zone that was given to times that state none.
@@ -215,17 +225,19 @@ pub fn parts_of(kind: EventType) -> &'static [&'static str] {
         | EventType::PatientAdmitCancelled
         | EventType::PatientTransferCancelled
         | EventType::PatientDischargeCancelled => {
-            &["message", "patient", "visit", "diagnoses", "observations", "zone"]
+            &["message", "patient", "visit", "diagnoses", "observations", "extension", "zone"]
         }
         EventType::ObservationReported => {
-            &["message", "patient", "visit", "report", "observations", "zone"]
+            &["message", "patient", "visit", "report", "observations", "extension", "zone"]
         }
         EventType::ConsentGranted
         | EventType::ConsentDenied
         | EventType::ConsentRevoked
         | EventType::ConsentExpired
         | EventType::ConsentUpdated
-        | EventType::ConsentRetracted => &["message", "patient", "visit", "consent", "zone"],
+        | EventType::ConsentRetracted => {
+            &["message", "patient", "visit", "consent", "extension", "zone"]
+        }
     }
 }
 
@@ -274,16 +286,24 @@ pub fn steps(path: &str) -> Option<Vec<Step>> {
 /// # Errors
 /// What is wrong with the path, and the nearest one that would be right.
 pub fn find(path: &str) -> Result<Found, String> {
+    find_in(&DATA, path)
+}
+
+/// Looks a path up among the fields of a part.
+pub(super) fn find_in(root: &'static Part, path: &str) -> Result<Found, String> {
     let Some(steps) = steps(path) else {
         return Err(format!("`{path}` is not a path; names joined by dots, lists marked by []"));
     };
-    let mut part = &DATA;
+    let mut part = root;
     let mut fields = Vec::new();
     let last = steps.len().saturating_sub(1);
     for (index, step) in steps.iter().enumerate() {
         let Some(field) = part.field(&step.name) else {
             let known: Vec<&str> = part.fields.iter().map(|field| field.name).collect();
             let hint = crate::document::hint(&step.name, &known);
+            if part.name == EXTENSION.name {
+                return Err(format!("`{path}`: no site declares `{}`{hint}", step.name));
+            }
             return Err(format!("`{path}`: there is no `{}` in {}{hint}", step.name, part.name));
         };
         if step.many != field.many && (index < last || step.many) {

@@ -6,14 +6,17 @@
 //! Knows nothing of: feeds, IDs, consent, routes.
 //!
 //! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
-//! operations), [`group`] (which segments belong together), [`run`] (a message through them),
+//! operations), [`site`] (what a site says otherwise, with [`authority`]), [`group`] (which segments
+//! belong together), [`run`] (a message through them),
 //! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types), [`case`]
 //! (the examples in each file).
 
 pub mod mapping;
 pub mod table;
+mod authority;
 pub mod load;
 mod compile;
+pub mod site;
 pub mod group;
 pub mod run;
 mod salvage;
@@ -27,6 +30,7 @@ pub use load::load;
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
 pub use salvage::{Salvage, salvage};
+pub use site::Site;
 
 /// A field as a mapping names it, or a whole segment: what an answer to the sender points at.
 #[derive(Clone, Debug, PartialEq, Eq)]

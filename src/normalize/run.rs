@@ -16,6 +16,7 @@ use crate::event::tree::{Mark, Tree};
 use crate::event::{Act, EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
+use super::authority::{Authorities, Named};
 use super::group::{Group, groups};
 use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Source};
 use super::{Refusal, Spot, convert};
@@ -169,7 +170,7 @@ pub(super) fn apply(
     for (mapping, kind) in chosen {
         for group in groups(message, mapping.per)? {
             let event = drafts.len();
-            let draft = run.group(&[&mapping.fields], *kind, group, event)?;
+            let draft = run.group(mapping, &[&mapping.fields], *kind, group, event)?;
             drafts.push(Draft { act: mapping.act, ..draft });
         }
     }
@@ -215,6 +216,8 @@ pub(super) struct Run<'m, 'c> {
     text_bytes: usize,
     /// The segment that the event is about, where it is about one.
     about: Option<usize>,
+    /// What the site calls authorities.
+    authorities: Option<&'c Authorities>,
     /// How often a value could not be.
     refusals: usize,
     doubtful: Vec<String>,
@@ -243,14 +246,16 @@ impl<'m, 'c> Run<'m, 'c> {
             strictness,
             text_bytes: 0,
             about: None,
+            authorities: None,
             refusals: 0,
             doubtful: Vec::new(),
         }
     }
 
-    /// One event, of one group.
+    /// One event, of one group, by parts of a mapping.
     pub(super) fn group(
         &mut self,
+        mapping: &'c Mapping,
         parts: &[&'c [(Key, Node)]],
         kind: EventType,
         group: Group,
@@ -259,6 +264,7 @@ impl<'m, 'c> Run<'m, 'c> {
         let message = self.message;
         self.tree = group.tree(message);
         self.about = group.about;
+        self.authorities = mapping.authorities.as_deref();
         let scope = Scope::new(message, &group.ranges);
         for fields in parts {
             match group.about.and_then(|at| message.segment(at)) {
@@ -451,6 +457,33 @@ impl<'m, 'c> Run<'m, 'c> {
         zoned
     }
 
+    /// Writes the authority that the site gives instead of the one that a number names (HD);
+    /// false where that stands. `kind` is the number's type.
+    pub(super) fn other_authority(
+        &mut self,
+        named: [&'m str; 3],
+        kind: &str,
+        target: &str,
+    ) -> bool {
+        let Some(authorities) = self.authorities else { return false };
+        let message = self.message;
+        let [namespace, universal, universal_type] = named.map(|raw| match message.content(raw) {
+            Content::Text(text) => text,
+            Content::Absent | Content::Null => Cow::Borrowed(""),
+        });
+        let named = Named {
+            namespace: &namespace,
+            universal: &universal,
+            universal_type: &universal_type,
+            kind,
+        };
+        let Some(given) = authorities.given(named, target) else { return false };
+        let mark = self.tree.mark();
+        given.write(&mut self.tree);
+        self.note_constant(mark, &given.place);
+        true
+    }
+
     /// Whether a field holds more than one value.
     fn repeats(&self, hit: &Hit<'m>) -> bool {
         self.message.repetitions(hit.whole_field()).nth(1).is_some()
@@ -553,6 +586,14 @@ impl<'m, 'c> Run<'m, 'c> {
             });
         }
         tree
+    }
+
+    /// Notes that what stands behind a mark is said by the mapping, and by no field.
+    fn note_constant(&mut self, mark: Mark, rule: &str) {
+        if self.trace == Trace::On {
+            let nodes = Tree::position(mark)..Tree::position(self.tree.mark());
+            self.written.push(Written { nodes, rule: rule.to_owned(), source: String::new() });
+        }
     }
 
     /// Notes who wrote what stands behind a mark.

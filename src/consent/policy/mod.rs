@@ -7,6 +7,7 @@
 //! Knows nothing of: records and questions.
 
 mod read;
+mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -49,6 +50,8 @@ struct Jurisdiction {
 pub struct Policy {
     codes: BTreeMap<String, Vec<String>>,
     statuses: BTreeMap<String, BTreeMap<String, Status>>,
+    /// Of each site: its codes of consent types, and those of `codes` that they stand for.
+    types: BTreeMap<String, BTreeMap<String, String>>,
     spares: BTreeSet<String>,
     jurisdictions: Vec<Jurisdiction>,
 }

@@ -12,7 +12,7 @@ use crate::consent::purpose::PURPOSES;
 use crate::document::{Item, Placed, Table, hint};
 
 /// What a site's word may mean. `unknown` is what every other word is.
-const STATUSES: [(&str, Status); 7] = [
+pub(super) const STATUSES: [(&str, Status); 7] = [
     ("proposed", Status::Proposed),
     ("active", Status::Active),
     ("rejected", Status::Rejected),
@@ -31,6 +31,7 @@ pub(super) fn policy(root: &Table<'_>) -> Policy {
     Policy {
         codes: codes(root),
         statuses: statuses(root),
+        types: BTreeMap::new(),
         spares: spares(root),
         jurisdictions: jurisdictions(root),
     }
