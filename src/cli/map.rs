@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::messages::{read, split};
+use super::coverage;
+use super::messages::{files, read, split};
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
 use crate::admit::consents::is_consent;
@@ -29,7 +30,7 @@ const FEED: &str = "map";
 /// Map messages to canonical events, without a daemon.
 #[derive(Debug, Args)]
 pub struct Map {
-    /// Files with one or more messages.
+    /// Files with one or more messages, or folders of such files.
     #[arg(required_unless_present = "test")]
     files: Vec<PathBuf>,
     /// The mappings; else `mappings/` here, else the installed ones.
@@ -48,17 +49,21 @@ pub struct Map {
     /// Map as for a feed of this site: mappings/sites/NAME.toml over the others.
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
+    /// Print, instead of events, which segments and fields the messages hold and which rules take
+    /// them; with --json as one object. Never a value.
+    #[arg(long, conflicts_with_all = ["explain", "test"])]
+    coverage: bool,
     /// Run the cases of the mapping files and of the sites; with --site those of the site alone.
     #[arg(long)]
     test: bool,
 }
 
 /// What messages are mapped by.
-struct By<'m> {
-    mappings: &'m Mappings,
+pub(super) struct By<'m> {
+    pub mappings: &'m Mappings,
     site: Option<&'m str>,
     policy: &'m Policy,
-    charset: Charset,
+    pub charset: Charset,
 }
 
 /// Why a message gave no event.
@@ -105,8 +110,12 @@ impl Map {
             None => (None, &mappings),
         };
         let by = By { mappings, site, policy: &policy, charset };
+        let Some(files) = files(&self.files) else { return Outcome::Wrong };
+        if self.coverage {
+            return coverage::run(&files, &by, self.json);
+        }
         let mut outcome = Outcome::Done;
-        for file in &self.files {
+        for file in &files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
                 if !self.one(file, message, &by) {
@@ -274,18 +283,13 @@ fn correlation(message: &Message<'_>) -> Correlation {
 }
 
 fn refused(refusal: Refusal) -> NoEvent {
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::Unsupported { .. } => {
-            NoEvent { code: "unsupported", text, place: "MSH-9".to_owned() }
-        }
-        Refusal::Missing { spot } | Refusal::Impossible { spot } => {
-            NoEvent { code: "unmapped", text, place: spot.to_string() }
-        }
-        Refusal::TooManyGroups | Refusal::TooLarge => {
-            NoEvent { code: "unmapped", text, place: String::new() }
-        }
-    }
+    let (code, text) = (refusal.code(), refusal.to_string());
+    let place = match refusal {
+        Refusal::Unsupported { .. } => "MSH-9".to_owned(),
+        Refusal::Missing { spot } | Refusal::Impossible { spot } => spot.to_string(),
+        Refusal::TooManyGroups | Refusal::TooLarge => String::new(),
+    };
+    NoEvent { code, text, place }
 }
 
 fn usual_dir() -> PathBuf {

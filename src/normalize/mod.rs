@@ -8,7 +8,8 @@
 //! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
 //! operations), [`site`] (what a site says otherwise, with [`authority`]), [`group`] (which segments
 //! belong together), [`run`] (a message through them),
-//! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types), [`case`]
+//! `salvage` (what can be read of one that gives no event), [`coverage`] (what many hold, and who takes
+//! it), [`convert`] (HL7 data types), [`case`]
 //! (the examples in each file).
 
 pub mod mapping;
@@ -22,10 +23,12 @@ pub mod run;
 mod salvage;
 mod convert;
 mod value;
+pub mod coverage;
 pub mod case;
 
 use std::fmt;
 
+pub use coverage::Coverage;
 pub use load::load;
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Draft, Normalized, Trace, Traced, normalize};
@@ -78,4 +81,18 @@ pub enum Refusal {
     /// The events would hold more text than one message may give.
     #[error("its events would hold more than 64 MiB of text")]
     TooLarge,
+}
+
+impl Refusal {
+    /// The category of the exception that it opens.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } => "unsupported",
+            Self::Missing { .. }
+            | Self::Impossible { .. }
+            | Self::TooManyGroups
+            | Self::TooLarge => "unmapped",
+        }
+    }
 }

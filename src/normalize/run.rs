@@ -6,7 +6,7 @@
 //! Knows nothing of: IDs, subjects, the journal.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::tz::TimeZone;
@@ -18,7 +18,7 @@ use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, n
 
 use super::authority::{Authorities, Named};
 use super::group::{Group, groups};
-use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Source};
+use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Origin, Source};
 use super::{Refusal, Spot, convert};
 
 /// Most text that the events of one message may hold together, in bytes: four times the
@@ -121,6 +121,8 @@ pub enum Trace {
     Off,
     /// Yes: for `map --explain`.
     On,
+    /// No, but which rule took each field of the message: for `map --coverage`.
+    Takers,
 }
 
 /// The message type and trigger that select a mapping: MSH-9.1 and MSH-9.2, else EVN-1, which
@@ -147,6 +149,14 @@ pub fn normalize(
     context: &Context,
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
+    apply(&chosen(mappings, message)?, message, context, trace)
+}
+
+/// The mappings of a message, and what they make.
+pub(super) fn chosen<'m>(
+    mappings: &'m Mappings,
+    message: &'m Message<'_>,
+) -> Result<Vec<(&'m Mapping, EventType)>, Refusal> {
     let (kind, trigger) = selector(message);
     let chosen: Vec<(&Mapping, EventType)> = mappings
         .of(&kind, &trigger, message)
@@ -155,7 +165,7 @@ pub fn normalize(
     if chosen.is_empty() {
         return Err(Refusal::Unsupported { kind: bounded(&kind), trigger: bounded(&trigger) });
     }
-    apply(&chosen, message, context, trace)
+    Ok(chosen)
 }
 
 /// Maps a message by mappings at hand, one after the other.
@@ -166,17 +176,26 @@ pub(super) fn apply(
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
     let mut run = Run::new(message, context, trace, Strictness::Required);
+    let drafts = drafts(&mut run, chosen)?;
+    let unmapped = run.unmapped();
+    let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
+    Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+}
+
+/// The events of a message.
+pub(super) fn drafts<'c>(
+    run: &mut Run<'_, 'c>,
+    chosen: &[(&'c Mapping, EventType)],
+) -> Result<Vec<Draft>, Refusal> {
     let mut drafts = Vec::new();
     for (mapping, kind) in chosen {
-        for group in groups(message, mapping.per)? {
+        for group in groups(run.message, mapping.per)? {
             let event = drafts.len();
             let draft = run.group(mapping, &[&mapping.fields], *kind, group, event)?;
             drafts.push(Draft { act: mapping.act, ..draft });
         }
     }
-    let unmapped = run.unmapped();
-    let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
-    Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+    Ok(drafts)
 }
 
 /// Whether a required field must be there.
@@ -211,6 +230,9 @@ pub(super) struct Run<'m, 'c> {
     trace: Trace,
     written: Vec<Written>,
     traced: Vec<Traced>,
+    /// The rule that is run, where it is asked which takes what.
+    taker: Option<&'c Origin>,
+    takers: BTreeMap<usize, Vec<&'c Origin>>,
     strictness: Strictness,
     /// Text of the events so far, in bytes.
     text_bytes: usize,
@@ -243,6 +265,8 @@ impl<'m, 'c> Run<'m, 'c> {
             trace,
             written: Vec::new(),
             traced: Vec::new(),
+            taker: None,
+            takers: BTreeMap::new(),
             strictness,
             text_bytes: 0,
             about: None,
@@ -336,6 +360,9 @@ impl<'m, 'c> Run<'m, 'c> {
     fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
         let mark = self.tree.mark();
         let refusals_before = self.refusals;
+        if self.trace == Trace::Takers {
+            self.taker = Some(&leaf.origin);
+        }
         if leaf.many {
             self.list(key, leaf, scope);
         } else {
@@ -519,10 +546,21 @@ impl<'m, 'c> Run<'m, 'c> {
         if let Some(word) = self.taken.get_mut(id / 64) {
             *word |= 1 << (id % 64);
         }
+        if let Some(taker) = self.taker {
+            let takers = self.takers.entry(id).or_default();
+            if !takers.iter().any(|known| std::ptr::eq(*known, taker)) {
+                takers.push(taker);
+            }
+        }
     }
 
     fn is_taken(&self, id: usize) -> bool {
         self.taken.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+
+    /// Which rules took each field, by the field's position among all; of [`Trace::Takers`] alone.
+    pub(super) const fn takers(&self) -> &BTreeMap<usize, Vec<&'c Origin>> {
+        &self.takers
     }
 
     /// The fields that hold something and that nothing took, each place once.
@@ -611,7 +649,7 @@ impl<'m, 'c> Run<'m, 'c> {
 
 /// Fields of MSH that the gate itself reads, so that they are not lost: the delimiters, what
 /// selects a mapping, what names the message, the character set.
-const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
+pub(super) const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
 
 /// Whether the conditions of a source hold.
 #[inline]

@@ -298,6 +298,10 @@ fn the_page_about_sites_shows_what_happens() {
     assert_eq!(err, "");
     shows(&out, before);
     assert!(out.contains("\"authority\": \"OLDMRN\""), "{out}");
+    let (_, counted) = page.split_once("`--coverage FILE…`").unwrap();
+    let (_, counted) = counted.split_once("```text\n").unwrap();
+    let (out, _) = run(&["map", "--coverage", "examples/north.hl7"]);
+    shows(&out, counted.split("```").next().unwrap());
     write(site);
     let (out, err) = run(&["map", "--site", "north", "--explain", "examples/north.hl7"]);
     assert_eq!(err, "");
