@@ -313,3 +313,43 @@ fn the_page_about_sites_shows_what_happens() {
     let (_, err) = run(&["map", "--site", "north", "examples/north.hl7"]);
     assert_eq!(err.trim_end(), mistake.trim_end());
 }
+
+/// PROMISE-10, PROMISE-11
+#[test]
+fn a_segment_is_new_on_a_feed_once_over_a_crash_and_for_each_feed() {
+    let setup = setup().file_route("out", &EVENTS);
+    let mut daemon = setup.start();
+    let known = |daemon: &Daemon, feed: &str| {
+        let of = |name: &str| daemon.metric(&format!("tidegate_feed_{name}{{feed=\"{feed}\"}}"));
+        (of("new_segments_total"), of("segments"))
+    };
+    let new =
+        |number: &str| setup.json(&["journal", "show", number]).remove(0)["newSegments"].clone();
+    assert_eq!(known(&daemon, "adt"), (0.0, 0.0));
+    send(&daemon, "adt", "A1", "PV1|1|I\rzvn|ZZHIDDEN\rZZSECRET1|x\r");
+    assert_eq!(known(&daemon, "adt"), (4.0, 4.0), "what is no name of a segment is none");
+    send(&daemon, "adt", "A2", "PV1|1|I\rZVN|1\rZVN|2\r");
+    // The same message again is no other one; and one that no mapping selects is looked at, too.
+    send(&daemon, "adt", "A2", "PV1|1|I\rZVN|1\rZVN|2\r");
+    let other =
+        String::from_utf8(admission("A3", "ZX1|1\r")).unwrap().replace("ADT^A01", "SIU^S12");
+    Sender::connect(daemon.feed()).exchange(other.as_bytes()).unwrap();
+    assert_eq!(known(&daemon, "adt"), (6.0, 6.0));
+    assert_eq!(known(&daemon, "north"), (0.0, 0.0));
+    assert_eq!(new("1"), serde_json::json!(["EVN", "MSH", "PID", "PV1"]));
+    assert_eq!((new("2"), new("3")), (serde_json::json!(["ZVN"]), serde_json::json!(["ZX1"])));
+    let said = |daemon: &Daemon, name: &str| {
+        let log = daemon.log();
+        let of =
+            |line: &&str| line.contains("never came in on this feed before") && line.contains(name);
+        log.lines().filter(of).count()
+    };
+    assert_eq!((said(&daemon, "ZVN"), said(&daemon, "ZZ")), (1, 0));
+    daemon.kill();
+    let daemon = setup.start();
+    send(&daemon, "adt", "A4", "PV1|1|I\rZVN|3\rZX1|2\rZY1|1\r");
+    assert_eq!(known(&daemon, "adt"), (1.0, 7.0), "counted since start, known for good");
+    assert_eq!(new("4"), serde_json::json!(["ZY1"]));
+    send(&daemon, "north", "N1", "ZVN|2\r");
+    assert_eq!(known(&daemon, "north"), (4.0, 4.0), "each feed for itself");
+}
