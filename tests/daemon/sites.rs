@@ -15,7 +15,8 @@ const NORTH: &str = "[extension.arrivedBy]\nwhat = \"How the patient came.\"\ncl
     [extension.companion]\nwhat = \"Who came along.\"\nclass = \"free-text\"\n\
     [rules]\n\"extension.arrivedBy\" = { from = \"ZVN-1\", table = \"arrived\" }\n\
     \"extension.companion\" = \"ZVN-2\"\n\
-    [authority.renamed]\nOLD = \"EPIC\"\n[consent.status]\nSIGNED = \"active\"\nTERUG = \"revoked\"\n";
+    [authority.renamed]\nOLD = \"EPIC\"\n[consent.status]\nSIGNED = \"active\"\nTERUG = \"revoked\"\n\
+    [consent.type]\n\"L/ZZTRIAL\" = \"HL70496/109\"\n\"L/ZZNO\" = \"HL70496/110\"\n";
 const SOUTH: &str = "[extension.arrivedBy]\nwhat = \"How the patient came.\"\nclass = \"operational\"\n\
     [rules]\n\"extension.arrivedBy\" = \"ZS1-3\"\n";
 const FREE: &str = "require = \"none\"\nbasis = \"a test\"";
@@ -56,7 +57,9 @@ fn send(daemon: &Daemon, feed: &str, control_id: &str, rest: &str) {
 fn mistakes(setup: &Setup) -> String {
     setup.config();
     let output = setup.command(&["check"]);
-    String::from_utf8(output.stderr).unwrap()
+    let said = String::from_utf8(output.stderr).unwrap();
+    let mistakes = said.lines().filter(|line| !line.starts_with("warning: "));
+    mistakes.map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -149,15 +152,12 @@ fn a_field_of_a_sites_own_leaves_by_its_name_and_where_its_tier_allows() {
 #[test]
 fn a_sites_words_for_consents_hold_on_its_feeds_alone() {
     let fields = TOKEN;
-    let setup = setup().policy("[codes]\n\"L/ZZHIE\" = [\"CLINTRCH\"]\n").pseudonymous(
-        "out",
-        "CLINTRCH",
-        "require = \"opt-in\"",
-        &EVENTS,
-        fields,
-    );
+    let setup = setup()
+        .policy("[codes]\n\"HL70496/109\" = [\"CLINTRCH\"]\n\"HL70496/110\" = [\"CLINTRCH\"]\n")
+        .pseudonymous("out", "CLINTRCH", "require = \"opt-in\"", &EVENTS, fields);
     let daemon = setup.start();
-    let con = |word: &str, at: &str| format!("PV1|1|I\rCON|1|ZZHIE^^L||ZZF1|||||||{word}||{at}\r");
+    let con =
+        |word: &str, at: &str| format!("PV1|1|I\rCON|1|ZZTRIAL^^L||ZZF1|||||||{word}||{at}\r");
     // On a feed without the site the word is unknown: a deny, and an exception.
     send(&daemon, "adt", "A1", &con("SIGNED", "20261101"));
     let open = setup.json(&["exceptions", "ls"]);
@@ -173,6 +173,21 @@ fn a_sites_words_for_consents_hold_on_its_feeds_alone() {
         daemon.metric("tidegate_events_total{route=\"out\",outcome=\"suppressed\"}") == 3.0
     });
     assert_eq!(setup.events("out").len(), 1);
+    // What the site calls a request to restrict is one: active, it is a deny.
+    let message = admission("M1", "CON|1|ZZNO^^L||ZZF2|||||||A||20261101\r");
+    let file = setup.dir.path().join("asks.hl7");
+    std::fs::write(&file, message).unwrap();
+    let mappings = setup.dir.path().join("mappings");
+    let decision = |site: &[&str]| {
+        let mut command = Command::new(TIDEGATE);
+        command.arg("map").arg("--mappings").arg(&mappings).args(site).arg("--json").arg(&file);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let events = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+        let all: Vec<Json> = events.filter(|event| !event["data"]["consent"].is_null()).collect();
+        (all[0]["type"].clone(), all[0]["data"]["consent"]["decision"].clone())
+    };
+    assert_eq!(decision(&["--site", "north"]), ("consent.denied".into(), "deny".into()));
+    assert_eq!(decision(&[]), ("consent.granted".into(), "permit".into()));
 }
 
 #[test]
