@@ -469,6 +469,8 @@ impl Feeds {
 }
 
 fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
+    let site = feed.site.as_ref().map(|site| site.value.as_str());
+    let of_site = site.and_then(|site| config.mappings.site(site)).map(|site| &site.mappings);
     Rules {
         feed: Arc::clone(&feed.name),
         domain: feed.sender_domain.clone(),
@@ -479,11 +481,11 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
         processing_id: feed.processing_id.clone(),
         on_unmappable: feed.on_unmappable,
         on_unsupported: feed.on_unsupported,
-        mappings: Arc::clone(&config.mappings),
+        mappings: Arc::clone(of_site.unwrap_or(&config.mappings)),
         identity: Arc::clone(&config.identity),
         digests: digests.clone(),
         policy: Arc::clone(&config.policy),
-        site: feed.site.clone(),
+        site: site.map(str::to_owned),
     }
 }
 

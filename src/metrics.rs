@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 63] = [
+pub const TABLE: [Row; 65] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -173,6 +173,18 @@ pub const TABLE: [Row; 63] = [
         "tidegate_deid_unmapped_fields_total",
         &["feed"],
         "Fields of messages that no rule took.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_new_segments_total",
+        &["feed"],
+        "Segments that came in on a feed for the first time ever, since start.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_segments",
+        &["feed"],
+        "Different segments that have ever come in on a feed; at most 500 are remembered.",
     ),
     (
         Kind::Gauge,
@@ -872,6 +884,29 @@ impl ExceptionMetrics {
             opened: zero(
                 metrics::counter!("tidegate_exceptions_opened_total", "category" => category, "feed" => feed),
             ),
+        }
+    }
+}
+
+/// What is counted of the segments of a feed.
+#[derive(Clone, Debug)]
+pub struct SegmentMetrics {
+    /// Those that came in for the first time ever.
+    pub new: Counter,
+    /// How many are known.
+    pub known: Gauge,
+}
+
+impl SegmentMetrics {
+    /// The series of a feed, at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            new: zero(
+                metrics::counter!("tidegate_feed_new_segments_total", "feed" => feed.clone()),
+            ),
+            known: low(metrics::gauge!("tidegate_feed_segments", "feed" => feed)),
         }
     }
 }

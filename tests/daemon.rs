@@ -67,6 +67,9 @@ mod expiry;
 #[path = "daemon/acts.rs"]
 mod acts;
 
+#[path = "daemon/sites.rs"]
+mod sites;
+
 #[path = "daemon/explain.rs"]
 mod explain;
 

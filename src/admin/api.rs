@@ -63,6 +63,7 @@ pub fn shown(shown: &Shown, routes: &[RouteState]) -> Json {
         object.insert("events".to_owned(), events.into());
         object.insert("unmapped".to_owned(), entry.content.unmapped.clone().into());
         object.insert("invalid".to_owned(), entry.content.invalid.clone().into());
+        object.insert("newSegments".to_owned(), shown.new_segments.clone().into());
         let raw = String::from_utf8_lossy(shown.raw.expose()).into_owned();
         object.insert("raw".to_owned(), raw.into());
         let routes: Vec<Json> = routes

@@ -15,7 +15,7 @@ use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path
 use crate::phi::Phi;
 
 use super::consents::{Bearer, Closing};
-use super::entry::{Admission, Category, Content, Correlated, Given, Raised, Status};
+use super::entry::{Admission, Category, Content, Correlated, Given, Raised, SegmentName, Status};
 use super::sender::Speaker;
 use super::{Correlation, DigestKey, Identity, Windows};
 
@@ -167,7 +167,7 @@ pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64)
         raw: Phi::new(bytes.clone()),
         correlated: Some(correlated),
         status: Status::Admitted,
-        content: Content::default(),
+        content: Content { segments: SegmentName::all(&message), ..Content::default() },
         raised: None,
         consents: Vec::new(),
         on_conflict: Vec::new(),
@@ -179,8 +179,9 @@ pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64)
         .and_then(|(normalized, _)| bearer.apply(normalized));
     match applied {
         Ok(applied) => {
+            let segments = admission.content.segments;
             let admission = Admission {
-                content: applied.content,
+                content: Content { segments, ..applied.content },
                 raised: applied.raised,
                 consents: applied.consents,
                 on_conflict: applied.on_conflict,

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::consent::Record;
 use crate::event::{Act, Event, EventType, Subject, Tree};
+use crate::parse::hl7::Message;
+use crate::parse::hl7::name::is_segment_name;
 use crate::phi::Phi;
 
 use super::digest::Named;
@@ -227,7 +229,48 @@ pub struct Content {
     /// Places of values that cannot be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid: Vec<String>,
+    /// The names of the message's segments, each once; the store remembers them of the feed.
+    #[serde(skip)]
+    pub segments: Vec<SegmentName>,
 }
+
+/// The name of a segment, of a legal form (chapter 2.5): bounded, and safe to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName([u8; 3]);
+
+impl SegmentName {
+    /// The legal names of a message's segments, each once.
+    #[must_use]
+    pub fn all(message: &Message<'_>) -> Vec<Self> {
+        let mut names: Vec<Self> = Vec::with_capacity(16);
+        for name in message.segments().filter_map(|segment| segment.legal_name()) {
+            // Most stand beside their like: OBX behind OBX.
+            if names.last() != Some(&Self(name)) && !names.contains(&Self(name)) {
+                names.push(Self(name));
+            }
+            if names.len() >= NAMES_MAX {
+                break;
+            }
+        }
+        names
+    }
+
+    /// A name that was written.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; 3] = text.as_bytes().try_into().ok()?;
+        is_segment_name(&bytes).then_some(Self(bytes))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Most names of one message that are noted: several times what any structure of HL7's has.
+const NAMES_MAX: usize = 200;
 
 /// An event without its ID, which follows from the message's epoch.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub fn hold(named: &str, file: &Path, config: &Config) -> Result<Held, Vec<Strin
     // As they are written: two routes of one exchange are given one each when they run.
     let muted = Problems::default();
     let now = with_codings(&config.mappings_dir, &muted, |codings| {
-        load(&config.routes_dir, codings, &muted).right
+        load(&config.routes_dir, config.mappings.declared(), codings, &muted).right
     });
     let before = earlier(named, file, config)?;
     let has = |all: &[Contract], name: &str| all.iter().any(|contract| contract.name == name);
@@ -127,6 +127,7 @@ fn earlier(named: &str, file: &Path, config: &Config) -> Result<Vec<Contract>, V
     let problems = Problems::default();
     let dir = Path::new(named);
     let routes_dir = &config.routes_dir;
+    let declared = config.mappings.declared();
     // What a table says now: it is of the mappings, and not of the contract.
     let with = |read: &dyn Fn(Codings<'_>) -> Contracts| {
         with_codings(&config.mappings_dir, &problems, |codings| read(codings))
@@ -137,10 +138,10 @@ fn earlier(named: &str, file: &Path, config: &Config) -> Result<Vec<Contract>, V
         let beside = routes_dir.strip_prefix(here).map(|within| dir.join(within));
         let beside = beside.ok().filter(|beside| beside.is_dir());
         let folder = beside.unwrap_or_else(|| dir.to_path_buf());
-        with(&|codings| load(&folder, codings, &problems))
+        with(&|codings| load(&folder, declared, codings, &problems))
     } else {
         let documents = of_revision(named, routes_dir).map_err(|error| vec![error])?;
-        with(&|codings| gather(documents.iter(), codings, &problems))
+        with(&|codings| gather(documents.iter(), declared, codings, &problems))
     };
     if !problems.is_clean() {
         let mistakes = problems.mistakes();

@@ -243,7 +243,9 @@ fn way(way: &Way) -> String {
 
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
-        say(&format!("feed {}: mllp {}", feed.name, way(&feed.transport.way)));
+        let site = feed.site.as_ref().map(|site| format!(", site {}", site.value));
+        let (way, site) = (way(&feed.transport.way), site.unwrap_or_default());
+        say(&format!("feed {}: mllp {way}{site}", feed.name));
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

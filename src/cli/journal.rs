@@ -209,7 +209,7 @@ pub(super) fn print_message(message: &Json) {
             ["record", "at", "route", "sentence"].map(|key| text(decision, key));
         say(&format!("route {route}, {at}, record {record}: {sentence}"));
     }
-    for key in ["unmapped", "invalid"] {
+    for key in ["unmapped", "invalid", "newSegments"] {
         let places: Vec<&str> =
             message[key].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
         if !places.is_empty() {

@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::messages::{read, split};
+use super::coverage;
+use super::messages::{files, read, split};
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
 use crate::admit::consents::is_consent;
@@ -15,10 +16,11 @@ use crate::admit::labels::Labels;
 use crate::admit::{Correlation, CorrelationId, Identity};
 use crate::consent::Policy;
 use crate::consent::intake::{Carrier, intake, told};
-use crate::document::Problems;
+use crate::document::{Problems, hint};
 use crate::event::schema::LABELS;
 use crate::event::{EventType, View};
-use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Trace, Traced};
+use crate::normalize::case::Case;
+use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Site, Trace, Traced};
 use crate::parse::hl7::{Charset, Head, Message};
 
 /// Where the mappings of an installed package are.
@@ -30,7 +32,7 @@ const FEED: &str = "map";
 /// Map messages to canonical events, without a daemon.
 #[derive(Debug, Args)]
 pub struct Map {
-    /// Files with one or more messages.
+    /// Files with one or more messages, or folders of such files.
     #[arg(required_unless_present = "test")]
     files: Vec<PathBuf>,
     /// The mappings; else `mappings/` here, else the installed ones.
@@ -46,9 +48,24 @@ pub struct Map {
     /// rule took.
     #[arg(long)]
     explain: bool,
-    /// Run the cases of the mapping files.
+    /// Map as for a feed of this site: mappings/sites/NAME.toml over the others.
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Print, instead of events, which segments and fields the messages hold and which rules take
+    /// them; with --json as one object. Never a value.
+    #[arg(long, conflicts_with_all = ["explain", "test"])]
+    coverage: bool,
+    /// Run the cases of the mapping files and of the sites; with --site those of the site alone.
     #[arg(long)]
     test: bool,
+}
+
+/// What messages are mapped by.
+pub(super) struct By<'m> {
+    pub mappings: &'m Mappings,
+    site: Option<&'m str>,
+    policy: &'m Policy,
+    pub charset: Charset,
 }
 
 /// Why a message gave no event.
@@ -65,6 +82,10 @@ impl Map {
         let dir = self.mappings.clone().unwrap_or_else(usual_dir);
         let problems = Problems::default();
         let mappings = normalize::load(&dir, &problems);
+        let mut policy = Policy::default();
+        for (name, site) in mappings.sites() {
+            policy.add_site(name, &site.words.statuses, &site.words.types, &problems);
+        }
         if !problems.is_clean() {
             problems.mistakes().iter().for_each(|mistake| complain(&mistake.to_string()));
             return Outcome::Wrong;
@@ -73,14 +94,33 @@ impl Map {
             complain(&format!("tidegate: {} is no character set that is known", self.charset));
             return Outcome::Wrong;
         };
+        let of_site = match self.site.as_deref().map(|name| (name, mappings.site(name))) {
+            None => None,
+            Some((name, Some(site))) => Some((name, site)),
+            Some((name, None)) => {
+                let known: Vec<&str> = mappings.sites().map(|(known, _)| known).collect();
+                let hint = hint(name, &known);
+                complain(&format!("tidegate: {}: there is no site `{name}`{hint}", dir.display()));
+                return Outcome::Wrong;
+            }
+        };
         if self.test {
-            return test(&mappings, self.json);
+            return test(&mappings, of_site, &policy, self.json);
+        }
+        let (site, mappings) = match &of_site {
+            Some((name, site)) => (Some(*name), &*site.mappings),
+            None => (None, &mappings),
+        };
+        let by = By { mappings, site, policy: &policy, charset };
+        let Some(files) = files(&self.files) else { return Outcome::Wrong };
+        if self.coverage {
+            return coverage::run(&files, &by, self.json);
         }
         let mut outcome = Outcome::Done;
-        for file in &self.files {
+        for file in &files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
-                if !self.one(file, message, &mappings, charset) {
+                if !self.one(file, message, &by) {
                     outcome = Outcome::No;
                 }
             }
@@ -89,20 +129,22 @@ impl Map {
     }
 
     /// Maps one message; false where it is refused.
-    fn one(&self, file: &Path, bytes: &[u8], mappings: &Mappings, charset: Charset) -> bool {
+    fn one(&self, file: &Path, bytes: &[u8], by: &By<'_>) -> bool {
         let trace = if self.explain { Trace::On } else { Trace::Off };
-        let mapped = Message::parse(bytes, charset)
+        let mapped = Message::parse(bytes, by.charset)
             .map_err(|malformed| NoEvent {
                 code: "malformed",
                 text: malformed.to_string(),
                 place: place_of(malformed).to_owned(),
             })
             .and_then(|message| {
-                let mapped = normalize::normalize(mappings, &message, &Context::default(), trace);
+                let context = Context::default();
+                let mapped = normalize::normalize(by.mappings, &message, &context, trace);
                 let correlation = correlation(&message);
                 let (mut normalized, traced) = mapped.map_err(refused)?;
-                label(&message, &mut normalized.drafts);
-                normalized.drafts.iter_mut().for_each(tell_consent);
+                label(&message, &mut normalized.drafts, by.policy);
+                let tell = |draft: &mut Draft| tell_consent(draft, by.site, by.policy);
+                normalized.drafts.iter_mut().for_each(tell);
                 Ok((normalized, traced, correlation))
             });
         match mapped {
@@ -161,30 +203,29 @@ impl Map {
 }
 
 /// Events with their labels, as a feed without a consent.toml would have them.
-fn label(message: &Message<'_>, drafts: &mut [Draft]) {
-    let policy = Policy::default();
-    let labels = Labels::of(message, &policy);
+fn label(message: &Message<'_>, drafts: &mut [Draft], policy: &Policy) {
+    let labels = Labels::of(message, policy);
     for draft in drafts {
         let data = std::mem::take(&mut draft.data);
         draft.data = labels.label(message, &draft.ranges, data);
     }
 }
 
-/// A consent event as a feed without a consent.toml would have it.
-fn tell_consent(draft: &mut Draft) {
+/// A consent event as a feed of the site without a consent.toml would have it.
+fn tell_consent(draft: &mut Draft, site: Option<&str>, policy: &Policy) {
     if !is_consent(draft.kind) {
         return;
     }
     let carrier = Carrier {
         feed: FEED,
-        site: None,
+        site,
         message: "",
         place: &draft.place,
         zone: None,
         // Nothing is in the future: when a file is mapped says nothing of its dates.
         recorded_at: jiff::Timestamp::MAX,
     };
-    let read = intake(draft.data.root(), &draft.doubtful, &carrier, &Policy::default());
+    let read = intake(draft.data.root(), &draft.doubtful, &carrier, policy);
     if let Ok((record, _)) = read {
         draft.kind = told::kind(&record);
         draft.data = told::tell(&draft.data, &record);
@@ -256,18 +297,13 @@ fn correlation(message: &Message<'_>) -> Correlation {
 }
 
 fn refused(refusal: Refusal) -> NoEvent {
-    let text = refusal.to_string();
-    match refusal {
-        Refusal::Unsupported { .. } => {
-            NoEvent { code: "unsupported", text, place: "MSH-9".to_owned() }
-        }
-        Refusal::Missing { spot } | Refusal::Impossible { spot } => {
-            NoEvent { code: "unmapped", text, place: spot.to_string() }
-        }
-        Refusal::TooManyGroups | Refusal::TooLarge => {
-            NoEvent { code: "unmapped", text, place: String::new() }
-        }
-    }
+    let (code, text) = (refusal.code(), refusal.to_string());
+    let place = match refusal {
+        Refusal::Unsupported { .. } => "MSH-9".to_owned(),
+        Refusal::Missing { spot } | Refusal::Impossible { spot } => spot.to_string(),
+        Refusal::TooManyGroups | Refusal::TooLarge => String::new(),
+    };
+    NoEvent { code, text, place }
 }
 
 fn usual_dir() -> PathBuf {
@@ -275,24 +311,29 @@ fn usual_dir() -> PathBuf {
     if here.is_dir() { here } else { PathBuf::from(INSTALLED) }
 }
 
-/// Runs the cases of every mapping file.
-fn test(mappings: &Mappings, json: bool) -> Outcome {
+/// Runs the cases of every mapping file and every site, or of one site.
+fn test(mappings: &Mappings, only: Option<(&str, &Site)>, policy: &Policy, json: bool) -> Outcome {
+    let shipped = mappings.files().filter(|_| only.is_none());
+    let of_files = shipped
+        .flat_map(|(_, mapping, cases)| cases.iter().map(move |case| (case, case.run(mapping))));
+    let of_sites = mappings
+        .sites()
+        .filter(|(name, _)| only.is_none_or(|(only, _)| only == *name))
+        .flat_map(|(name, site)| {
+            site.cases.iter().map(move |case| (case, of_site(case, name, site, policy)))
+        });
     let (mut held, mut failed) = (0, 0);
-    for (_, mapping, cases) in mappings.files() {
-        for case in cases {
-            let differs = case.run(mapping);
-            if differs.is_empty() {
-                held += 1;
-            } else {
-                failed += 1;
-            }
-            if json {
-                say(&json!({ "case": case.name, "place": case.place, "differs": differs })
-                    .to_string());
-            } else {
-                for line in differs {
-                    complain(&format!("{}: {}: {line}", case.place, case.name));
-                }
+    for (case, differs) in of_files.chain(of_sites) {
+        if differs.is_empty() {
+            held += 1;
+        } else {
+            failed += 1;
+        }
+        if json {
+            say(&json!({ "case": case.name, "place": case.place, "differs": differs }).to_string());
+        } else {
+            for line in differs {
+                complain(&format!("{}: {}: {line}", case.place, case.name));
             }
         }
     }
@@ -300,4 +341,17 @@ fn test(mappings: &Mappings, json: bool) -> Outcome {
         say(&format!("{held} cases hold, {failed} do not"));
     }
     if failed == 0 { Outcome::Done } else { Outcome::No }
+}
+
+/// Runs a case of a site, its words for consents counted in; what differs.
+fn of_site(case: &Case, name: &str, site: &Site, policy: &Policy) -> Vec<String> {
+    case.run_by(|message| {
+        let context = Context::default();
+        let mapped = normalize::normalize(&site.mappings, message, &context, Trace::Off);
+        mapped.map(|(mut normalized, _)| {
+            let tell = |draft: &mut Draft| tell_consent(draft, Some(name), policy);
+            normalized.drafts.iter_mut().for_each(tell);
+            normalized
+        })
+    })
 }

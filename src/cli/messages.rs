@@ -1,9 +1,57 @@
 //! Messages out of files: one or several, framed or not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::complain;
 use crate::parse::hl7::head::skip_lead;
+
+/// Most files that are found in folders.
+const FILES_MAX: usize = 1_000_000;
+/// How deep folders are looked into.
+const DEPTH_MAX: usize = 16;
+
+/// Files as given; of a folder all that are in it and below it, by name, but those whose names begin with
+/// a dot. Nothing where one cannot be read or there are too many, which is said then.
+pub(super) fn files(given: &[PathBuf]) -> Option<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            found.push(path.clone());
+        } else if let Err(text) = within(path, DEPTH_MAX, &mut found) {
+            complain(&format!("tidegate: {text}"));
+            return None;
+        }
+    }
+    Some(found)
+}
+
+fn within(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let cannot = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(folder).map_err(cannot)?.collect();
+    let mut entries = entries.map_err(cannot)?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let kind = entry.file_type().map_err(cannot)?;
+        // A link to a folder is not followed: it may lead back.
+        if kind.is_symlink() && entry.path().is_dir() {
+            continue;
+        }
+        if !kind.is_dir() {
+            found.push(entry.path());
+        } else if depth == 0 {
+            return Err(format!("{}: more than {DEPTH_MAX} folders deep", folder.display()));
+        } else {
+            within(&entry.path(), depth - 1, found)?;
+        }
+        if found.len() > FILES_MAX {
+            return Err(format!("{}: more than {FILES_MAX} files", folder.display()));
+        }
+    }
+    Ok(())
+}
 
 /// The bytes of a file; nothing where it cannot be read, which is said then.
 pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
@@ -51,7 +99,21 @@ fn is_header(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{files, split};
+
+    #[test]
+    fn a_folder_is_all_files_below_it_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("b")).unwrap();
+        for name in ["c", "b/d", "a", ".hidden"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("b/up")).unwrap();
+        let found = files(&[dir.path().to_path_buf(), "gone".into()]).unwrap();
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(dir.path()).unwrap_or(path)).collect();
+        assert_eq!(names, ["a", "b/d", "c", "gone"].map(std::path::Path::new));
+    }
 
     #[test]
     fn a_file_holds_one_message_or_several() {

@@ -8,6 +8,7 @@ pub mod against;
 pub mod audit;
 pub mod check;
 pub mod completions;
+mod coverage;
 pub mod consent;
 pub mod decide;
 pub mod exceptions;

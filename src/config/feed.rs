@@ -13,7 +13,7 @@ use super::transport::{self, Transport};
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
-use crate::document::{Place, Table, hint};
+use crate::document::{Place, Placed, Table, hint};
 use crate::parse::hl7::{Charset, Path};
 use crate::verdict::OnBusy;
 
@@ -27,8 +27,8 @@ pub struct Feed {
     pub name: Arc<str>,
     /// How its messages come.
     pub transport: Transport,
-    /// Whose words `[status.SITE]` of consent.toml has for it.
-    pub site: Option<String>,
+    /// The site whose messages these are: a file of mappings/sites, words of consent.toml, or both.
+    pub site: Option<Placed<String>>,
     /// The zone of times that state none.
     pub zone: Option<TimeZone>,
     /// The MSH-11.1 that is taken; every one where it is none.
@@ -68,7 +68,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     }
     table.required_choice("kind", &[("mllp", ())]);
     let transport = transport::read(table);
-    let site = table.text("site").map(|site| site.value);
+    let site = table.text("site");
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
     let charset = charset(table);

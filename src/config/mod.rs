@@ -24,7 +24,7 @@ use crate::consent::Policy;
 use crate::contract::fields::Codings;
 use crate::contract::{self, Contract, Destination, References};
 use crate::deliver::BrokerConfig;
-use crate::document::{Document, Place, Problems, Table};
+use crate::document::{Document, Place, Problems, Table, hint};
 use crate::normalize::table::Tables;
 use crate::normalize::{self, Mappings};
 use crate::privacy::transform::Coding;
@@ -148,7 +148,7 @@ fn read(table: &Table<'_>) -> Option<Config> {
     let mappings = normalize::load(&mappings_dir, problems);
     let policy = table.table("consent").map(|table| sections::consent(&table));
     let mut contracts = with_codings(&mappings_dir, problems, |codings| {
-        contract::load(&routes.dir, codings, problems)
+        contract::load(&routes.dir, mappings.declared(), codings, problems)
     });
     if let Some(to_files) = &routes.to_files {
         for contract in &mut contracts.right {
@@ -158,7 +158,12 @@ fn read(table: &Table<'_>) -> Option<Config> {
         contracts.references.iter_mut().for_each(|references| references.deliver = None);
     }
     let (mut journal, master_key) = journal;
-    let policy = Arc::new(policy.unwrap_or_default());
+    let mut policy = policy.unwrap_or_default();
+    for (name, site) in mappings.sites() {
+        policy.add_site(name, &site.words.statuses, &site.words.types, problems);
+    }
+    check_sites(&feeds, &mappings, &policy, problems);
+    let policy = Arc::new(policy);
     journal.policy = Arc::clone(&policy);
     if !table.has("feed") {
         table.mistake(&table.place(), "there is no [[feed]]; without one nothing comes in");
@@ -214,6 +219,26 @@ struct Known<'k> {
     rabbitmq: bool,
 }
 
+/// A feed's `site` has a file, or words in consent.toml: what is misspelled would be read as if there
+/// were no site.
+fn check_sites(feeds: &[Feed], mappings: &Mappings, policy: &Policy, problems: &Problems) {
+    let mut known: Vec<&str> =
+        mappings.sites().map(|(name, _)| name).chain(policy.sites()).collect();
+    known.sort_unstable();
+    known.dedup();
+    for site in feeds.iter().filter_map(|feed| feed.site.as_ref()) {
+        if !known.contains(&site.value.as_str()) {
+            let near = hint(&site.value, &known);
+            let text = format!(
+                "there is no site `{0}`: neither sites/{0}.toml in [mappings] nor [status.{0}] in \
+                 consent.toml{near}",
+                site.value
+            );
+            problems.mistake(&site.place, text);
+        }
+    }
+}
+
 /// What is right by itself and wrong together.
 fn check_together(
     table: &Table<'_>,
@@ -263,8 +288,8 @@ fn check_together(
             && !realms.contains(realm.value.as_str())
         {
             let names: Vec<&str> = realms.iter().copied().collect();
-            let hint = crate::document::hint(&realm.value, &names);
-            table.mistake(&realm.place, format!("there is no [[realm]] `{}`{hint}", realm.value));
+            let near = hint(&realm.value, &names);
+            table.mistake(&realm.place, format!("there is no [[realm]] `{}`{near}", realm.value));
         }
         match &contract.deliver {
             Some((Destination::RabbitMq { .. }, place)) if !known.rabbitmq => {

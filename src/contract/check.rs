@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::consent::policy::labels::UNKNOWN;
 use crate::consent::{Missing, Naming, PURPOSES, Prior, Requirement};
 use crate::document::{Document, Place, Placed, Problems, Table, hint};
-use crate::event::EventType;
 use crate::event::schema::{self, Class};
+use crate::event::{Declaration, EventType};
 use crate::privacy::recipe::Wanted;
 use crate::privacy::{Recipe, Tier};
 
@@ -37,9 +37,15 @@ const BATCH_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Most events a second that `rate_max` may say: above what one route can deliver it limits nothing.
 const RATE_MAX: u64 = 100_000;
 
-/// Loads `*.toml` of a folder, with the tables that they name. Mistakes go to `problems`.
+/// Loads `*.toml` of a folder, with the tables that they name, over events that hold what is
+/// declared. Mistakes go to `problems`.
 #[must_use]
-pub fn load(dir: &Path, codings: Codings<'_>, problems: &Problems) -> Contracts {
+pub fn load(
+    dir: &Path,
+    declared: Declaration,
+    codings: Codings<'_>,
+    problems: &Problems,
+) -> Contracts {
     let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -59,19 +65,21 @@ pub fn load(dir: &Path, codings: Codings<'_>, problems: &Problems) -> Contracts 
     }
     let documents: Vec<Document> =
         files.iter().filter_map(|file| Document::open(file, problems)).collect();
-    gather(documents.iter(), codings, problems)
+    gather(documents.iter(), declared, codings, problems)
 }
 
 /// The same, of documents.
 #[must_use]
 pub fn gather<'d>(
     documents: impl Iterator<Item = &'d Document>,
+    declared: Declaration,
     codings: Codings<'_>,
     problems: &Problems,
 ) -> Contracts {
     let mut contracts = Contracts::default();
     for document in documents {
-        let Some((references, contract)) = document.read(problems, |table| read(table, codings))
+        let Some((references, contract)) =
+            document.read(problems, |table| read(table, declared, codings))
         else {
             continue;
         };
@@ -97,7 +105,11 @@ pub fn is_name(text: &str) -> bool {
 
 /// Reads one contract.
 #[expect(clippy::unnecessary_wraps, reason = "a document may be read to nothing, this one is not")]
-fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<Contract>)> {
+fn read(
+    table: &Table<'_>,
+    declared: Declaration,
+    codings: Codings<'_>,
+) -> Option<(References, Option<Contract>)> {
     let name = named(table, "name").map(|name| name.value);
     let version = version(table);
     let schema = table.required("schema").and_then(|item| item.integer(1..=schema::VERSION));
@@ -108,7 +120,7 @@ fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<C
     let purpose = purpose(table);
     let realm = named(table, "realm");
     let events = events(table);
-    let when = When::read(table, &events);
+    let when = When::read(table, declared, &events);
     let history = table.boolean("history", false);
     let labels = labels(table);
     let naming = purpose.as_deref().map_or(Naming::Anybody, |purpose| naming(tier, purpose));
@@ -127,10 +139,11 @@ fn read(table: &Table<'_>, codings: Codings<'_>) -> Option<(References, Option<C
     let named_fields = table.required("fields").and_then(|item| item.table());
     let named_fields = named_fields.map(|fields| fields::read(&fields, codings));
     let glasses = fields::glasses(table, codings);
-    let recipe = tier.zip(named_fields.as_ref()).map(|(tier, wanted)| recipe(table, tier, wanted));
+    let recipe =
+        tier.zip(named_fields.as_ref()).map(|(tier, wanted)| recipe(table, declared, tier, wanted));
     let broken = tier
         .zip(named_fields.as_ref())
-        .map(|(tier, wanted)| broken(table, tier, wanted, glasses, &when));
+        .map(|(tier, wanted)| broken(table, (declared, tier), wanted, glasses, &when));
     if let Some(tier) = tier {
         check_filters(table, tier, &when);
     }
@@ -244,9 +257,9 @@ fn batch(table: &Table<'_>, tier: Option<Tier>) -> (Option<Duration>, Option<Str
 }
 
 /// Compiles `[fields]`.
-fn recipe(table: &Table<'_>, tier: Tier, wanted: &[Wanted]) -> Recipe {
+fn recipe(table: &Table<'_>, declared: Declaration, tier: Tier, wanted: &[Wanted]) -> Recipe {
     let problems = Problems::default();
-    let recipe = Recipe::compile(tier, wanted, &problems);
+    let recipe = Recipe::compile(declared, tier, wanted, &problems);
     for problem in problems.mistakes() {
         table.mistake(&problem.place, problem.text);
     }
@@ -259,7 +272,7 @@ fn recipe(table: &Table<'_>, tier: Tier, wanted: &[Wanted]) -> Recipe {
 /// What leaves while each glass is broken: `[fields]`, it, and all that end later.
 fn broken(
     table: &Table<'_>,
-    tier: Tier,
+    (declared, tier): (Declaration, Tier),
     wanted: &[Wanted],
     mut glasses: Vec<Glass>,
     when: &When,
@@ -275,7 +288,7 @@ fn broken(
                 table.mistake(&one.path.place, text);
             }
         }
-        let recipe = recipe(table, tier, &[wanted, &added].concat());
+        let recipe = recipe(table, declared, tier, &[wanted, &added].concat());
         let mut fields: Vec<String> = added.into_iter().map(|one| one.path.value).collect();
         fields.dedup();
         let classes = classes(&recipe, when);
@@ -463,7 +476,7 @@ exchange = "tidegate.care"
     fn check(text: &str) -> (Option<Contract>, Vec<String>) {
         let problems = Problems::default();
         let contract = Document::from_text("r.toml", Path::new("."), text)
-            .read(&problems, |table| read(table, &|_, _| None));
+            .read(&problems, |table| read(table, Declaration::default(), &|_, _| None));
         (
             contract.and_then(|(_, contract)| contract),
             problems.mistakes().iter().map(ToString::to_string).collect(),

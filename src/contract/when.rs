@@ -6,8 +6,8 @@
 //! Knows nothing of: tiers, consent.
 
 use crate::document::{Item, Placed, Table, hint};
-use crate::event::schema::{self, Class, Field, Shape};
-use crate::event::{Event, EventType, Value, View, observation};
+use crate::event::schema::{Class, Field, Shape};
+use crate::event::{Declaration, Event, EventType, Value, View, observation};
 
 /// Most tables, and most rows of a table.
 const ROWS_MAX: usize = 64;
@@ -75,9 +75,9 @@ enum Bound {
 }
 
 impl When {
-    /// Reads `[[when]]`. Mistakes go to the table's problems.
+    /// Reads `[[when]]` over events that hold what is declared. Mistakes go to the table's problems.
     #[must_use]
-    pub fn read(root: &Table<'_>, events: &[EventType]) -> Self {
+    pub fn read(root: &Table<'_>, declared: Declaration, events: &[EventType]) -> Self {
         let mut when = Self::default();
         let tables = root.tables("when");
         if tables.len() > ROWS_MAX {
@@ -99,7 +99,7 @@ impl When {
                 if path.value == TYPE {
                     rows.kinds = Some(kinds(item, events));
                 } else {
-                    when.row(&mut rows.root, path, item);
+                    when.row(declared, &mut rows.root, path, item);
                 }
             }
             when.tables.push(rows);
@@ -130,8 +130,14 @@ impl When {
         self.tables.is_empty() || (!other.tables.is_empty() && other.tables.iter().all(rows_cover))
     }
 
-    fn row(&mut self, root: &mut Node, path: &Placed<String>, item: &Item<'_>) {
-        let field = match schema::find(&path.value) {
+    fn row(
+        &mut self,
+        declared: Declaration,
+        root: &mut Node,
+        path: &Placed<String>,
+        item: &Item<'_>,
+    ) {
+        let field = match declared.find(&path.value) {
             Ok(found) => found.field(),
             Err(text) => {
                 item.mistake_at(&path.place, text);

@@ -440,14 +440,15 @@ mod tests {
     use crate::audit::{Consulted, Names, sentence};
     use crate::consent::Epoch;
     use crate::document::Problems;
-    use crate::event::{Event, EventType, Subject, Tree};
+    use crate::event::{Declaration, Event, EventType, Subject, Tree};
     use crate::phi::Phi;
     use crate::privacy::Tier;
     use crate::secret::Key;
 
     /// The evidence of an event that may leave.
     fn permitted() -> (Decision, Recipe) {
-        let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
+        let recipe =
+            Recipe::compile(Declaration::default(), Tier::Identified, &[], &Problems::default());
         let digests = DigestKey::new(&Key::from_bytes(&[1; 32]).unwrap());
         let event = Event {
             id: EventId("ab-1.patient.admitted.pid1".into()),

@@ -9,7 +9,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::EventType;
-use super::schema::{DATA, Field, Part, Shape, VERSION, parts, parts_of};
+use super::extension::NAME_CHARS_MAX;
+use super::schema::{DATA, EXTENSION, Field, Part, Shape, VERSION, parts, parts_of};
 
 /// `2026`, `2026-11-22`, `2026-11-22T08:15-08:00`.
 const DATE_PATTERN: &str = "^\\d{4}(-\\d{2}(-\\d{2}(T\\d{2}(:\\d{2}(:\\d{2}(\\.\\d{1,9})?)?)?(Z|[+-]\\d{2}:\\d{2})?)?)?)?$";
@@ -191,6 +192,18 @@ fn used(part: &Part, kind: EventType) -> bool {
 }
 
 fn of_part(part: &Part) -> Json {
+    if part.name == EXTENSION.name {
+        // Which there are, sites declare; a route's schema names those that it lets out.
+        let one = json!(["string", "number", "boolean", "null"]);
+        return json!({
+            "type": "object",
+            "description": part.doc,
+            "propertyNames": { "pattern": "^[a-z][A-Za-z0-9]*$", "maxLength": NAME_CHARS_MAX },
+            "additionalProperties": {
+                "anyOf": [{ "type": one }, { "type": "array", "items": { "type": one } }],
+            },
+        });
+    }
     let fields: Map<String, Json> =
         part.fields.iter().map(|field| (field.name.to_owned(), of_field(field))).collect();
     json!({

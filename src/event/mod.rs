@@ -5,8 +5,8 @@
 //! check of contracts all read that declaration.
 //! Knows nothing of: HL7, FHIR, routes, consent.
 //!
-//! Reading order: [`tree`], [`schema`] (what may be in it), then the parts; [`act`] (what a message
-//! does to subjects).
+//! Reading order: [`tree`], [`schema`] (what may be in it), then the parts; [`extension`] (fields of
+//! sites' own); [`act`] (what a message does to subjects).
 
 pub mod tree;
 pub mod partial_date;
@@ -16,6 +16,7 @@ pub mod patient;
 pub mod visit;
 pub mod observation;
 pub mod consent;
+pub mod extension;
 pub mod json_schema;
 pub mod act;
 
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::phi::Phi;
 pub use act::Act;
+pub use extension::Declaration;
 pub use partial_date::PartialDate;
 pub use tree::{Key, Tree, Value, View};
 

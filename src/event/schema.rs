@@ -67,7 +67,7 @@ pub enum Shape {
 }
 
 /// A group of fields that occurs in one or more places.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// Its name among the definitions of the JSON Schema.
     pub name: &'static str,
@@ -80,7 +80,7 @@ pub struct Part {
 }
 
 /// One field.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name.
     pub name: &'static str,
@@ -144,7 +144,7 @@ impl Part {
     }
 }
 
-/// Everything that an event's `data` may hold.
+/// Everything that an event's `data` may hold, but fields of sites' own ([`super::extension`]).
 pub static DATA: Part = Part {
     name: "data",
     doc: "What the message says, before any route.",
@@ -158,6 +158,7 @@ pub static DATA: Part = Part {
         Field::part("observations", &observation::OBSERVATION, "What was found.").many(),
         Field::part("consent", &consent::CONSENT, "What the patient decided."),
         Field::part(LABELS, &LABEL, "What is sensitive in it.").many(),
+        Field::part("extension", &EXTENSION, "Fields of sites' own."),
         Field::part("zone", &ZONE, "How times that state no zone were read."),
     ],
 };
@@ -200,6 +201,15 @@ pub static MESSAGE: Part = Part {
     ],
 };
 
+/// Where fields of sites' own stand. Which there are, sites declare ([`super::extension`]); one leaves
+/// by its own name alone.
+pub static EXTENSION: Part = Part {
+    name: "extension",
+    doc: "Fields of the sending site's own, by the name that it declares.",
+    kept: &[],
+    fields: &[],
+};
+
 /// The zone that was given to times that state none.
 pub static ZONE: Part = Part {
     name: "zone",
@@ -233,11 +243,18 @@ pub fn parts_of(kind: EventType) -> &'static [&'static str] {
         | EventType::PatientIdentifierChanged
         | EventType::PatientAdmitCancelled
         | EventType::PatientTransferCancelled
-        | EventType::PatientDischargeCancelled => {
-            &["message", "patient", "visit", "diagnoses", "observations", LABELS, "zone"]
-        }
+        | EventType::PatientDischargeCancelled => &[
+            "message",
+            "patient",
+            "visit",
+            "diagnoses",
+            "observations",
+            LABELS,
+            "extension",
+            "zone",
+        ],
         EventType::ObservationReported => {
-            &["message", "patient", "visit", "report", "observations", LABELS, "zone"]
+            &["message", "patient", "visit", "report", "observations", LABELS, "extension", "zone"]
         }
         EventType::ConsentGranted
         | EventType::ConsentDenied
@@ -245,7 +262,7 @@ pub fn parts_of(kind: EventType) -> &'static [&'static str] {
         | EventType::ConsentExpired
         | EventType::ConsentUpdated
         | EventType::ConsentRetracted => {
-            &["message", "patient", "visit", "consent", LABELS, "zone"]
+            &["message", "patient", "visit", "consent", LABELS, "extension", "zone"]
         }
     }
 }
@@ -295,16 +312,24 @@ pub fn steps(path: &str) -> Option<Vec<Step>> {
 /// # Errors
 /// What is wrong with the path, and the nearest one that would be right.
 pub fn find(path: &str) -> Result<Found, String> {
+    find_in(&DATA, path)
+}
+
+/// Looks a path up among the fields of a part.
+pub(super) fn find_in(root: &'static Part, path: &str) -> Result<Found, String> {
     let Some(steps) = steps(path) else {
         return Err(format!("`{path}` is not a path; names joined by dots, lists marked by []"));
     };
-    let mut part = &DATA;
+    let mut part = root;
     let mut fields = Vec::new();
     let last = steps.len().saturating_sub(1);
     for (index, step) in steps.iter().enumerate() {
         let Some(field) = part.field(&step.name) else {
             let known: Vec<&str> = part.fields.iter().map(|field| field.name).collect();
             let hint = crate::document::hint(&step.name, &known);
+            if part.name == EXTENSION.name {
+                return Err(format!("`{path}`: no site declares `{}`{hint}", step.name));
+            }
             return Err(format!("`{path}`: there is no `{}` in {}{hint}", step.name, part.name));
         };
         if step.many != field.many && (index < last || step.many) {

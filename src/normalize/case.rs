@@ -10,6 +10,7 @@ use crate::document::{Item, Table};
 use crate::event::{EventType, Value, View};
 use crate::parse::hl7::{Charset, Message};
 
+use super::Refusal;
 use super::mapping::Mapping;
 use super::run::{self, Context, Normalized, Trace};
 
@@ -79,9 +80,23 @@ fn read_expect(table: &Table<'_>) -> Vec<(String, String)> {
 }
 
 impl Case {
-    /// Runs the case; what differs, one line each.
+    /// Runs the case by its mapping; what differs, one line each.
     #[must_use]
     pub fn run(&self, mapping: &Mapping) -> Vec<String> {
+        // A part has no event type of its own; any serves, since a case looks at the fields.
+        let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
+        self.run_by(|message| {
+            let applied = run::apply(&[(mapping, kind)], message, &Context::default(), Trace::Off);
+            applied.map(|(normalized, _)| normalized)
+        })
+    }
+
+    /// Runs the case by whatever maps a message; what differs, one line each.
+    #[must_use]
+    pub fn run_by(
+        &self,
+        map: impl FnOnce(&Message<'_>) -> Result<Normalized, Refusal>,
+    ) -> Vec<String> {
         let bytes = match std::fs::read(&self.message) {
             Ok(bytes) => bytes,
             Err(error) => return vec![format!("{}: {error}", self.message.display())],
@@ -90,10 +105,8 @@ impl Case {
             Ok(message) => message,
             Err(error) => return vec![format!("malformed: {error}")],
         };
-        // A part has no event type of its own; any serves, since a case looks at the fields.
-        let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
-        match run::apply(&[(mapping, kind)], &message, &Context::default(), Trace::Off) {
-            Ok((normalized, _)) => self.compare(&normalized),
+        match map(&message) {
+            Ok(normalized) => self.compare(&normalized),
             Err(refusal) => vec![format!("refused: {refusal}")],
         }
     }

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::document::{Place, Placed, Problems, hint};
-use crate::event::Key;
 use crate::event::schema::{self, Field, Part, Shape, Step};
+use crate::event::{Declaration, Key};
 use crate::parse::hl7::{self, Path};
 
+use super::authority::Authorities;
 use super::load::{File, Rule, Source as Written, Use};
 use super::mapping::{Constant, Convert, Each, From, Leaf, Mapping, Node, Only, Origin, Source};
 use super::table::{Table, Tables};
@@ -28,13 +29,22 @@ struct Targeted<'r> {
     rule: &'r Rule,
 }
 
-/// Compiles a file with the parts it uses. Its own rules override theirs by target.
-pub(super) fn compile(
-    file: &File,
-    files: &BTreeMap<String, File>,
-    tables: &mut Tables<'_>,
+/// What mappings are compiled with.
+pub(super) struct Compiling<'c> {
+    /// What an event may hold.
+    pub declared: Declaration,
+    /// What the site calls authorities.
+    pub authorities: Option<Arc<Authorities>>,
+    /// Where mistakes go.
+    pub problems: &'c Problems,
+}
+
+/// The rules of a file with those of the parts it uses, by target. Its own override theirs.
+pub(super) fn gather<'f>(
+    file: &'f File,
+    files: &'f BTreeMap<String, File>,
     problems: &Problems,
-) -> Mapping {
+) -> BTreeMap<&'f str, Cow<'f, Rule>> {
     let mut rules: BTreeMap<&str, Cow<'_, Rule>> = BTreeMap::new();
     for Use { part: used, unless } in &file.uses {
         match files.get(&used.value) {
@@ -64,9 +74,19 @@ pub(super) fn compile(
     for rule in &file.rules {
         rules.insert(&rule.target.value, Cow::Borrowed(rule));
     }
+    rules
+}
+
+/// Compiles the rules of a file.
+pub(super) fn compile(
+    file: &File,
+    rules: &BTreeMap<&str, Cow<'_, Rule>>,
+    tables: &mut Tables<'_>,
+    Compiling { declared, authorities, problems }: Compiling<'_>,
+) -> Mapping {
     let mut targeted = Vec::new();
     for rule in rules.values() {
-        match schema::find(&rule.target.value) {
+        match declared.find(&rule.target.value) {
             // PROMISE-10: labels are words of the configuration, and stand in the evidence.
             Ok(found) if found.fields.first().is_some_and(|top| top.name == schema::LABELS) => {
                 let text = "labels come from the message whatever its mapping (docs/consent.md)";
@@ -85,8 +105,8 @@ pub(super) fn compile(
     }
     let all: Vec<&Targeted<'_>> = targeted.iter().collect();
     let mut compiler = Compiler { tables, problems };
-    let fields = compiler.part(&schema::DATA, 0, &all);
-    Mapping { event: file.event, per: file.per, act: file.act, fields }
+    let fields = compiler.part(declared.data(), 0, &all);
+    Mapping { event: file.event, per: file.per, act: file.act, fields, authorities }
 }
 
 /// A part's rule as it is taken over: where there is a condition, by each of its sources.

@@ -44,13 +44,13 @@ pub(super) fn convert<'m, 'c>(
         Convert::Value { media } => value::value(hit, media, run, key, target),
         Convert::Coded => coded(source.table.as_deref(), whole, run, key),
         Convert::Code => code(whole, run, key),
-        Convert::Identifier { kind } => identifier(whole, kind.as_deref(), run, key),
-        Convert::Entity => entity(whole, run, key),
+        Convert::Identifier { kind } => identifier(whole, kind.as_deref(), run, key, target),
+        Convert::Entity => entity(whole, run, key, target),
         Convert::Name(uses) => {
             let [family, given, middle, suffix, prefix, _, usage] = whole.firsts();
             name([family, given, middle, suffix, prefix, usage], uses, run, key);
         }
-        Convert::Person(uses) => person(whole, uses, run, key),
+        Convert::Person(uses) => person(whole, uses, run, key, target),
         Convert::Address { uses } => address(whole, uses, run, key),
         Convert::Telecom { uses, systems } => telecom(whole, uses, systems, run, key),
         Convert::Location => location(whole, run, key),
@@ -191,31 +191,48 @@ pub(super) fn code<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>, key: Key) {
     run.tree.close(object);
 }
 
+/// A number as it came: who issued it (HD), and its type.
+struct Number<'m, 't> {
+    value: &'m str,
+    authority: [&'m str; 3],
+    kind: &'t str,
+    target: &'t str,
+}
+
 /// Writes a number and who issued it. Where the number is absent, so is all of it.
 fn numbered<'m>(
     run: &mut Run<'m, '_>,
     key: Key,
-    number: &'m str,
-    authority: [&'m str; 3],
+    number: &Number<'m, '_>,
     rest: impl FnOnce(&mut Run<'m, '_>),
 ) {
     let object = run.tree.open_object(key);
     let before = run.tree.mark();
-    plain(run, "value", number);
+    plain(run, "value", number.value);
     if run.tree.grew(before) {
-        let [namespace, universal, kind] = authority;
-        plain(run, "authority", namespace);
-        plain(run, "authorityId", universal);
-        plain(run, "authorityIdType", kind);
+        if !run.other_authority(number.authority, number.kind, number.target) {
+            let [namespace, universal, kind] = number.authority;
+            plain(run, "authority", namespace);
+            plain(run, "authorityId", universal);
+            plain(run, "authorityIdType", kind);
+        }
         rest(run);
     }
     run.tree.close(object);
 }
 
 /// CX. The check digit (CX.2) is not part of the value.
-fn identifier<'m>(whole: Composite<'m>, kind: Option<&str>, run: &mut Run<'m, '_>, key: Key) {
-    let [number, _, _, _, own_kind, _, from, to] = whole.firsts();
-    numbered(run, key, number, whole.part(4).firsts(), |run| {
+fn identifier<'m>(
+    whole: Composite<'m>,
+    kind: Option<&str>,
+    run: &mut Run<'m, '_>,
+    key: Key,
+    target: &str,
+) {
+    let [value, _, _, _, own_kind, _, from, to] = whole.firsts();
+    let authority = whole.part(4).firsts();
+    let number = Number { value, authority, kind: kind.unwrap_or(own_kind), target };
+    numbered(run, key, &number, |run| {
         match kind {
             Some(kind) => run.tree.text("type", kind),
             None => plain(run, "type", own_kind),
@@ -231,9 +248,10 @@ fn identifier<'m>(whole: Composite<'m>, kind: Option<&str>, run: &mut Run<'m, '_
 }
 
 /// EI.
-fn entity<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>, key: Key) {
-    let [number, namespace, universal, kind] = whole.firsts();
-    numbered(run, key, number, [namespace, universal, kind], |_| {});
+fn entity<'m>(whole: Composite<'m>, run: &mut Run<'m, '_>, key: Key, target: &str) {
+    let [value, namespace, universal, kind] = whole.firsts();
+    let number = Number { value, authority: [namespace, universal, kind], kind: "", target };
+    numbered(run, key, &number, |_| {});
 }
 
 /// The parts of a name: family, given, middle, suffix, prefix, use.
@@ -255,11 +273,11 @@ fn name<'m>(parts: [&'m str; 6], uses: &Table, run: &mut Run<'m, '_>, key: Key) 
 }
 
 /// XCN, and CN before 2.3.
-fn person<'m>(whole: Composite<'m>, uses: &Table, run: &mut Run<'m, '_>, key: Key) {
-    let [number, family, given, middle, suffix, prefix, _, _, _, usage, _, _, kind] =
-        whole.firsts();
+fn person<'m>(whole: Composite<'m>, uses: &Table, run: &mut Run<'m, '_>, key: Key, target: &str) {
+    let [value, family, given, middle, suffix, prefix, _, _, _, usage, _, _, kind] = whole.firsts();
     let object = run.tree.open_object(key);
-    numbered(run, "identifier", number, whole.part(9).firsts(), |run| {
+    let number = Number { value, authority: whole.part(9).firsts(), kind, target };
+    numbered(run, "identifier", &number, |run| {
         plain(run, "type", kind);
     });
     name([family, given, middle, suffix, prefix, usage], uses, run, "name");

@@ -13,8 +13,9 @@ use crate::event::{Act, EventType};
 use crate::parse::hl7::name;
 
 use super::case::{self, Case};
-use super::compile;
+use super::compile::{self, Compiling};
 use super::mapping::{Mappings, Per};
+use super::site;
 use super::table::Tables;
 
 /// Most mapping files in one folder. 60 triggers and their parts are some dozens.
@@ -72,7 +73,38 @@ pub(super) struct Source {
     pub place: Place,
 }
 
-/// Loads `hl7/*.toml` and `tables/*.csv` below a folder. Mistakes go to `problems`; with any,
+impl Rule {
+    /// Whether it says what another one does, wherever the two stand.
+    pub fn says_what(&self, other: &Self) -> bool {
+        let names = |with: &[Placed<String>]| -> Vec<String> {
+            with.iter().map(|name| name.value.clone()).collect()
+        };
+        self.required == other.required
+            && self.default == other.default
+            && names(&self.with) == names(&other.with)
+            && self.sources.len() == other.sources.len()
+            && self.sources.iter().zip(&other.sources).all(|(one, its)| one.words() == its.words())
+    }
+}
+
+impl Source {
+    /// All that it says, but where.
+    fn words(&self) -> [Option<&str>; 8] {
+        [
+            &self.from,
+            &self.value,
+            &self.convert,
+            &self.table,
+            &self.kind,
+            &self.when,
+            &self.unless,
+            &self.after,
+        ]
+        .map(|word| word.as_ref().map(|word| word.value.as_str()))
+    }
+}
+
+/// Loads `hl7/*.toml`, `tables/*.csv` and `sites/*.toml` below a folder. Mistakes go to `problems`; with any,
 /// what is returned must not be used.
 #[must_use]
 pub fn load(dir: &Path, problems: &Problems) -> Mappings {
@@ -87,15 +119,18 @@ pub fn load(dir: &Path, problems: &Problems) -> Mappings {
     let mut tables = Tables::new(&dir.join("tables"), problems);
     let mut mappings = Mappings::default();
     for file in files.values() {
-        let mapping = Arc::new(compile::compile(file, &files, &mut tables, problems));
+        let rules = compile::gather(file, &files, problems);
+        let around = Compiling { declared: mappings.declared, authorities: None, problems };
+        let mapping = Arc::new(compile::compile(file, &rules, &mut tables, around));
         select(file, &mapping, &mut mappings, problems);
         mappings.files.push((file.place.file.to_string(), mapping, file.cases.clone()));
     }
     tables.read_all();
+    site::load(dir, &files, &tables, &mut mappings, problems);
     mappings
 }
 
-fn select(
+pub(super) fn select(
     file: &File,
     mapping: &Arc<super::Mapping>,
     mappings: &mut Mappings,
@@ -129,7 +164,7 @@ fn select(
 }
 
 /// The `.toml` files of a folder, by name.
-fn toml_files(dir: &Path, problems: &Problems) -> Vec<PathBuf> {
+pub(super) fn toml_files(dir: &Path, problems: &Problems) -> Vec<PathBuf> {
     let place = Place { file: dir.display().to_string().into(), line: 1, column: 1 };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -227,7 +262,7 @@ fn read_uses(table: &TomlTable<'_>) -> Vec<Use> {
     item.items().iter().filter_map(read).collect()
 }
 
-fn read_rules(table: &TomlTable<'_>) -> Vec<Rule> {
+pub(super) fn read_rules(table: &TomlTable<'_>) -> Vec<Rule> {
     table
         .entries()
         .into_iter()

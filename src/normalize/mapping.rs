@@ -4,13 +4,15 @@
 //! one looks up no name and parses no path.
 //! Knows nothing of: TOML.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::event::{Act, EventType, Key};
+use crate::event::{Act, Declaration, EventType, Key};
 use crate::parse::hl7::{FieldSpot, Message, Path};
 
+use super::authority::Authorities;
 use super::case::Case;
+use super::site::Site;
 use super::table::Table;
 
 /// All mappings of one folder.
@@ -22,6 +24,10 @@ pub struct Mappings {
     pub(super) beside: Vec<(u32, Arc<Mapping>)>,
     /// Every file with its cases, in the order of their names.
     pub(super) files: Vec<(String, Arc<Mapping>, Vec<Case>)>,
+    /// What an event may hold, with the fields of all sites' own.
+    pub(super) declared: Declaration,
+    /// By name; none within a site.
+    pub(super) sites: BTreeMap<String, Site>,
 }
 
 impl Mappings {
@@ -68,6 +74,23 @@ impl Mappings {
         all
     }
 
+    /// What an event may hold, with the fields of all sites' own.
+    #[must_use]
+    pub const fn declared(&self) -> Declaration {
+        self.declared
+    }
+
+    /// A site by its name.
+    #[must_use]
+    pub fn site(&self, name: &str) -> Option<&Site> {
+        self.sites.get(name)
+    }
+
+    /// Every site, by name.
+    pub fn sites(&self) -> impl Iterator<Item = (&str, &Site)> {
+        self.sites.iter().map(|(name, site)| (name.as_str(), site))
+    }
+
     /// Every file, its mapping and its cases.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Arc<Mapping>, &[Case])> {
         self.files.iter().map(|(name, mapping, cases)| (name.as_str(), mapping, cases.as_slice()))
@@ -85,6 +108,8 @@ pub struct Mapping {
     pub act: Option<Act>,
     /// The operations, as the fields of `data`.
     pub(super) fields: Vec<(Key, Node)>,
+    /// What the site calls authorities.
+    pub(super) authorities: Option<Arc<Authorities>>,
 }
 
 /// What one event is made of.

@@ -6,29 +6,35 @@
 //! Knows nothing of: feeds, IDs, consent, routes.
 //!
 //! Reading order: [`mapping`] (what a mapping is), [`load`](mod@load) (from TOML), [`compile`] (to
-//! operations), [`group`] (which segments belong together), [`run`] (a message through them),
-//! `salvage` (what can be read of one that gives no event), [`convert`] (HL7 data types; `value` and
-//! `attachment` those of OBX-5), [`case`]
+//! operations), [`site`] (what a site says otherwise, with [`authority`]), [`group`] (which segments
+//! belong together), [`run`] (a message through them),
+//! `salvage` (what can be read of one that gives no event), [`coverage`] (what many hold, and who takes
+//! it), [`convert`] (HL7 data types; `value` and `attachment` those of OBX-5), [`case`]
 //! (the examples in each file).
 
 pub mod mapping;
 pub mod table;
+mod authority;
 pub mod load;
 mod compile;
+pub mod site;
 pub mod group;
 pub mod run;
 mod salvage;
 mod convert;
 mod value;
 mod attachment;
+pub mod coverage;
 pub mod case;
 
 use std::fmt;
 
+pub use coverage::Coverage;
 pub use load::load;
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Documents, Draft, Normalized, Trace, Traced, normalize};
 pub use salvage::{Salvage, salvage};
+pub use site::Site;
 
 /// A field as a mapping names it, or a whole segment: what an answer to the sender points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,4 +82,18 @@ pub enum Refusal {
     /// The events would hold more text than one message may give.
     #[error("its events would hold more than 64 MiB of text")]
     TooLarge,
+}
+
+impl Refusal {
+    /// The category of the exception that it opens.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } => "unsupported",
+            Self::Missing { .. }
+            | Self::Impossible { .. }
+            | Self::TooManyGroups
+            | Self::TooLarge => "unmapped",
+        }
+    }
 }

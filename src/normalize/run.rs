@@ -6,7 +6,7 @@
 //! Knows nothing of: IDs, subjects, the journal.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -17,8 +17,9 @@ use crate::event::tree::{Mark, Tree};
 use crate::event::{Act, EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
+use super::authority::{Authorities, Named};
 use super::group::{Group, groups};
-use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Source};
+use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Origin, Source};
 use super::{Refusal, Spot, convert};
 
 /// Most text that the events of one message may hold together, in bytes: four times the
@@ -135,6 +136,8 @@ pub enum Trace {
     Off,
     /// Yes: for `map --explain`.
     On,
+    /// No, but which rule took each field of the message: for `map --coverage`.
+    Takers,
 }
 
 /// The message type and trigger that select a mapping: MSH-9.1 and MSH-9.2, else EVN-1, which
@@ -161,6 +164,14 @@ pub fn normalize(
     context: &Context,
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
+    apply(&chosen(mappings, message)?, message, context, trace)
+}
+
+/// The mappings of a message, and what they make.
+pub(super) fn chosen<'m>(
+    mappings: &'m Mappings,
+    message: &'m Message<'_>,
+) -> Result<Vec<(&'m Mapping, EventType)>, Refusal> {
     let (kind, trigger) = selector(message);
     let chosen: Vec<(&Mapping, EventType)> = mappings
         .of(&kind, &trigger, message)
@@ -169,7 +180,7 @@ pub fn normalize(
     if chosen.is_empty() {
         return Err(Refusal::Unsupported { kind: bounded(&kind), trigger: bounded(&trigger) });
     }
-    apply(&chosen, message, context, trace)
+    Ok(chosen)
 }
 
 /// Maps a message by mappings at hand, one after the other.
@@ -180,17 +191,26 @@ pub(super) fn apply(
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
     let mut run = Run::new(message, context, trace, Strictness::Required);
-    let mut drafts = Vec::new();
-    for (mapping, kind) in chosen {
-        for group in groups(message, mapping.per)? {
-            let event = drafts.len();
-            let draft = run.group(&[&mapping.fields], *kind, group, event)?;
-            drafts.push(Draft { act: mapping.act, ..draft });
-        }
-    }
+    let drafts = drafts(&mut run, chosen)?;
     let unmapped = run.unmapped();
     let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
     Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+}
+
+/// The events of a message.
+pub(super) fn drafts<'c>(
+    run: &mut Run<'_, 'c>,
+    chosen: &[(&'c Mapping, EventType)],
+) -> Result<Vec<Draft>, Refusal> {
+    let mut drafts = Vec::new();
+    for (mapping, kind) in chosen {
+        for group in groups(run.message, mapping.per)? {
+            let event = drafts.len();
+            let draft = run.group(mapping, &[&mapping.fields], *kind, group, event)?;
+            drafts.push(Draft { act: mapping.act, ..draft });
+        }
+    }
+    Ok(drafts)
 }
 
 /// Whether a required field must be there.
@@ -225,11 +245,16 @@ pub(super) struct Run<'m, 'c> {
     trace: Trace,
     written: Vec<Written>,
     traced: Vec<Traced>,
+    /// The rule that is run, where it is asked which takes what.
+    taker: Option<&'c Origin>,
+    takers: BTreeMap<usize, Vec<&'c Origin>>,
     strictness: Strictness,
     /// Text of the events so far, in bytes.
     text_bytes: usize,
     /// The segment that the event is about, where it is about one.
     about: Option<usize>,
+    /// What the site calls authorities.
+    authorities: Option<&'c Authorities>,
     /// How often a value could not be.
     refusals: usize,
     doubtful: Vec<String>,
@@ -255,17 +280,21 @@ impl<'m, 'c> Run<'m, 'c> {
             trace,
             written: Vec::new(),
             traced: Vec::new(),
+            taker: None,
+            takers: BTreeMap::new(),
             strictness,
             text_bytes: 0,
             about: None,
+            authorities: None,
             refusals: 0,
             doubtful: Vec::new(),
         }
     }
 
-    /// One event, of one group.
+    /// One event, of one group, by parts of a mapping.
     pub(super) fn group(
         &mut self,
+        mapping: &'c Mapping,
         parts: &[&'c [(Key, Node)]],
         kind: EventType,
         group: Group,
@@ -274,6 +303,7 @@ impl<'m, 'c> Run<'m, 'c> {
         let message = self.message;
         self.tree = group.tree(message);
         self.about = group.about;
+        self.authorities = mapping.authorities.as_deref();
         let scope = Scope::new(message, &group.ranges);
         for fields in parts {
             match group.about.and_then(|at| message.segment(at)) {
@@ -342,6 +372,9 @@ impl<'m, 'c> Run<'m, 'c> {
     fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
         let mark = self.tree.mark();
         let refusals_before = self.refusals;
+        if self.trace == Trace::Takers {
+            self.taker = Some(&leaf.origin);
+        }
         if leaf.many {
             self.list(key, leaf, scope);
         } else {
@@ -468,6 +501,33 @@ impl<'m, 'c> Run<'m, 'c> {
         zoned
     }
 
+    /// Writes the authority that the site gives instead of the one that a number names (HD);
+    /// false where that stands. `kind` is the number's type.
+    pub(super) fn other_authority(
+        &mut self,
+        named: [&'m str; 3],
+        kind: &str,
+        target: &str,
+    ) -> bool {
+        let Some(authorities) = self.authorities else { return false };
+        let message = self.message;
+        let [namespace, universal, universal_type] = named.map(|raw| match message.content(raw) {
+            Content::Text(text) => text,
+            Content::Absent | Content::Null => Cow::Borrowed(""),
+        });
+        let named = Named {
+            namespace: &namespace,
+            universal: &universal,
+            universal_type: &universal_type,
+            kind,
+        };
+        let Some(given) = authorities.given(named, target) else { return false };
+        let mark = self.tree.mark();
+        given.write(&mut self.tree);
+        self.note_constant(mark, &given.place);
+        true
+    }
+
     /// Whether a field holds more than one value.
     fn repeats(&self, hit: &Hit<'m>) -> bool {
         self.message.repetitions(hit.whole_field()).nth(1).is_some()
@@ -503,10 +563,21 @@ impl<'m, 'c> Run<'m, 'c> {
         if let Some(word) = self.taken.get_mut(id / 64) {
             *word |= 1 << (id % 64);
         }
+        if let Some(taker) = self.taker {
+            let takers = self.takers.entry(id).or_default();
+            if !takers.iter().any(|known| std::ptr::eq(*known, taker)) {
+                takers.push(taker);
+            }
+        }
     }
 
     fn is_taken(&self, id: usize) -> bool {
         self.taken.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+
+    /// Which rules took each field, by the field's position among all; of [`Trace::Takers`] alone.
+    pub(super) const fn takers(&self) -> &BTreeMap<usize, Vec<&'c Origin>> {
+        &self.takers
     }
 
     /// The fields that hold something and that nothing took, each place once.
@@ -573,6 +644,14 @@ impl<'m, 'c> Run<'m, 'c> {
         tree
     }
 
+    /// Notes that what stands behind a mark is said by the mapping, and by no field.
+    fn note_constant(&mut self, mark: Mark, rule: &str) {
+        if self.trace == Trace::On {
+            let nodes = Tree::position(mark)..Tree::position(self.tree.mark());
+            self.written.push(Written { nodes, rule: rule.to_owned(), source: String::new() });
+        }
+    }
+
     /// Notes who wrote what stands behind a mark.
     #[inline]
     fn note(&mut self, mark: Mark, leaf: &Leaf, hit: Option<&Hit<'m>>) {
@@ -588,7 +667,7 @@ impl<'m, 'c> Run<'m, 'c> {
 
 /// Fields of MSH that the gate itself reads, so that they are not lost: the delimiters, what
 /// selects a mapping, what names the message, the character set.
-const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
+pub(super) const READ_BY_THE_GATE: [usize; 7] = [1, 2, 9, 10, 11, 12, 18];
 
 /// Whether a field is one that `admit` reads whatever the mapping: protections and labels.
 fn is_read_without_rule(segment: &Segment<'_>, field: usize) -> bool {

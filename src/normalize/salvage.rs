@@ -46,10 +46,9 @@ fn patients(mappings: &Mappings, message: &Message<'_>, context: &Context) -> Op
         .into_iter()
         .filter_map(|part| fields(part).and_then(|at| mapping.fields.get(at..=at)))
         .collect();
-    let drafts = groups
-        .into_iter()
-        .enumerate()
-        .map(|(event, group)| run.group(&parts, EventType::PatientUpdated, group, event).ok());
+    let drafts = groups.into_iter().enumerate().map(|(event, group)| {
+        run.group(mapping, &parts, EventType::PatientUpdated, group, event).ok()
+    });
     drafts.collect()
 }
 
@@ -61,7 +60,7 @@ fn consents(mappings: &Mappings, message: &Message<'_>, context: &Context) -> Op
         for group in groups(message, mapping.per).ok()? {
             let event = drafts.len();
             let kind = mapping.event.unwrap_or(EventType::ConsentUpdated);
-            drafts.push(run.group(&[&mapping.fields], kind, group, event).ok()?);
+            drafts.push(run.group(mapping, &[&mapping.fields], kind, group, event).ok()?);
         }
     }
     Some(drafts)

@@ -53,7 +53,9 @@ impl Table {
     }
 
     /// Reads `source,code` rows; further columns are for the reader.
-    fn read(path: &Path, problems: &Problems) -> Self {
+    /// Over another table its rows stand in for those of the same source code; one without a code
+    /// takes the other's away.
+    fn read(path: &Path, over: Option<&Self>, problems: &Problems) -> Self {
         let file: Arc<str> = path.display().to_string().into();
         let place = |line: u64| Place {
             file: Arc::clone(&file),
@@ -113,16 +115,22 @@ impl Table {
                 break;
             }
         }
+        for (source, code) in over.iter().flat_map(|table| table.rows()) {
+            rows.entry(source.to_owned()).or_insert_with(|| code.to_owned());
+        }
         // A row without a code says that there is none: the sender's code is kept beside it.
         rows.retain(|_, code| !code.is_empty());
         Self::of(rows)
     }
 }
 
-/// The tables of one folder, each read once when a rule first names it.
+/// The tables of one folder, each read once when a rule first names it; of a site's folder, over
+/// those of all.
 pub struct Tables<'p> {
     dir: std::path::PathBuf,
     read: HashMap<String, Arc<Table>>,
+    /// Those that this folder's stand over; none where there are no such.
+    beneath: HashMap<String, Arc<Table>>,
     problems: &'p Problems,
 }
 
@@ -136,7 +144,15 @@ impl<'p> Tables<'p> {
     /// Those of a folder. Mistakes go to `problems`.
     #[must_use]
     pub fn new(dir: &Path, problems: &'p Problems) -> Self {
-        Self { dir: dir.to_path_buf(), read: HashMap::new(), problems }
+        let (read, beneath) = (HashMap::new(), HashMap::new());
+        Self { dir: dir.to_path_buf(), read, beneath, problems }
+    }
+
+    /// Those of a site's folder over these, which all have been read: where both have a table of a
+    /// name, the site's rows count before the others. There may be no such folder.
+    #[must_use]
+    pub fn with(&self, dir: &Path) -> Self {
+        Self { beneath: self.read.clone(), ..Self::new(dir, self.problems) }
     }
 
     /// A table by the name of its file, without `.csv`.
@@ -146,6 +162,12 @@ impl<'p> Tables<'p> {
         }
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         let path = self.dir.join(format!("{name}.csv"));
+        if plain
+            && !path.is_file()
+            && let Some(table) = self.beneath.get(name)
+        {
+            return Some(Arc::clone(table));
+        }
         if !plain || !path.is_file() {
             let known = self.names();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -153,7 +175,8 @@ impl<'p> Tables<'p> {
                 .mistake(place, format!("there is no table `{name}`{}", hint(name, &known)));
             return None;
         }
-        let table = Arc::new(Table::read(&path, self.problems));
+        let over = self.beneath.get(name).map(Arc::as_ref);
+        let table = Arc::new(Table::read(&path, over, self.problems));
         self.read.insert(name.to_owned(), Arc::clone(&table));
         Some(table)
     }
@@ -161,12 +184,20 @@ impl<'p> Tables<'p> {
     /// Reads every table of the folder, so that a mistake in one that no rule names is found.
     pub fn read_all(&mut self) {
         let place = Place { file: self.dir.display().to_string().into(), line: 1, column: 1 };
-        for name in self.names() {
+        for name in self.own_names() {
             self.get(&name, &place);
         }
     }
 
     fn names(&self) -> Vec<String> {
+        let mut names = self.own_names();
+        names.extend(self.beneath.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn own_names(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(&self.dir)
             .into_iter()
             .flatten()

@@ -5,12 +5,14 @@
 //! Knows nothing of: TOML. Names and transforms are handed in with their places.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::document::{Placed, Problems, hint};
-use crate::event::schema::{self, Class, DATA, Field, Part, Shape as Type};
+use crate::event::Declaration;
+use crate::event::schema::{self, Class, EXTENSION, Field, Part, Shape as Type};
+use crate::event::tree::intern;
 use crate::secret::hex;
 
 use super::shape::{Kind, Member, Shape};
@@ -114,9 +116,14 @@ pub const SUBJECT: &str = "subject";
 const NAME_CHARS_MAX: usize = 64;
 
 impl Recipe {
-    /// Compiles `[fields]`. Mistakes go to `problems`.
+    /// Compiles `[fields]` of events that hold what is declared. Mistakes go to `problems`.
     #[must_use]
-    pub fn compile(tier: Tier, fields: &[Wanted], problems: &Problems) -> Self {
+    pub fn compile(
+        declared: Declaration,
+        tier: Tier,
+        fields: &[Wanted],
+        problems: &Problems,
+    ) -> Self {
         let mut subject = SubjectForm::Hidden;
         let mut named = BTreeMap::new();
         for wanted in fields {
@@ -124,19 +131,20 @@ impl Recipe {
                 subject = subject_form(tier, wanted, problems);
                 continue;
             }
-            match schema::find(&wanted.path.value) {
+            match declared.find(&wanted.path.value) {
                 Ok(found) => {
                     check(tier, wanted, &found, problems);
                     named.insert(wanted.path.value.as_str(), wanted);
                 }
                 Err(text) => {
-                    problems.mistake(&wanted.path.place, nearest(&wanted.path.value, text))
+                    let text = nearest(declared.data(), &wanted.path.value, text);
+                    problems.mistake(&wanted.path.place, text);
                 }
             }
         }
         check_values(fields, problems);
         let mut builder = Builder { tier, named: &named, lines: Vec::new(), is_plain: true };
-        let picks = builder.part(&DATA, "", None);
+        let picks = builder.part(declared.data(), "", None);
         let Builder { lines, is_plain, .. } = builder;
         let mut leaving = BTreeSet::new();
         for line in &lines {
@@ -147,7 +155,7 @@ impl Recipe {
                 problems.mistake(&wanted.path.place, text);
             }
         }
-        let shape = Shape { members: members(&picks, &DATA, &lines, tier) };
+        let shape = Shape { members: members(&picks, declared.data(), &lines, tier) };
         let hash = hash(tier, subject, &lines);
         Self { tier, subject, lines, hash, shape, is_plain, picks }
     }
@@ -159,10 +167,10 @@ impl Recipe {
     }
 }
 
-fn nearest(path: &str, text: String) -> String {
-    let known: Vec<&str> = DATA.fields.iter().map(|field| field.name).collect();
+fn nearest(data: &Part, path: &str, text: String) -> String {
+    let known: Vec<&str> = data.fields.iter().map(|field| field.name).collect();
     let top = path.split(['.', '[']).next().unwrap_or_default();
-    let near = if DATA.field(top).is_none() { hint(top, &known) } else { String::new() };
+    let near = if data.field(top).is_none() { hint(top, &known) } else { String::new() };
     if near.is_empty() { text } else { format!("`{path}` is no field{near}") }
 }
 
@@ -190,6 +198,13 @@ fn subject_form(tier: Tier, wanted: &Wanted, problems: &Problems) -> SubjectForm
 fn check(tier: Tier, wanted: &Wanted, found: &schema::Found, problems: &Problems) {
     let Some(field) = found.field() else { return };
     let Wanted { path, transform, leaves_as, required } = wanted;
+    if let Type::Part(part) = field.shape
+        && part.name == EXTENSION.name
+    {
+        let text = "fields of a site's own leave by their names alone: `extension.NAME`";
+        problems.mistake(&path.place, text);
+        return;
+    }
     if let Some(text) = transform.misfit(&path.value, field) {
         problems.mistake(&path.place, text);
         return;
@@ -432,19 +447,6 @@ fn camel(word: &str) -> String {
     name
 }
 
-/// The name as a key of trees. Each is kept once, for as long as the process runs; they come from
-/// contracts alone.
-fn intern(name: &str) -> &'static str {
-    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    names.insert(kept);
-    kept
-}
-
 /// What picks let out of a part.
 fn members(picks: &[Place], part: &'static Part, lines: &[Line], tier: Tier) -> Vec<Member> {
     let mut found = Vec::new();
@@ -522,7 +524,7 @@ mod tests {
                 required: false,
             })
             .collect();
-        let recipe = Recipe::compile(tier, &fields, &problems);
+        let recipe = Recipe::compile(Declaration::default(), tier, &fields, &problems);
         (recipe, problems.mistakes().iter().map(|problem| problem.text.clone()).collect())
     }
 

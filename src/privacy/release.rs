@@ -412,7 +412,7 @@ mod tests {
     use super::*;
     use crate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
     use crate::document::{Place, Placed, Problems};
-    use crate::event::EventId;
+    use crate::event::{Declaration, EventId};
     use crate::phi::Phi;
     use crate::privacy::Transform;
     use crate::privacy::recipe::Wanted;
@@ -442,7 +442,7 @@ mod tests {
             required: false,
         };
         let fields: Vec<Wanted> = fields.iter().map(wanted).collect();
-        let recipe = Recipe::compile(tier, &fields, &problems);
+        let recipe = Recipe::compile(Declaration::default(), tier, &fields, &problems);
         assert!(problems.is_clean(), "{:?}", problems.mistakes());
         let event = Event {
             id: EventId("ab-1.patient.admitted.pid1".into()),
@@ -541,7 +541,8 @@ mod tests {
             now: Timestamp::UNIX_EPOCH,
             routing: &[],
         };
-        let recipe = Recipe::compile(Tier::Identified, &[], &Problems::default());
+        let recipe =
+            Recipe::compile(Declaration::default(), Tier::Identified, &[], &Problems::default());
         assert_eq!(release(permit, &event, &recipe, &supplies).unwrap_err(), Withheld::OtherPermit);
     }
 }

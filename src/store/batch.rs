@@ -14,6 +14,7 @@ use super::acts::{self, Plan};
 use super::ledger::{self, Brought, Filing};
 use super::profiles::{Changes, Profiles};
 use super::seal::{Clear, Part, Sealer};
+use super::segments::Segments;
 use crate::admit::entry::{Admission, Category, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
@@ -79,6 +80,8 @@ pub(super) struct Context<'c> {
     /// How subjects were described before.
     pub profiles: &'c mut Profiles,
     pub filing: &'c mut Filing,
+    /// Which segments came in on each feed.
+    pub segments: &'c mut Segments,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -149,6 +152,9 @@ pub(super) fn append(
     }
     let epoch = novelty.map_or(0, Novelty::epoch);
     let bytes = write_message(context, &admission, &content_json, number, epoch)?;
+    let first = (number, admission.received_at);
+    let names = &admission.content.segments;
+    context.segments.note(context.connection, &admission.feed, names, first)?;
     if let Some((key, correlated, _)) = &decided {
         context
             .connection

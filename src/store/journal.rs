@@ -22,6 +22,7 @@ use super::moves::Moved;
 use super::reader::Reader;
 use super::ring::Ring;
 use super::seal::Master;
+use super::segments::Segments;
 use super::spans::{self, Begun, Span};
 use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
 use super::{StateDir, StoreError, connection, due, violations};
@@ -174,6 +175,7 @@ impl Journal {
         let highest = highest_number(&connection)?;
         let cursors = begin_cursors(&connection, routes, highest)?;
         let spans = spans::read(&connection, &master, routes)?;
+        let segments = Segments::open(&connection, feeds)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (head_sender, head) = watch::channel(highest);
         let of_feeds = feeds.iter().flat_map(|feed| Category::ALL.map(|it| (it, Arc::clone(feed))));
@@ -208,6 +210,7 @@ impl Journal {
             head: head_sender,
             checkpoints,
             ended,
+            segments,
         })?;
         let reader = Mutex::new(Reader::open(&path, master.clone(), digests.clone())?);
         let ledger = Mutex::new(Reader::open(&path, master, digests.clone())?);

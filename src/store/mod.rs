@@ -9,6 +9,7 @@
 //! read after, trim), `recent` (what need not be read again), [`ledger`] (whose consent), `told` (what
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
+//! `segments` (what each feed sends),
 //! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`] and [`violations`]
 //! (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`past`] (the
 //! journal, read through without a trace), [`vault`] (random tokens), [`audit`] (the evidence).
@@ -23,6 +24,7 @@ pub mod family;
 pub mod acts;
 mod subjects;
 mod profiles;
+mod segments;
 pub mod journal;
 mod identity;
 mod reader;

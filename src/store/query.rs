@@ -17,6 +17,7 @@ use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
+use super::segments;
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
 use crate::audit::by::correlation_of;
 use crate::consent::Epoch;
@@ -66,6 +67,8 @@ pub struct Shown {
     pub listed: Listed,
     /// The bytes as they came.
     pub raw: Phi<Vec<u8>>,
+    /// Segments that had never come in on its feed before.
+    pub new_segments: Vec<String>,
 }
 
 /// An exception as a list shows it.
@@ -208,7 +211,10 @@ impl Lookup {
                 found,
             )
             .optional()?;
-        found.map(|found| self.shown(found)).transpose()
+        let Some(found) = found else { return Ok(None) };
+        let mut shown = self.shown(found)?;
+        shown.new_segments = segments::first_in(&self.reader.connection, number)?;
+        Ok(Some(shown))
     }
 
     /// What is filed of the consent of each subject that a message is about, in the order of its
@@ -413,7 +419,8 @@ impl Lookup {
         let (control_id, raw) = self.raw(&row.clear(), &sealed)?;
         let kind = row.kind.clone();
         let entry = self.reader.entry(row)?;
-        Ok(Shown { listed: Listed { entry, kind, control_id, damaged: false }, raw })
+        let listed = Listed { entry, kind, control_id, damaged: false };
+        Ok(Shown { listed, raw, new_segments: Vec::new() })
     }
 
     fn raw(

@@ -24,6 +24,7 @@ use super::moves::{Came, Moved, Pending};
 use super::profiles::Profiles;
 use super::reader::Keys;
 use super::seal::{Master, Sealer};
+use super::segments::Segments;
 use super::spans::{self, Span};
 use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
@@ -114,6 +115,7 @@ pub(super) struct Writer {
     /// Subjects whose consent has new records in the open transaction.
     consented: Vec<Digest>,
     profiles: Profiles,
+    segments: Segments,
     filing: Filing,
     timer: Timer,
 }
@@ -130,6 +132,7 @@ pub(super) struct Start {
     pub head: watch::Sender<u64>,
     pub checkpoints: std::sync::mpsc::Sender<()>,
     pub ended: mpsc::Sender<Vec<Subject>>,
+    pub segments: Segments,
 }
 
 impl Writer {
@@ -162,6 +165,7 @@ impl Writer {
             checkpoints: start.checkpoints,
             consented: Vec::new(),
             profiles: Profiles::default(),
+            segments: start.segments,
             filing: Filing { keys, policy },
             timer: Timer::new(start.ended),
         };
@@ -268,6 +272,7 @@ impl Writer {
             self.next_number = first_number;
             self.trim = trim;
             self.profiles.forget();
+            self.segments.forget();
             if !self.connection.is_autocommit() {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -292,6 +297,7 @@ impl Writer {
             consented: &mut self.consented,
             profiles: &mut self.profiles,
             filing: &mut self.filing,
+            segments: &mut self.segments,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);
@@ -315,6 +321,7 @@ impl Writer {
         if wrote {
             self.shared.metrics.fsync.record(clock::seconds_since(begun));
         }
+        self.segments.committed();
         self.trim_more = step.more;
         self.timer.fired(fired, &self.shared.metrics);
         Ok(appended)

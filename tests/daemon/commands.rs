@@ -400,6 +400,42 @@ fn map_prints_events_or_why_there_are_none() {
     assert_eq!(said(&run(&["map", "--test"])).0, 0);
 }
 
+/// PROMISE-10
+#[test]
+fn coverage_names_fields_and_rules_and_never_a_value() {
+    let (code, out, err) = said(&run(&["map", "--coverage", "fixtures/hl7", "fixtures/corpus"]));
+    assert_eq!((code, err.as_str()), (1, ""), "some messages of others give no event");
+    crate::support::canary::assert_none("map --coverage", &out);
+    let row = |place: &str| {
+        let mut lines = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.find(|line| line.first() == Some(&place)).unwrap()
+    };
+    let pid = row("PID-3");
+    assert!(pid[4..].join(" ").contains("mappings/hl7/patient.toml:5 patient.identifiers"));
+    let [messages, occurrences, taken] = [1, 2, 3].map(|at| pid[at].parse::<u64>().unwrap());
+    assert!(messages <= occurrences && taken <= occurrences && messages > 300, "{pid:?}");
+    assert_eq!(row("PID-1")[3..], ["0", "nobody"]);
+    assert_eq!(row("MSH-9")[4..6], ["tidegate", "itself,"]);
+    for line in ["gave none: unsupported: no mapping selects ", " fields are taken by nobody"] {
+        assert!(out.contains(line), "{line}");
+    }
+    let site = ["map", "--coverage", "--json", "--site", "example"];
+    let file = "fixtures/hl7/site-example-arrival.hl7";
+    let (code, out, _) = said(&run(&[&site[..], &[file]].concat()));
+    assert_eq!(code, 0);
+    let found: Json = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found["messages"], &found["mapped"]), (&1.into(), &1.into()));
+    let fields = found["fields"].as_array().unwrap();
+    let of = |field: u64| {
+        fields.iter().find(|it| it["segment"] == "ZVN" && it["field"] == field).unwrap()
+    };
+    assert_eq!(of(2)["rules"][0]["target"], "extension.arrivedBy");
+    assert_eq!(of(2)["rules"][0]["rule"], "mappings/sites/example.toml:20");
+    assert_eq!((&of(1)["rules"], &of(1)["taken"]), (&serde_json::json!([]), &0.into()));
+    let (code, out, _) = said(&run(&["map", "--coverage", "--explain", file]));
+    assert_eq!((code, out.as_str()), (2, ""));
+}
+
 #[test]
 fn completions_are_a_script_that_bash_takes() {
     let (code, out, err) = said(&run(&["completions", "bash"]));

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tidegate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
 use tidegate::contract::{Contract, load, wants};
 use tidegate::document::Problems;
-use tidegate::event::{Event, EventId, EventType, Key, Subject, Tree};
+use tidegate::event::{Declaration, Event, EventId, EventType, Key, Subject, Tree};
 use tidegate::phi::Phi;
 use tidegate::privacy::transform::Coding;
 use tidegate::privacy::{RealmKeys, Release, Supplies, Tokens, Withheld, release};
@@ -44,7 +44,7 @@ pub fn loaded(text: &str) -> (Option<Contract>, Vec<String>) {
         let owned = |(from, to): &(&str, &str)| ((*from).to_owned(), (*to).to_owned());
         Some(Coding::new(name, rows.iter().map(owned).collect()))
     };
-    let contracts = load(dir.path(), &coding, &problems);
+    let contracts = load(dir.path(), Declaration::default(), &coding, &problems);
     let place = format!("{}/", dir.path().display());
     let mistakes =
         problems.mistakes().iter().map(|it| it.to_string().replace(&place, "")).collect();
@@ -894,7 +894,7 @@ fn walk(json: &Json, place: String, places: &mut Vec<String>) {
 #[test]
 fn the_shipped_contracts_load_by_themselves() {
     let problems = Problems::default();
-    let contracts = load(Path::new("conf/routes"), &|_, _| None, &problems);
+    let contracts = load(Path::new("conf/routes"), Declaration::default(), &|_, _| None, &problems);
     assert_eq!(problems.mistakes(), Vec::new());
     assert!(contracts.right.len() >= 4);
 }
@@ -914,7 +914,9 @@ fn what_leaves_satisfies_the_schema_of_its_route() {
     let shaped = written("pseudonymized", "", &format!("\"subject\" = \"token\"\n{SHAPED}"), GLASS);
     let mut contracts = vec![right(&shaped)];
     let problems = Problems::default();
-    contracts.extend(load(Path::new("conf/routes"), &|_, _| None, &problems).right);
+    contracts.extend(
+        load(Path::new("conf/routes"), Declaration::default(), &|_, _| None, &problems).right,
+    );
     let mut checked = 0;
     for contract in &contracts {
         for kind in &contract.events {
@@ -945,7 +947,8 @@ fn the_document_of_all_routes_is_asyncapi() {
     let text = std::fs::read_to_string("fixtures/asyncapi/3.0.0.json").unwrap();
     let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
     let problems = Problems::default();
-    let contracts = load(Path::new("conf/routes"), &|_, _| None, &problems).right;
+    let contracts =
+        load(Path::new("conf/routes"), Declaration::default(), &|_, _| None, &problems).right;
     let mut document = tidegate::contract::schemas::async_api("gate-1", "0.1.0", &contracts);
     let wrong: Vec<String> = validator
         .iter_errors(&document)

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::document::{Place, Placed, Problems};
-use tidegate::event::schema::{Class, DATA, Field, Part, Shape, find};
+use tidegate::event::Declaration;
+use tidegate::event::extension::{CLASSES, Extension, HOLDS};
+use tidegate::event::schema::{Class, DATA, EXTENSION, Field, Part, Shape, find};
 use tidegate::privacy::recipe::{SUBJECT, Wanted};
 use tidegate::privacy::transform::{Bands, Coding};
 use tidegate::privacy::{Recipe, Tier, Transform};
@@ -45,7 +47,7 @@ fn loads(tier: Tier, path: &str, transform: &Transform) -> bool {
         leaves_as: None,
         required: false,
     };
-    let recipe = Recipe::compile(tier, &[wanted], &problems);
+    let recipe = Recipe::compile(Declaration::default(), tier, &[wanted], &problems);
     recipe.tier == tier && problems.is_clean()
 }
 
@@ -117,11 +119,38 @@ fn generated() -> String {
     );
     for field in DATA.fields {
         let Shape::Part(part) = field.shape else { panic!("{} is no part", field.name) };
+        if part.name == EXTENSION.name {
+            text += &of_sites();
+            continue;
+        }
         let mut all = Vec::new();
         leaves(part, &field.label(), field.safe_harbor, &mut all);
         text += &table(&all, field.name);
     }
     text
+}
+
+/// What the tiers let out of a field of a site's own: by what it holds, and by the class that the site
+/// gave it.
+fn of_sites() -> String {
+    let of = |(holds, shape): (&str, Shape), class| Extension {
+        name: holds.to_owned(),
+        shape,
+        many: false,
+        class,
+        doc: String::new(),
+    };
+    let all: Vec<Extension> =
+        CLASSES.iter().flat_map(|(_, class)| HOLDS.map(|holds| of(holds, *class))).collect();
+    let can_be = |one: &Extension| {
+        !matches!(one.shape, Shape::Date) || matches!(one.class, Class::Direct | Class::Quasi)
+    };
+    let all: Vec<Extension> = all.into_iter().filter(can_be).collect();
+    let declared = Declaration::with(&all).data().field(EXTENSION.name).unwrap();
+    let Shape::Part(part) = declared.shape else { panic!("extension is no part") };
+    let mut found = Vec::new();
+    leaves(part, &declared.label(), None, &mut found);
+    table(&found, declared.name)
 }
 
 /// The committed table is what tiers and fields say.

@@ -175,6 +175,22 @@ impl Setup {
         self.route(name, events, &deliver)
     }
 
+    /// Adds a file below `mappings/sites`, over the shipped mappings, without the shipped sites.
+    pub fn site(self, file: &str, text: &str) -> Self {
+        let own = self.dir.path().join("mappings");
+        if !own.exists() {
+            std::fs::create_dir(&own).unwrap();
+            let shipped = std::env::current_dir().unwrap().join("mappings");
+            for folder in ["hl7", "tables"] {
+                std::os::unix::fs::symlink(shipped.join(folder), own.join(folder)).unwrap();
+            }
+        }
+        let path = own.join("sites").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
     /// The folder of everything durable.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
@@ -182,7 +198,9 @@ impl Setup {
 
     /// Writes the configuration, and gives its path.
     pub fn config(&self) -> PathBuf {
-        let mappings = std::env::current_dir().unwrap().join("mappings");
+        let own = self.dir.path().join("mappings");
+        let shipped = std::env::current_dir().unwrap().join("mappings");
+        let mappings = if own.exists() { own } else { shipped };
         let text = format!(
             "[node]\nname = \"gate\"\nenvironment = \"test\"\nstate_dir = \"state\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
@@ -288,6 +306,11 @@ impl Daemon {
     /// Where the feed listens.
     pub fn feed(&self) -> SocketAddr {
         self.addresses["adt"]
+    }
+
+    /// Where another feed listens.
+    pub fn feed_named(&self, name: &str) -> SocketAddr {
+        self.addresses[name]
     }
 
     /// Where the API listens.

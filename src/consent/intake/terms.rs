@@ -50,7 +50,8 @@ pub(super) struct Terms {
 pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Result<Terms, Doubt> {
     let status = status(data, carrier, policy)?;
     let kind = kind(data)?;
-    let spoken = codes(data).find_map(|(system, code)| policy.spoken_of(system, code));
+    let codes = codes(data, carrier, policy);
+    let spoken = codes.iter().find_map(|(system, code)| policy.spoken_of(system, code));
     let zone = zone(data, carrier);
     let at = |path| moment(data, path, &zone);
     let (decided, effective_from) = (at("consent.decidedAt"), at("consent.effectiveFrom"));
@@ -83,7 +84,7 @@ pub(super) fn read(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Re
         jurisdiction: text("consent.jurisdiction"),
         labels,
         classes: Vec::new(),
-        decision: decision(data, status),
+        decision: decision(&codes, status),
         status,
         kind,
         signer: signer::read(data, &zone)?,
@@ -116,8 +117,8 @@ fn status(data: View<'_>, carrier: &Carrier<'_>, policy: &Policy) -> Result<Stat
     }
 }
 
-fn decision(data: View<'_>, status: Status) -> Decision {
-    let asks_to_restrict = codes(data).any(|code| code == (TYPES, REQUEST_TO_RESTRICT));
+fn decision(codes: &[(&str, &str)], status: Status) -> Decision {
+    let asks_to_restrict = codes.contains(&(TYPES, REQUEST_TO_RESTRICT));
     match status {
         Status::Rejected | Status::Revoked | Status::Unknown => Decision::Deny,
         Status::Active
@@ -147,11 +148,18 @@ fn kind(data: View<'_>) -> Result<Kind, Doubt> {
     }
 }
 
-/// Its type, and the same in another system: system and code.
-fn codes(data: View<'_>) -> impl Iterator<Item = (&str, &str)> {
+/// Its type, and the same in another system: system and code; each followed by what it stands for at
+/// the site.
+fn codes<'d>(data: View<'d>, carrier: &Carrier<'_>, policy: &'d Policy) -> Vec<(&'d str, &'d str)> {
+    let site = carrier.site.unwrap_or_default();
     let text = |path| said(data, path);
     let own =
         text("consent.type.code").map(|code| (text("consent.type.system").unwrap_or(TYPES), code));
     let other = text("consent.type.alternate.system").zip(text("consent.type.alternate.code"));
-    own.into_iter().chain(other)
+    let given = own.into_iter().chain(other);
+    given
+        .flat_map(|(system, code)| {
+            [Some((system, code)), policy.stands_for(site, system, code)].into_iter().flatten()
+        })
+        .collect()
 }

@@ -8,6 +8,7 @@
 
 mod read;
 pub mod labels;
+mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -60,6 +61,8 @@ pub struct Policy {
     codes: BTreeMap<String, Spoken>,
     statuses: BTreeMap<String, BTreeMap<String, Status>>,
     labels: BTreeMap<String, Vec<String>>,
+    /// Of each site: its codes of consent types, and those of `codes` that they stand for.
+    types: BTreeMap<String, BTreeMap<String, String>>,
     spares: BTreeSet<String>,
     jurisdictions: Vec<Jurisdiction>,
 }

@@ -13,7 +13,7 @@ use crate::consent::purpose::PURPOSES;
 use crate::document::{Item, Placed, Table, hint};
 
 /// What a site's word may mean. `unknown` is what every other word is.
-const STATUSES: [(&str, Status); 7] = [
+pub(super) const STATUSES: [(&str, Status); 7] = [
     ("proposed", Status::Proposed),
     ("active", Status::Active),
     ("rejected", Status::Rejected),
@@ -33,6 +33,7 @@ pub(super) fn policy(root: &Table<'_>) -> Policy {
         codes: codes(root),
         statuses: statuses(root),
         labels: labels(root),
+        types: BTreeMap::new(),
         spares: spares(root),
         jurisdictions: jurisdictions(root),
     }

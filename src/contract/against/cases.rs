@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::*;
 use crate::contract::gather;
+use crate::event::Declaration;
 
 const CONTRACT: &str = r#"
 name = "trial"
@@ -38,7 +39,9 @@ fn document(text: &str) -> Document {
 
 fn contract(text: &str) -> Contract {
     let problems = Problems::default();
-    let mut found = gather(std::iter::once(&document(text)), &|_, _| None, &problems).right;
+    let mut found =
+        gather(std::iter::once(&document(text)), Declaration::default(), &|_, _| None, &problems)
+            .right;
     assert!(problems.is_clean(), "{:?}", problems.mistakes());
     found.remove(0)
 }

@@ -1,7 +1,7 @@
 //! A tree as JSON: how the journal keeps it and a release holds it.
 //!
 //! Promises: fields and text read back as they were printed, in their order; a field that
-//! [`schema`] does not declare is left out.
+//! [`schema`] does not declare is left out; of sites' own fields every name is read.
 //! Knows nothing of: what the fields mean.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::{Key, Kind, Tree, Value, View};
+use super::{Key, Kind, Tree, Value, View, key};
 use crate::event::schema;
 
 /// Largest whole number that an IEEE double holds exactly, 2^53.
@@ -142,9 +142,10 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let is_root = self.tree.nodes.is_empty();
+        let of_site = self.key == schema::EXTENSION.name;
         let open = self.tree.open_object(self.key);
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match known_key(&name) {
+            match if of_site { key::read(&name) } else { known_key(&name) } {
                 Some(key) => map.next_value_seed(Reading { tree: &mut *self.tree, key })?,
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -176,6 +177,15 @@ mod tests {
             again.copy(child.key(), child);
         }
         assert!(again == tree);
+    }
+
+    #[test]
+    fn fields_of_sites_own_read_back_whoever_reads_them() {
+        let json = r#"{"extension":{"arrivedBy":"AMB","zz9":[1,null]}}"#;
+        let tree: Tree = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&tree).unwrap(), json);
+        let odd: Tree = serde_json::from_str(r#"{"extension":{"a b":1,"":2}}"#).unwrap();
+        assert_eq!(serde_json::to_string(&odd).unwrap(), "{}");
     }
 
     #[test]

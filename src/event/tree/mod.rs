@@ -9,15 +9,18 @@
 //! each field is a string, each object a map; making and dropping those cost a mapped ADT more
 //! than all the rest of its mapping (docs/adr/0004).
 //!
-//! Reading order: what a tree is, here; `view` (reading it), `build` (writing it), `json`.
+//! Reading order: what a tree is, here; `view` (reading it), `build` (writing it), `key` (names that
+//! are not in the code), `json`.
 
 mod view;
 mod build;
+mod key;
 mod json;
 
 use std::fmt;
 
 pub use build::{Mark, Open};
+pub use key::intern;
 pub use view::{Value, View};
 
 /// The name of a field, as the schema declares it; empty for an element of a list.
