@@ -8,6 +8,7 @@
 mod clerk;
 pub mod decider;
 mod evidence;
+mod feeds;
 pub mod realms;
 
 use std::collections::BTreeMap;
@@ -27,14 +28,13 @@ use tokio_util::task::TaskTracker;
 pub use self::evidence::not_last_run;
 
 use self::decider::Decider;
+use self::feeds::{Feeds, rules};
 use self::realms::{Realms, Running};
 use crate::admin::auth::Access;
 use crate::admin::server::PULSE_MAX;
 use crate::admin::tokens::Desk;
 use crate::admin::{self, AdminState};
-use crate::admit::DigestKey;
-use crate::admit::assess::Rules;
-use crate::config::{Config, Feed};
+use crate::config::Config;
 use crate::consent::Code;
 use crate::contract::{Contract, Destination};
 use crate::deliver::file::FileSink;
@@ -42,14 +42,9 @@ use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
 use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
 use crate::event::Subject;
-use crate::feed::mllp::acknowledge::ControlIds;
-use crate::feed::mllp::budget::Budget;
 use crate::feed::mllp::listener::ListenError;
-use crate::feed::mllp::quiet::Quiet;
-use crate::feed::mllp::{FeedContext, Listener};
 use crate::fence::Fence;
-use crate::metrics::{BrokerMetrics, FeedMetrics, Pulse, RouteMetrics};
-use crate::normalize::Context;
+use crate::metrics::{BrokerMetrics, Pulse, RouteMetrics};
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
@@ -115,7 +110,7 @@ struct App {
     audit_threads: AuditThreads,
     vault: Option<Running>,
     publisher: Option<evidence::Publisher>,
-    listeners: Vec<Listener>,
+    feeds: Feeds,
     routes: Vec<Route>,
     /// Routes that lack a key.
     halted: Vec<Halted>,
@@ -190,7 +185,7 @@ impl App {
         if let Some(ended) = threads.ended() {
             tokio::spawn(fence_ended(ended, Arc::clone(&fence), fence_timeout));
         }
-        let listeners = build_feeds(&config, &journal, &fence, &stopping)?;
+        let feeds = Feeds::build(&config, &journal, &fence, &stopping)?;
         let (realms, vault) = realms::start(&state, &config, &audit).await?;
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
         let (routes, halted) =
@@ -233,7 +228,7 @@ impl App {
             audit_threads,
             vault,
             publisher,
-            listeners,
+            feeds,
             routes,
             halted,
             admin_listener,
@@ -247,7 +242,7 @@ impl App {
     fn announce(&self) -> Result<(), AppError> {
         let system = |source| AppError::System { what: "an address", source };
         let mut addresses = BTreeMap::new();
-        for listener in &self.listeners {
+        for listener in &self.feeds.listeners {
             addresses.insert(listener.feed().to_string(), listener.address().map_err(system)?);
         }
         let admin = self.admin_listener.local_addr().map_err(system)?;
@@ -269,9 +264,7 @@ impl App {
         let vault = self.vault.as_ref().map(|(vault, _)| Arc::clone(vault));
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
-        for listener in self.listeners {
-            accepting.spawn(listener.run(sessions.clone()));
-        }
+        self.feeds.run(&accepting, &sessions);
         let mut routes = JoinSet::new();
         for route in self.routes {
             routes.spawn(route.run());
@@ -362,57 +355,6 @@ fn route_ended(ended: Result<Result<(), RouteError>, tokio::task::JoinError>) ->
     match ended {
         Ok(Err(error)) => error.into(),
         Ok(Ok(())) | Err(_) => AppError::Ended("a route".to_owned()),
-    }
-}
-
-fn build_feeds(
-    config: &Config,
-    journal: &Arc<Journal>,
-    fence: &Arc<Fence>,
-    stopping: &watch::Receiver<bool>,
-) -> Result<Vec<Listener>, AppError> {
-    let largest = config.feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
-    let budget = Arc::new(Budget::new(config.node.intake_bytes_max, largest));
-    let broker = config.rabbitmq.as_ref();
-    let fence_timeout = broker.map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
-    let mut listeners = Vec::new();
-    for feed in &config.feeds {
-        let context = FeedContext {
-            rules: rules(config, feed, journal.digests()),
-            frame_bytes_max: feed.frame_bytes_max,
-            frame_timeout: feed.frame_timeout,
-            pipeline_max: feed.pipeline_max,
-            on_busy: feed.on_busy,
-            journal: Arc::clone(journal),
-            metrics: FeedMetrics::new(&feed.name),
-            quiet: Quiet::default(),
-            control_ids: ControlIds::begin()?,
-            fence: Arc::clone(fence),
-            fence_timeout,
-            budget: Arc::clone(&budget),
-            stopping: stopping.clone(),
-        };
-        listeners.push(Listener::bind(feed.listen, feed.connections_max, context)?);
-    }
-    Ok(listeners)
-}
-
-fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
-    Rules {
-        feed: Arc::clone(&feed.name),
-        domain: feed.sender_domain.clone(),
-        correlation: feed.correlation.clone(),
-        windows: feed.windows,
-        charset: feed.charset,
-        context: Context { zone: feed.zone.clone() },
-        processing_id: feed.processing_id.clone(),
-        on_unmappable: feed.on_unmappable,
-        on_unsupported: feed.on_unsupported,
-        mappings: Arc::clone(&config.mappings),
-        identity: Arc::clone(&config.identity),
-        digests: digests.clone(),
-        policy: Arc::clone(&config.policy),
-        site: feed.site.clone(),
     }
 }
 

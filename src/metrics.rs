@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 59] = [
+pub const TABLE: [Row; 61] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -46,6 +46,18 @@ pub const TABLE: [Row; 59] = [
         "Messages that came to something else than events.",
     ),
     (Kind::Counter, "tidegate_feed_acks_total", &["feed", "code"], "Acknowledgements written."),
+    (
+        Kind::Counter,
+        "tidegate_feed_application_acks_total",
+        &["feed", "result"],
+        "Application acknowledgements for another address (application_ack), by sent, dropped.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_sequence_gaps_total",
+        &["feed"],
+        "Messages with numbers missing before that of their MSH-13.",
+    ),
     (
         Kind::Seconds,
         "tidegate_feed_ack_duration_seconds",
@@ -380,6 +392,10 @@ pub struct FeedMetrics {
     pub errors: ByWord,
     /// Acknowledgements by code.
     pub acks: ByWord,
+    /// Application acknowledgements that went elsewhere, by result.
+    pub application_acks: ByWord,
+    /// Messages with numbers missing before theirs.
+    pub sequence_gaps: Counter,
     /// Frame complete to acknowledgement written.
     pub ack_duration: Histogram,
     /// A consent came in to the fence being taken.
@@ -422,6 +438,8 @@ impl FeedMetrics {
                     "version",
                     "acknowledgement",
                     "oversize",
+                    "sequence",
+                    "miscount",
                     "busy",
                     "other",
                 ],
@@ -431,8 +449,15 @@ impl FeedMetrics {
                 },
             ),
             acks: ByWord::new(
-                &["AA", "AE", "AR"],
+                &["AA", "AE", "AR", "CA", "CE", "CR"],
                 |word| metrics::counter!("tidegate_feed_acks_total", "feed" => feed.clone(), "code" => word),
+            ),
+            application_acks: ByWord::new(&["sent", "dropped"], |word| {
+                metrics::counter!("tidegate_feed_application_acks_total",
+                    "feed" => feed.clone(), "result" => word)
+            }),
+            sequence_gaps: zero(
+                metrics::counter!("tidegate_feed_sequence_gaps_total", "feed" => feed.clone()),
             ),
             fenced: metrics::histogram!("tidegate_revocation_propagation_duration_seconds", "feed" => feed.clone()),
             ack_duration: metrics::histogram!("tidegate_feed_ack_duration_seconds", "feed" => feed.clone()),
@@ -466,7 +491,7 @@ impl FeedMetrics {
 /// The room that a reason belongs to.
 fn stage_of(reason: &str) -> &'static str {
     match reason {
-        "malformed" | "oversize" => "parse",
+        "malformed" | "oversize" | "miscount" => "parse",
         "unmapped" | "unsupported" => "normalize",
         "busy" => "store",
         _ => "admit",

@@ -22,6 +22,12 @@ mod connections;
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 
+#[path = "daemon/modes.rs"]
+mod modes;
+
+#[path = "daemon/batched.rs"]
+mod batched;
+
 #[path = "daemon/refusals.rs"]
 mod refusals;
 

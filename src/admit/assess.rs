@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
+use crate::parse::hl7::batch::Miscount;
 use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
 use crate::phi::Phi;
 
@@ -315,10 +316,23 @@ fn refuse(
         text: malformed.to_string(),
         place: place_of(malformed).to_owned(),
     };
-    let admission = Admission {
+    let admission = kept_for_people(bytes, rules, now_ms, kind.clone(), control_id, raised);
+    Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
+}
+
+/// What is refused, and kept with its exception. It leaves no correlation ID.
+fn kept_for_people(
+    bytes: &Bytes,
+    rules: &Rules,
+    now_ms: i64,
+    kind: String,
+    control_id: &str,
+    raised: Raised,
+) -> Admission {
+    Admission {
         feed: Arc::clone(&rules.feed),
         received_at: now_ms,
-        kind: kind.clone(),
+        kind,
         control_id: Phi::new(control_id.to_owned()),
         raw: Phi::new(bytes.clone()),
         correlated: None,
@@ -329,8 +343,7 @@ fn refuse(
         on_conflict: Vec::new(),
         acts: Vec::new(),
         described: Vec::new(),
-    };
-    Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
+    }
 }
 
 /// What becomes of a frame that could not be read for a fault of ours.
@@ -341,6 +354,20 @@ pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
     let control_id = String::from_utf8_lossy(control_id).into_owned();
     let kind = head.as_ref().map(kind_of).unwrap_or_default();
     refuse(bytes, rules, now_ms, kind, &control_id, Malformed::Unreadable)
+}
+
+/// What is kept where the counts of a batch or a file do not agree with what came, of which nothing
+/// is lost by it: `bytes` are its headers and trailers.
+#[must_use]
+pub fn miscounted(bytes: &Bytes, rules: &Rules, now_ms: i64, wrong: &Miscount) -> Admission {
+    let text = wrong.to_string();
+    let raised = Raised {
+        category: Category::Malformed,
+        key: rules.digests.bytes(&[bytes, text.as_bytes()].concat()),
+        text,
+        place: wrong.place().to_owned(),
+    };
+    kept_for_people(bytes, rules, now_ms, "batch".to_owned(), "", raised)
 }
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.

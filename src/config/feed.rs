@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::acks::{self, Acks};
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
@@ -40,6 +41,8 @@ pub struct Feed {
     pub pipeline_max: usize,
     /// From a frame's first byte to its last.
     pub frame_timeout: Duration,
+    /// How it acknowledges.
+    pub acks: Acks,
     /// What becomes of a message whose required fields are empty.
     pub on_unmappable: OnUnmappable,
     /// What becomes of a message that no mapping selects.
@@ -89,6 +92,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
             Duration::from_secs(30),
             Duration::from_millis(100)..=10 * MINUTE,
         ),
+        acks: acks::read(table),
         on_unmappable: table
             .choice("on_unmappable", &[("park", OnUnmappable::Park), ("nak", OnUnmappable::Nak)])
             .unwrap_or(OnUnmappable::Park),

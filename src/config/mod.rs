@@ -4,6 +4,7 @@
 //! mistake of every file is found in one pass, with its place; what is not known is a mistake.
 //! Knows nothing of: running. What comes out is handed to `app`.
 
+mod acks;
 mod audit;
 mod feed;
 mod hash;
@@ -30,6 +31,7 @@ use crate::privacy::transform::Coding;
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
+pub use acks::{Acks, Application};
 pub use audit::{Audit, CHECKPOINTS};
 pub use feed::Feed;
 

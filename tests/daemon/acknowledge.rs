@@ -1,9 +1,10 @@
 //! Fault 52: nothing in a message can forge a part of its acknowledgement.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
-use tidegate::feed::mllp::acknowledge::acknowledge as write;
+use tidegate::feed::mllp::acknowledge::{Reply, acknowledge, framed};
 use tidegate::parse::hl7::Head;
-use tidegate::verdict::Code;
+use tidegate::verdict::{Code, Level};
 
 use crate::support::sender::{Ack, Sender};
 use crate::{PATIENT, heard, setup};
@@ -131,7 +132,9 @@ proptest! {
         let mut bytes = [b"MSH", &[*field][..], encoding, &[*field]].concat();
         bytes.extend(fields.join(field));
         let head = Head::read(&bytes).unwrap();
-        let answer = write(Some(&head), Code::AA, None, "ID-1", tidegate::clock::now());
+        let reply = Reply { level: Level::Application, code: Code::AA, fault: None, expected: None };
+        let mut answer = BytesMut::new();
+        framed(&mut answer, |out| acknowledge(out, Some(&head), &reply, "ID-1", tidegate::clock::now()));
         let inner = answer.strip_prefix(b"\x0b").unwrap().strip_suffix(b"\x1c\r").unwrap();
         prop_assert!(!inner.iter().any(|byte| byte.is_ascii_control() && *byte != b'\r'));
         let segments: Vec<&[u8]> = inner.split(|byte| *byte == b'\r').collect();

@@ -16,6 +16,8 @@ pub struct Ack {
     pub code: String,
     pub control_id: String,
     pub text: String,
+    /// MSA-4.
+    pub expected: String,
     /// ERR as it came; empty where there is none.
     pub err: String,
     /// The whole of it.
@@ -28,10 +30,14 @@ impl Sender {
     }
 
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::of(TcpStream::connect(address)?))
+    }
+
+    /// The other end of a connection that somebody else made.
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends a message, framed.
@@ -46,11 +52,16 @@ impl Sender {
 
     /// The next acknowledgement; an error where the connection ends first.
     pub fn ack(&mut self) -> std::io::Result<Ack> {
+        Ok(parse(&self.answer()?))
+    }
+
+    /// The content of the next frame; an error where the connection ends first.
+    pub fn answer(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\x1c\r") {
                 let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 assert_eq!(frame[0], 0x0b, "an answer begins with VT");
-                return Ok(parse(&frame[1..frame.len() - 2]));
+                return Ok(frame[1..frame.len() - 2].to_vec());
             }
             let mut chunk = [0; 4096];
             let read = self.stream.read(&mut chunk)?;
@@ -78,7 +89,8 @@ pub fn frame(message: &[u8]) -> Vec<u8> {
     [b"\x0b", message, b"\x1c\r"].concat()
 }
 
-fn parse(bytes: &[u8]) -> Ack {
+/// An acknowledgement, taken apart.
+pub fn parse(bytes: &[u8]) -> Ack {
     let text = String::from_utf8_lossy(bytes);
     let segments: Vec<&str> = text.split('\r').filter(|segment| !segment.is_empty()).collect();
     assert!(segments[0].starts_with("MSH"), "{text}");
@@ -91,6 +103,7 @@ fn parse(bytes: &[u8]) -> Ack {
         code: field(1),
         control_id: field(2),
         text: field(3),
+        expected: field(4),
         err: segments.get(2).copied().unwrap_or_default().to_owned(),
         raw: bytes.to_vec(),
     }

@@ -4,11 +4,16 @@
 //! wait has a bound, and all connections together have one.
 //! Knows nothing of: what a message says; that is `admit::assess`.
 //!
-//! Reading order: [`frame`] (bytes to frames), [`acknowledge`] (the answer), [`session`] (one
-//! connection), [`listener`] (all of them).
+//! Reading order: [`frame`] (bytes to frames), [`mode`] (which answers), [`sequence`] (MSH-13),
+//! [`acknowledge`] (an answer), [`batch`] (to a batch), [`outbox`] (for another address), [`session`]
+//! (one connection), [`listener`] (all of them).
 
 pub mod frame;
+pub mod mode;
+pub mod sequence;
 pub mod acknowledge;
+pub mod batch;
+pub mod outbox;
 
 pub mod quiet;
 pub mod budget;

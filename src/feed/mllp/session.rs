@@ -5,6 +5,8 @@
 //! and a connection may be silent for days; what all connections hold is bounded together.
 //! Knows nothing of: how many connections there are.
 
+mod batch;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,18 +20,23 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
-use super::acknowledge::{ControlIds, acknowledge, whole_fields};
+use self::batch::Batch;
+use super::acknowledge::{ControlIds, Reply, acknowledge, framed, whole_fields};
 use super::budget::{Budget, Share};
 use super::frame::{Frames, Incoming};
+use super::mode::{AckMode, Said, Way, asked, said};
+use super::outbox::Outbox;
 use super::quiet::Quiet;
+use super::sequence::{Sequences, Step as Number};
 use crate::admit::Novelty;
 use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
 use crate::parse::hl7::Head;
+use crate::parse::hl7::batch::is_batch;
 use crate::store::{Admitted, Busy, Journal, Turn};
-use crate::verdict::{OnBusy, Outcome, Severity, verdict};
+use crate::verdict::{Code, OnBusy, Outcome, Severity, Verdict, verdict};
 use crate::{bug, clock};
 
 /// How long a sender may take to read an answer. One that does not read is gone or stuck.
@@ -41,6 +48,30 @@ const END_GRACE: Duration = Duration::from_millis(50);
 const READ_BYTES: usize = 16 << 10;
 /// A frame above this is read off the runtime's threads, since it takes milliseconds.
 const BLOCKING_BYTES: usize = 256 << 10;
+
+/// What a feed's `application_ack` says.
+#[derive(Debug)]
+pub enum ApplicationAck {
+    /// None is sent behind an accept acknowledgement.
+    None,
+    /// On the connection that the message came by.
+    SameConnection,
+    /// To another address.
+    Connect(Outbox),
+}
+
+/// How a feed's messages are acknowledged.
+#[derive(Debug)]
+pub struct Acknowledging {
+    /// Whether MSH-15 and MSH-16 count.
+    pub mode: AckMode,
+    /// Where application acknowledgements of enhanced mode go.
+    pub application: ApplicationAck,
+    /// Which numbers are expected in MSH-13.
+    pub sequences: Sequences,
+    /// Names of acknowledgements.
+    pub control_ids: ControlIds,
+}
 
 /// What the sessions of one feed share.
 #[derive(Debug)]
@@ -61,8 +92,8 @@ pub struct FeedContext {
     pub metrics: FeedMetrics,
     /// Keeps what is wrong with many messages from filling the log.
     pub quiet: Quiet,
-    /// Names of acknowledgements.
-    pub control_ids: ControlIds,
+    /// How messages are acknowledged.
+    pub acknowledging: Acknowledging,
     /// Who is on the way out.
     pub fence: Arc<Fence>,
     /// How long a narrowed consent waits for what is on its way before connections are cut.
@@ -80,6 +111,8 @@ struct Owed {
     frame: Bytes,
     /// Fields of it that no rule took.
     unmapped: usize,
+    /// What its sender is told to be expected next in MSH-13.
+    expected: Option<i64>,
     received: Duration,
     /// Its share of the intake budget, given back when it is answered.
     _share: Share,
@@ -123,6 +156,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Arc<FeedContext
         eof: false,
         turn: Turn::default(),
         end: None,
+        batch: None,
         stream,
         context: Arc::clone(&context),
     };
@@ -163,6 +197,8 @@ struct Session {
     turn: Turn,
     /// Why the session ends, once what is owed is answered.
     end: Option<End>,
+    /// The answer to the batch that is being taken.
+    batch: Option<Batch>,
     stream: TcpStream,
     context: Arc<FeedContext>,
 }
@@ -244,11 +280,8 @@ impl Session {
                 Ok(None) => break,
                 Err(_) => return self.finish(End::Endless),
             }
-            while self.owed.len() >= self.context.pipeline_max {
-                let outcome = next_answer(&mut self.owed, &self.context).await;
-                if let Some(end) = self.answer(outcome).await {
-                    return Some(end);
-                }
+            if let Some(end) = self.make_room().await {
+                return Some(end);
             }
         }
         // A slow-loris bound: the time runs from a frame's first byte, not from its last one.
@@ -296,7 +329,7 @@ impl Session {
             Incoming::Restarted => metrics.frame_errors.count("restarted"),
             Incoming::Oversize(head) => {
                 metrics.frame_errors.count("oversize");
-                self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0);
+                self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0, None);
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
@@ -307,6 +340,55 @@ impl Session {
     }
 
     async fn frame(&mut self, frame: Bytes) -> Option<End> {
+        if is_batch(&frame) { self.batch(frame).await } else { self.message(frame).await }
+    }
+
+    /// Answers everything that is owed.
+    async fn settle(&mut self) -> Option<End> {
+        while !self.owed.is_empty() {
+            let outcome = next_answer(&mut self.owed, &self.context).await;
+            if let Some(end) = self.answer(outcome).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// Answers until another message may be under way.
+    async fn make_room(&mut self) -> Option<End> {
+        while self.owed.len() >= self.context.pipeline_max {
+            let outcome = next_answer(&mut self.owed, &self.context).await;
+            if let Some(end) = self.answer(outcome).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// What the number of a message says, where it is not to be read further; and which is expected
+    /// behind it.
+    fn number(&self, message: &Bytes) -> (Option<Outcome>, Option<i64>) {
+        let Ok(head) = Head::read(message) else { return (None, None) };
+        let sequences = &self.context.acknowledging.sequences;
+        let (number, expected) = sequences.take(&head, message);
+        if number == Number::Gap {
+            self.context.metrics.sequence_gaps.increment(1);
+        }
+        let outcome = match number {
+            Number::Link => Some(Outcome::Link),
+            gap if sequences.refuses(gap) => Some(Outcome::Gap),
+            Number::None | Number::Follows | Number::Gap => None,
+        };
+        (outcome, expected)
+    }
+
+    async fn message(&mut self, frame: Bytes) -> Option<End> {
+        let (outcome, expected) = self.number(&frame);
+        if let Some(outcome) = outcome {
+            self.context.metrics.received.count("other");
+            self.owe(OwedState::Known(outcome), frame, 0, expected);
+            return None;
+        }
         let begun = clock::monotonic();
         let now_ms = clock::now_ms();
         let rules = &self.context.rules;
@@ -333,7 +415,7 @@ impl Session {
             }
         };
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
-        self.owe(state, frame, unmapped);
+        self.owe(state, frame, unmapped, expected);
         if busy { self.finish(End::Busy) } else { None }
     }
 
@@ -345,10 +427,10 @@ impl Session {
         }
     }
 
-    fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize) {
+    fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize, expected: Option<i64>) {
         let share = self.share.split(frame.len());
         let received = clock::monotonic();
-        self.owed.push_back(Owed { state, frame, unmapped, received, _share: share });
+        self.owed.push_back(Owed { state, frame, unmapped, expected, received, _share: share });
     }
 
     /// Writes the answer to the oldest message, and of those behind it that are known by then.
@@ -364,17 +446,21 @@ impl Session {
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
-            if let Some((code, fault)) = verdict.answer {
-                let head = Head::read(&owed.frame).ok();
-                let control_id = self.context.control_ids.next();
-                out.extend_from_slice(&acknowledge(
-                    head.as_ref(),
-                    code,
-                    fault.as_ref(),
-                    &control_id,
-                    clock::now(),
-                ));
-                answered.push((code, owed.received));
+            let head = Head::read(&owed.frame).ok();
+            let expected = self.expected(&owed, head.as_ref(), &verdict);
+            if let Some((code, fault)) = &verdict.answer {
+                let asked = asked(self.context.acknowledging.mode, head.as_ref());
+                if let Some(batch) = &mut self.batch {
+                    let wants = Code::ALL.into_iter().any(|any| said(asked, any) != Said::Nothing);
+                    batch.wanted = Some(batch.wanted.unwrap_or(false) || wants);
+                }
+                for (level, way) in said(asked, *code).acknowledgements() {
+                    let reply =
+                        Reply { level: *level, code: *code, fault: fault.as_ref(), expected };
+                    if self.acknowledge(&mut out, head.as_ref(), &reply, *way) {
+                        answered.push((code.name(*level), owed.received));
+                    }
+                }
             }
             if outcome == Outcome::Busy(OnBusy::Close) {
                 end = Some(End::Busy);
@@ -382,18 +468,66 @@ impl Session {
             }
             next = known_answer(&mut self.owed, &self.context);
         }
-        if !out.is_empty() {
-            match timeout(WRITE_TIMEOUT, self.stream.write_all(&out)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Some(End::Closed),
-                Err(_) => return Some(End::WriteTimeout),
-            }
+        if !out.is_empty()
+            && let Some(end) = self.write(&out).await
+        {
+            return Some(end);
         }
         for (code, received) in answered {
-            self.context.metrics.acks.count(code.name());
+            self.context.metrics.acks.count(code);
             self.context.metrics.ack_duration.record(clock::seconds_since(received));
         }
         end
+    }
+
+    /// What is expected of the sender next, now that it is known what came of the message.
+    fn expected(&self, owed: &Owed, head: Option<&Head<'_>>, verdict: &Verdict) -> Option<i64> {
+        let taken = matches!(verdict.answer, Some((Code::AA | Code::AE, _)));
+        match (taken, head) {
+            // It may be sent again, and is expected to be.
+            (false, Some(head)) => {
+                self.context.acknowledging.sequences.give_back(head).or(owed.expected)
+            }
+            _ => owed.expected,
+        }
+    }
+
+    /// Writes an acknowledgement to where it goes; whether that is this connection.
+    fn acknowledge(
+        &mut self,
+        out: &mut BytesMut,
+        head: Option<&Head<'_>>,
+        reply: &Reply<'_>,
+        way: Way,
+    ) -> bool {
+        let Acknowledging { application, control_ids, .. } = &self.context.acknowledging;
+        let write = |out: &mut BytesMut| {
+            acknowledge(out, head, reply, &control_ids.next(), clock::now());
+        };
+        match (way, application) {
+            (Way::ByFeed, ApplicationAck::None) => return false,
+            (Way::ByFeed, ApplicationAck::Connect(outbox)) => {
+                let mut frame = BytesMut::with_capacity(256);
+                framed(&mut frame, write);
+                outbox.put(frame.freeze());
+                return false;
+            }
+            (Way::ByFeed, ApplicationAck::SameConnection) | (Way::Here, _) => {}
+        }
+        match &mut self.batch {
+            Some(batch) => batch.answer.acknowledgements(1, write),
+            None => framed(out, write),
+        }
+        true
+    }
+
+    /// Writes to the sender, who has so long to take it.
+    async fn write(&mut self, out: &[u8]) -> Option<End> {
+        match timeout(WRITE_TIMEOUT, self.stream.write_all(out)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(End::Closed),
+            Err(_) => Some(End::WriteTimeout),
+        }
     }
 
     fn count(&self, outcome: &Outcome, reason: &'static str, severity: Severity) {
@@ -405,9 +539,13 @@ impl Session {
                 Novelty::Conflict { .. } => "conflict",
                 Novelty::Wrapped { .. } => "wrapped",
             }),
-            Outcome::Refused(_) | Outcome::Oversize | Outcome::Busy(_) => {}
+            Outcome::Refused(_)
+            | Outcome::Oversize
+            | Outcome::Busy(_)
+            | Outcome::Link
+            | Outcome::Gap => {}
         }
-        if !matches!(reason, "new" | "duplicate" | "wrapped") {
+        if !matches!(reason, "new" | "duplicate" | "wrapped" | "link") {
             metrics.errors.count(reason);
         }
         if severity == Severity::Notable
