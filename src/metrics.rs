@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 61] = [
+pub const TABLE: [Row; 64] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -83,6 +83,24 @@ pub const TABLE: [Row; 61] = [
         "tidegate_frame_errors_total",
         &["feed", "reason"],
         "Broken frames, by oversize, no-start, restarted, no-end.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_files_total",
+        &["feed", "result"],
+        "Files of a folder that were taken, by done, failed.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_files_waiting",
+        &["feed"],
+        "Files that lay in the folder at the last look.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_folder_up",
+        &["feed"],
+        "1 while the folder can be read, and what was taken moved aside.",
     ),
     (
         Kind::Seconds,
@@ -421,12 +439,12 @@ pub struct FeedMetrics {
 impl FeedMetrics {
     /// The series of a feed, all at 0.
     #[must_use]
-    pub fn new(feed: &str) -> Self {
+    pub fn new(feed: &str, protocol: &'static str) -> Self {
         let feed = feed.to_owned();
         Self {
             received: ByWord::new(&["adt", "oru", "consent", "other"], |word| {
                 metrics::counter!("tidegate_feed_messages_received_total",
-                    "feed" => feed.clone(), "protocol" => "mllp", "type" => word)
+                    "feed" => feed.clone(), "protocol" => protocol, "type" => word)
             }),
             errors: ByWord::new(
                 &[
@@ -484,6 +502,33 @@ impl FeedMetrics {
                 metrics::counter!("tidegate_deid_unmapped_fields_total", "feed" => feed.clone()),
             ),
             assess: metrics::histogram!("tidegate_pipeline_stage_duration_seconds", "stage" => "assess"),
+        }
+    }
+}
+
+/// What a feed of files counts beside.
+#[derive(Clone, Debug)]
+pub struct FileMetrics {
+    /// Files that were taken, by where they lie.
+    pub files: ByWord,
+    /// Files that lie there.
+    pub waiting: Gauge,
+    /// Whether the folder can be read and written.
+    pub up: Gauge,
+}
+
+impl FileMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            files: ByWord::new(
+                &["done", "failed"],
+                |word| metrics::counter!("tidegate_feed_files_total", "feed" => feed.clone(), "result" => word),
+            ),
+            waiting: low(metrics::gauge!("tidegate_feed_files_waiting", "feed" => feed.clone())),
+            up: low(metrics::gauge!("tidegate_feed_folder_up", "feed" => feed.clone())),
         }
     }
 }

@@ -28,6 +28,9 @@ mod modes;
 #[path = "daemon/batched.rs"]
 mod batched;
 
+#[path = "daemon/files.rs"]
+mod files;
+
 #[path = "daemon/refusals.rs"]
 mod refusals;
 

@@ -4,6 +4,7 @@
 //! Knows nothing of: what a feed does with a message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -11,17 +12,19 @@ use tokio_util::task::TaskTracker;
 use super::AppError;
 use crate::admit::DigestKey;
 use crate::admit::assess::Rules;
-use crate::config::{Application, Config, Feed};
+use crate::config::{Application, Config, Feed, Mllp, Source};
 use crate::deliver::FENCE_TIMEOUT;
+use crate::feed::file::Files;
+use crate::feed::intake::{Acknowledging, ApplicationAck, FeedContext};
+use crate::feed::mllp::Listener;
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::budget::Budget;
+use crate::feed::mllp::mode::AckMode;
 use crate::feed::mllp::outbox::{Outgoing, outbox};
 use crate::feed::mllp::quiet::Quiet;
-use crate::feed::mllp::sequence::Sequences;
-use crate::feed::mllp::session::{Acknowledging, ApplicationAck};
-use crate::feed::mllp::{FeedContext, Listener};
+use crate::feed::mllp::sequence::{OnGap, Sequences};
 use crate::fence::Fence;
-use crate::metrics::FeedMetrics;
+use crate::metrics::{FeedMetrics, FileMetrics};
 use crate::normalize::Context;
 use crate::store::Journal;
 
@@ -30,8 +33,55 @@ use crate::store::Journal;
 pub struct Feeds {
     /// The sockets.
     pub listeners: Vec<Listener>,
+    /// The folders.
+    files: Vec<Files>,
     /// What sends application acknowledgements elsewhere.
     outgoing: Vec<Outgoing>,
+}
+
+/// Messages of one file that may be under way: as many as the default of a connection.
+const FILE_PIPELINE_MAX: usize = 64;
+
+/// What a feed is wired with.
+struct Shared<'s> {
+    config: &'s Config,
+    feed: &'s Feed,
+    journal: &'s Arc<Journal>,
+    fence: &'s Arc<Fence>,
+    fence_timeout: Duration,
+    budget: &'s Arc<Budget>,
+    stopping: &'s watch::Receiver<bool>,
+}
+
+impl Shared<'_> {
+    fn context(
+        &self,
+        metrics: FeedMetrics,
+        application: ApplicationAck,
+        mllp: Option<&Mllp>,
+    ) -> Result<FeedContext, AppError> {
+        let feed = self.feed;
+        Ok(FeedContext {
+            rules: rules(self.config, feed, self.journal.digests()),
+            frame_bytes_max: feed.frame_bytes_max,
+            frame_timeout: mllp.map_or(Duration::MAX, |mllp| mllp.frame_timeout),
+            pipeline_max: mllp.map_or(FILE_PIPELINE_MAX, |mllp| mllp.pipeline_max),
+            on_busy: feed.on_busy,
+            journal: Arc::clone(self.journal),
+            metrics,
+            quiet: Quiet::default(),
+            acknowledging: Acknowledging {
+                mode: mllp.map_or(AckMode::ByMessage, |mllp| mllp.acks.mode),
+                application,
+                sequences: Sequences::new(mllp.map_or(OnGap::Answer, |mllp| mllp.acks.on_gap)),
+                control_ids: ControlIds::begin()?,
+            },
+            fence: Arc::clone(self.fence),
+            fence_timeout: self.fence_timeout,
+            budget: Arc::clone(self.budget),
+            stopping: self.stopping.clone(),
+        })
+    }
 }
 
 impl Feeds {
@@ -51,41 +101,38 @@ impl Feeds {
         let fence_timeout = broker.map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
         let mut feeds = Self::default();
         for feed in &config.feeds {
-            let metrics = FeedMetrics::new(&feed.name);
-            let (application, outgoing) = match &feed.acks.application {
-                Application::None => (ApplicationAck::None, None),
-                Application::SameConnection => (ApplicationAck::SameConnection, None),
-                Application::Connect(address) => {
-                    let results = metrics.application_acks.clone();
-                    let (outbox, outgoing) = outbox(&feed.name, address, results, stopping.clone());
-                    (ApplicationAck::Connect(outbox), Some(outgoing))
+            let shared =
+                Shared { config, feed, journal, fence, fence_timeout, budget: &budget, stopping };
+            match &feed.source {
+                Source::Mllp(mllp) => feeds.listen(&shared, mllp)?,
+                Source::File(file) => {
+                    let metrics = FeedMetrics::new(&feed.name, "file");
+                    // What a file says is answered beside it, all of it.
+                    let context = shared.context(metrics, ApplicationAck::SameConnection, None)?;
+                    let metrics = FileMetrics::new(&feed.name);
+                    feeds.files.push(Files::new(file.clone(), context, metrics));
                 }
-            };
-            let context = FeedContext {
-                rules: rules(config, feed, journal.digests()),
-                frame_bytes_max: feed.frame_bytes_max,
-                frame_timeout: feed.frame_timeout,
-                pipeline_max: feed.pipeline_max,
-                on_busy: feed.on_busy,
-                journal: Arc::clone(journal),
-                metrics,
-                quiet: Quiet::default(),
-                acknowledging: Acknowledging {
-                    mode: feed.acks.mode,
-                    application,
-                    sequences: Sequences::new(feed.acks.on_gap),
-                    control_ids: ControlIds::begin()?,
-                },
-                fence: Arc::clone(fence),
-                fence_timeout,
-                budget: Arc::clone(&budget),
-                stopping: stopping.clone(),
-            };
-            let listener = Listener::bind(feed.listen, feed.connections_max, context)?;
-            feeds.listeners.push(listener);
-            feeds.outgoing.extend(outgoing);
+            }
         }
         Ok(feeds)
+    }
+
+    fn listen(&mut self, shared: &Shared<'_>, mllp: &Mllp) -> Result<(), AppError> {
+        let metrics = FeedMetrics::new(&shared.feed.name, "mllp");
+        let application = match &mllp.acks.application {
+            Application::None => ApplicationAck::None,
+            Application::SameConnection => ApplicationAck::SameConnection,
+            Application::Connect(address) => {
+                let results = metrics.application_acks.clone();
+                let (outbox, outgoing) =
+                    outbox(&shared.feed.name, address, results, shared.stopping.clone());
+                self.outgoing.push(outgoing);
+                ApplicationAck::Connect(outbox)
+            }
+        };
+        let context = shared.context(metrics, application, Some(mllp))?;
+        self.listeners.push(Listener::bind(mllp.listen, mllp.connections_max, context)?);
+        Ok(())
     }
 
     /// Serves until the daemon stops: what takes messages as tasks of `accepting`, what came of them
@@ -93,6 +140,9 @@ impl Feeds {
     pub fn run(self, accepting: &TaskTracker, sessions: &TaskTracker) {
         for outgoing in self.outgoing {
             sessions.spawn(outgoing.run());
+        }
+        for files in self.files {
+            accepting.spawn(files.run());
         }
         for listener in self.listeners {
             accepting.spawn(listener.run(sessions.clone()));

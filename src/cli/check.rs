@@ -10,7 +10,7 @@ use super::against::{self, Held};
 use super::{Outcome, complain, say};
 use crate::app::not_last_run;
 use crate::clock;
-use crate::config::{self, Config, Realm, TokenKind};
+use crate::config::{self, Config, Realm, Source, TokenKind};
 use crate::contract::schemas::{NOTICE, async_api};
 use crate::contract::{Broken, Contract, Destination};
 use crate::document::{Place, Problem, Problems};
@@ -211,7 +211,10 @@ fn route(contract: &Contract) -> Json {
 
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
-        say(&format!("feed {}: mllp on {}", feed.name, feed.listen));
+        say(&match &feed.source {
+            Source::Mllp(mllp) => format!("feed {}: mllp on {}", feed.name, mllp.listen),
+            Source::File(file) => format!("feed {}: files of {}", feed.name, file.dir.display()),
+        });
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

@@ -33,7 +33,7 @@ use crate::store::JournalConfig;
 
 pub use acks::{Acks, Application};
 pub use audit::{Audit, CHECKPOINTS};
-pub use feed::Feed;
+pub use feed::{Feed, Mllp, Source};
 
 /// A configuration, as meant.
 #[derive(Debug)]
@@ -223,6 +223,7 @@ fn check_together(
 ) {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
+    let mut folders = HashSet::new();
     for feed in known.feeds {
         if OWN_FEEDS.contains(&feed.name.as_ref()) {
             let text =
@@ -233,15 +234,31 @@ fn check_together(
             let text = format!("`{}` is the name of another feed, too", feed.name);
             table.mistake(&feed.place, text);
         }
-        if feed.listen.port() != 0 && !addresses.insert(feed.listen) {
-            let text = format!("{} is listened on by another feed, too", feed.listen);
-            table.mistake(&feed.place, text);
+        match &feed.source {
+            Source::Mllp(Mllp { listen, .. }) => {
+                if listen.port() != 0 && !addresses.insert(*listen) {
+                    let text = format!("{listen} is listened on by another feed, too");
+                    table.mistake(&feed.place, text);
+                }
+            }
+            // Each would take files away from under the other.
+            Source::File(file) => {
+                if !folders.insert(&file.dir) {
+                    let text = format!("{} is another feed's folder, too", file.dir.display());
+                    table.mistake(&feed.place, text);
+                }
+            }
         }
         if let Some(node) = node
             && feed.frame_bytes_max as u64 > node.intake_bytes_max
         {
-            let text = "`frame_bytes_max` is above `node.intake_bytes_max`, so that the largest \
-                        frame would never fit";
+            let key = match &feed.source {
+                Source::Mllp(_) => "frame_bytes_max",
+                Source::File(_) => "message_bytes_max",
+            };
+            let text = format!(
+                "`{key}` is above `node.intake_bytes_max`, so that the largest frame would never fit"
+            );
             table.mistake(&feed.place, text);
         }
     }

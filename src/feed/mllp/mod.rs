@@ -21,4 +21,3 @@ pub mod session;
 pub mod listener;
 
 pub use listener::Listener;
-pub use session::FeedContext;

@@ -9,35 +9,31 @@ mod batch;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
 use self::batch::Batch;
-use super::acknowledge::{ControlIds, Reply, acknowledge, framed, whole_fields};
+use super::acknowledge::{Reply, acknowledge, framed, whole_fields};
 use super::budget::{Budget, Share};
 use super::frame::{Frames, Incoming};
-use super::mode::{AckMode, Said, Way, asked, said};
-use super::outbox::Outbox;
-use super::quiet::Quiet;
-use super::sequence::{Sequences, Step as Number};
+use super::mode::{Said, Way, asked, said};
+use super::sequence::Step as Number;
 use crate::admit::Novelty;
-use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
-use crate::event::Subject;
-use crate::fence::Fence;
-use crate::metrics::FeedMetrics;
+use crate::clock;
+use crate::feed::intake::{
+    Acknowledging, ApplicationAck, FeedContext, Owed, OwedState, count, known_answer, next_answer,
+    submit,
+};
 use crate::parse::hl7::Head;
 use crate::parse::hl7::batch::is_batch;
-use crate::store::{Admitted, Busy, Journal, Turn};
-use crate::verdict::{Code, OnBusy, Outcome, Severity, Verdict, verdict};
-use crate::{bug, clock};
+use crate::store::Turn;
+use crate::verdict::{Code, OnBusy, Outcome, Verdict, verdict};
 
 /// How long a sender may take to read an answer. One that does not read is gone or stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,86 +42,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const END_GRACE: Duration = Duration::from_millis(50);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 << 10;
-/// A frame above this is read off the runtime's threads, since it takes milliseconds.
-const BLOCKING_BYTES: usize = 256 << 10;
-
-/// What a feed's `application_ack` says.
-#[derive(Debug)]
-pub enum ApplicationAck {
-    /// None is sent behind an accept acknowledgement.
-    None,
-    /// On the connection that the message came by.
-    SameConnection,
-    /// To another address.
-    Connect(Outbox),
-}
-
-/// How a feed's messages are acknowledged.
-#[derive(Debug)]
-pub struct Acknowledging {
-    /// Whether MSH-15 and MSH-16 count.
-    pub mode: AckMode,
-    /// Where application acknowledgements of enhanced mode go.
-    pub application: ApplicationAck,
-    /// Which numbers are expected in MSH-13.
-    pub sequences: Sequences,
-    /// Names of acknowledgements.
-    pub control_ids: ControlIds,
-}
-
-/// What the sessions of one feed share.
-#[derive(Debug)]
-pub struct FeedContext {
-    /// How its messages are read.
-    pub rules: Rules,
-    /// Longest frame, in bytes.
-    pub frame_bytes_max: usize,
-    /// From a frame's first byte to its last.
-    pub frame_timeout: Duration,
-    /// Frames of one connection that may be under way.
-    pub pipeline_max: usize,
-    /// What happens when the store cannot take a message.
-    pub on_busy: OnBusy,
-    /// Where messages go.
-    pub journal: Arc<Journal>,
-    /// What is counted.
-    pub metrics: FeedMetrics,
-    /// Keeps what is wrong with many messages from filling the log.
-    pub quiet: Quiet,
-    /// How messages are acknowledged.
-    pub acknowledging: Acknowledging,
-    /// Who is on the way out.
-    pub fence: Arc<Fence>,
-    /// How long a narrowed consent waits for what is on its way before connections are cut.
-    pub fence_timeout: Duration,
-    /// Bytes of all feeds in memory.
-    pub budget: Arc<Budget>,
-    /// Becomes true when the daemon stops.
-    pub stopping: watch::Receiver<bool>,
-}
-
-/// An answer that is owed.
-struct Owed {
-    state: OwedState,
-    /// The frame, for its acknowledgement.
-    frame: Bytes,
-    /// Fields of it that no rule took.
-    unmapped: usize,
-    /// What its sender is told to be expected next in MSH-13.
-    expected: Option<i64>,
-    received: Duration,
-    /// Its share of the intake budget, given back when it is answered.
-    _share: Share,
-}
-
-enum OwedState {
-    /// The outcome is known.
-    Known(Outcome),
-    /// The journal will say. Where the message narrows a consent, the fence is taken then.
-    Waiting(Finding, oneshot::Receiver<Result<Admitted, Busy>>, Vec<Subject>),
-    /// The outcome is known; what was permitted before is still on its way.
-    Fenced(Outcome, Pin<Box<dyn Future<Output = ()> + Send>>),
-}
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,31 +305,7 @@ impl Session {
             self.owe(OwedState::Known(outcome), frame, 0, expected);
             return None;
         }
-        let begun = clock::monotonic();
-        let now_ms = clock::now_ms();
-        let rules = &self.context.rules;
-        let assessed = if frame.len() > BLOCKING_BYTES {
-            tokio::task::block_in_place(|| assess_safely(&frame, rules, now_ms))
-        } else {
-            assess_safely(&frame, rules, now_ms)
-        };
-        let metrics = &self.context.metrics;
-        metrics.assess.record(clock::seconds_since(begun));
-        metrics.received.count(message_type(&assessed.kind));
-        metrics.last_message.set(seconds(now_ms));
-        let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
-        let state = match assessed.admission {
-            None => OwedState::Known(Outcome::Refused(assessed.finding)),
-            Some(admission) => {
-                // Also for a duplicate: what it repeats may still wait for its fence.
-                let narrowed = admission.narrowed();
-                match self.context.journal.append(admission, &self.turn()).await {
-                    Ok(receiver) => OwedState::Waiting(assessed.finding, receiver, narrowed),
-                    Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
-                    Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
-                }
-            }
-        };
+        let (state, unmapped) = submit(&self.context, &frame, &self.turn()).await;
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
         self.owe(state, frame, unmapped, expected);
         if busy { self.finish(End::Busy) } else { None }
@@ -442,7 +334,7 @@ impl Session {
         while let Some(outcome) = next.take() {
             let Some(owed) = self.owed.pop_front() else { break };
             let verdict = verdict(&outcome);
-            self.count(&outcome, verdict.reason, verdict.severity);
+            count(&self.context, &outcome, verdict.reason, verdict.severity);
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
@@ -529,103 +421,12 @@ impl Session {
             Err(_) => Some(End::WriteTimeout),
         }
     }
-
-    fn count(&self, outcome: &Outcome, reason: &'static str, severity: Severity) {
-        let metrics = &self.context.metrics;
-        match outcome {
-            Outcome::Taken(_, novelty) => metrics.dedupe.count(match novelty {
-                Novelty::New { .. } => "new",
-                Novelty::Duplicate { .. } => "duplicate",
-                Novelty::Conflict { .. } => "conflict",
-                Novelty::Wrapped { .. } => "wrapped",
-            }),
-            Outcome::Refused(_)
-            | Outcome::Oversize
-            | Outcome::Busy(_)
-            | Outcome::Link
-            | Outcome::Gap => {}
-        }
-        if !matches!(reason, "new" | "duplicate" | "wrapped" | "link") {
-            metrics.errors.count(reason);
-        }
-        if severity == Severity::Notable
-            && let Some(more) = self.context.quiet.due(reason)
-        {
-            tracing::warn!(feed = %self.context.rules.feed, reason, more, "a message needs a look");
-        }
-    }
 }
 
 enum Step {
     Answer(Outcome),
     Read(std::io::Result<usize>),
     Deadline,
-}
-
-/// The outcome of the oldest message that is owed an answer. Cancelling loses nothing.
-// PROMISE-6: what narrows is answered when nothing is on its way any more that it forbids.
-async fn next_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Outcome {
-    let Some(first) = owed.front_mut() else { return std::future::pending().await };
-    loop {
-        match &mut first.state {
-            OwedState::Known(outcome) => return outcome.clone(),
-            OwedState::Waiting(finding, receiver, narrowed) => {
-                let answer = Pin::new(receiver).await.unwrap_or(Err(Busy::Stopping));
-                let is_taken = answer.is_ok();
-                let outcome = outcome_of(finding, answer, context.on_busy);
-                let subjects = std::mem::take(narrowed);
-                first.state = if is_taken && !subjects.is_empty() {
-                    fenced(subjects, outcome, context)
-                } else {
-                    OwedState::Known(outcome)
-                };
-            }
-            OwedState::Fenced(outcome, taken) => {
-                taken.as_mut().await;
-                context.metrics.fenced.record(clock::seconds_since(first.received));
-                first.state = OwedState::Known(outcome.clone());
-            }
-        }
-    }
-}
-
-/// What is in the store narrows these and all who are one person with them: what of any is on its
-/// way is waited for. Where nobody can say who they are there is no answer: the sender comes again,
-/// and waits then.
-// PROMISE-6
-fn fenced(subjects: Vec<Subject>, outcome: Outcome, context: &FeedContext) -> OwedState {
-    let all = tokio::task::block_in_place(|| context.journal.with_others(subjects));
-    match all {
-        Ok(subjects) => {
-            let (fence, patience) = (Arc::clone(&context.fence), context.fence_timeout);
-            let taken = async move { fence.narrow(subjects, patience).await };
-            OwedState::Fenced(outcome, Box::pin(taken))
-        }
-        Err(error) => {
-            tracing::error!(feed = %context.rules.feed, %error, "not answered: whom it narrows is not known");
-            OwedState::Known(Outcome::Busy(OnBusy::Close))
-        }
-    }
-}
-
-/// The outcome of the oldest message that is owed an answer, where it is known now.
-fn known_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Option<Outcome> {
-    match &mut owed.front_mut()?.state {
-        OwedState::Known(outcome) => Some(outcome.clone()),
-        OwedState::Waiting(finding, receiver, narrowed) if narrowed.is_empty() => {
-            receiver.try_recv().ok().map(|answer| outcome_of(finding, answer, context.on_busy))
-        }
-        OwedState::Waiting(..) | OwedState::Fenced(..) => None,
-    }
-}
-
-fn outcome_of(finding: &Finding, answer: Result<Admitted, Busy>, on_busy: OnBusy) -> Outcome {
-    match answer {
-        Ok(Admitted { novelty: Some(novelty), .. }) => Outcome::Taken(finding.clone(), novelty),
-        Ok(Admitted { novelty: None, .. }) => Outcome::Refused(finding.clone()),
-        Err(Busy::Disk) => Outcome::Busy(on_busy),
-        Err(Busy::Stopping) => Outcome::Busy(OnBusy::Close),
-    }
 }
 
 /// Reads, once there is budget for what may come.
@@ -643,28 +444,6 @@ async fn read(
     stream.read_buf(buffer).await
 }
 
-/// A message that makes our code panic is that message's end and not the process's.
-// PROMISE-11
-fn assess_safely(frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    bug::contain(|| assess(frame, rules, now_ms))
-        .unwrap_or_else(|| unreadable(frame, rules, now_ms))
-}
-
-/// The closed set of message types that is counted by.
-fn message_type(kind: &str) -> &'static str {
-    match kind.split('^').next() {
-        Some("ADT") => "adt",
-        Some("ORU") => "oru",
-        Some("MDM") => "consent",
-        _ => "other",
-    }
-}
-
 fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1000.0
 }

@@ -5,17 +5,14 @@
 //! counts that do not agree are told and cost nothing.
 //! Knows nothing of: files.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 
-use super::{End, OwedState, Session};
-use crate::admit::assess::miscounted;
+use super::{End, Session};
 use crate::clock;
+use crate::feed::intake::{OwedState, miscount};
 use crate::feed::mllp::acknowledge::{framed, whole_fields};
 use crate::feed::mllp::batch::BatchAnswer;
 use crate::parse::hl7::batch::{Miscount, Piece, Pieces, Tally};
-use crate::store::Busy;
 use crate::verdict::{OnBusy, Outcome};
 
 /// Most messages in one frame. Each is answered, and their answers are held until the last of them
@@ -136,24 +133,13 @@ impl Session {
         None
     }
 
-    /// Messages may be missing: somebody should look. Those that came are taken all the same.
+    /// Without an answer the sender comes again, with all of it.
     async fn miscount(&mut self, wrong: &Miscount) -> Option<End> {
-        let context = Arc::clone(&self.context);
-        context.metrics.errors.count("miscount");
-        if let Some(more) = context.quiet.due("miscount") {
-            tracing::warn!(feed = %context.rules.feed, %wrong, more, "a batch needs a look");
-        }
         let envelope = self.batch.as_ref().map(|batch| batch.envelope.clone().freeze());
-        let admission =
-            miscounted(&envelope.unwrap_or_default(), &context.rules, clock::now_ms(), wrong);
-        let kept = match context.journal.append(admission, &self.turn()).await {
-            Ok(receiver) => receiver.await.unwrap_or(Err(Busy::Stopping)),
-            Err(busy) => Err(busy),
-        };
-        // Without an answer the sender comes again, with all of it.
-        match kept {
-            Err(_) if context.on_busy == OnBusy::Close => Some(End::Busy),
-            Ok(_) | Err(_) => None,
+        let envelope = envelope.unwrap_or_default();
+        match miscount(&self.context, &envelope, wrong, &self.turn()).await {
+            Err(_) if self.context.on_busy == OnBusy::Close => Some(End::Busy),
+            Ok(()) | Err(_) => None,
         }
     }
 
