@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
-use crate::parse::hl7::batch::Miscount;
+use crate::parse::hl7::tally::Miscount;
 use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
 use crate::phi::Phi;
 

@@ -78,7 +78,7 @@ impl Map {
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
-                if !self.one(file, message, &mappings, charset) {
+                if !self.one(file, &message, &mappings, charset) {
                     outcome = Outcome::No;
                 }
             }

@@ -37,11 +37,16 @@ pub(super) fn read(table: &Table<'_>) -> Acks {
         ("enhanced", AckMode::Enhanced),
     ];
     let gaps = [("answer", OnGap::Answer), ("require", OnGap::Require)];
-    Acks {
+    let acks = Acks {
         mode: table.choice("ack_mode", &modes).unwrap_or(AckMode::ByMessage),
         application: application(table).unwrap_or(Application::None),
         on_gap: table.choice("sequence_numbers", &gaps).unwrap_or(OnGap::Answer),
+    };
+    if acks.mode == AckMode::Original && acks.application != Application::None {
+        let text = "`application_ack` has no effect with `ack_mode = \"original\"`";
+        table.warn(&table.place_of("application_ack"), text);
     }
+    acks
 }
 
 fn application(table: &Table<'_>) -> Option<Application> {

@@ -24,7 +24,7 @@ use crate::admit::assess::{Assessed, Finding, Rules, assess, miscounted, unreada
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
-use crate::parse::hl7::batch::Miscount;
+use crate::parse::hl7::tally::Miscount;
 use crate::store::{Admitted, Busy, Journal, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity};
 use crate::{bug, clock};

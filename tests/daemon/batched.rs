@@ -96,7 +96,7 @@ fn counts_that_do_not_agree_are_told_in_the_answer_and_to_people_and_nothing_is_
     let file = format!("{HEAD}{}BTS|3\r", texts(&["C1", "C2"]));
     let answer = exchange(&mut sender, &file);
     assert_eq!(said(&answer), ["MSA|AA|C1", "MSA|AA|C2"]);
-    assert_eq!(lines(&answer).last().unwrap(), "BTS|2|BTS 1 says 3 messages  2 came");
+    assert_eq!(lines(&answer).last().unwrap(), "BTS|2|BTS-1 says 3 messages, 2 came");
     // Cut off: the same batch again is one exception, not two.
     let answer = exchange(&mut sender, &format!("{HEAD}{}", texts(&["C1"])));
     assert!(lines(&answer).last().unwrap().starts_with("BTS|1|BTS is missing"));
@@ -140,7 +140,7 @@ fn a_batch_holds_the_acknowledgements_that_its_messages_ask_for() {
     sender.send(good.as_bytes()).unwrap();
     assert_eq!(heard(&sender.exchange(&admission("B2")).unwrap()), ("AA", "B2"));
     let answer = exchange(&mut sender, &good.replace("BTS|1", "BTS|5"));
-    assert_eq!(lines(&answer).last().unwrap(), "BTS|0|BTS 1 says 5 messages  1 came");
+    assert_eq!(lines(&answer).last().unwrap(), "BTS|0|BTS-1 says 5 messages, 1 came");
     // An empty batch is a batch.
     let answer = exchange(&mut sender, &format!("{HEAD}BTS|0\r"));
     assert_eq!(lines(&answer).len(), 2);

@@ -159,7 +159,7 @@ fn a_batch_is_answered_in_a_file_beside_it() {
         "2 of 2 messages taken\nBTS-1 says 3 messages, 2 came; what came is taken\n\
          FTS is missing, so that nobody knows whether all came; what came is taken\n"
     );
-    assert!(read(&setup, ".failed/b.hl7.ack").contains("\rBTS|2|BTS 1 says 3 messages  2 came\r"));
+    assert!(read(&setup, ".failed/b.hl7.ack").contains("\rBTS|2|BTS-1 says 3 messages, 2 came\r"));
     assert!(!lies(&setup, ".done/c.hl7.ack"), "without a header nothing is answered");
     let exceptions = setup.json(&["exceptions", "ls"]);
     assert_eq!(exceptions.len(), 2, "{exceptions:?}");

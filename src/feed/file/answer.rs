@@ -14,7 +14,8 @@ use crate::feed::mllp::acknowledge::{ControlIds, Reply, acknowledge};
 use crate::feed::mllp::batch::BatchAnswer;
 use crate::feed::mllp::mode::{AckMode, Said, asked, said};
 use crate::parse::hl7::Head;
-use crate::parse::hl7::batch::{Miscount, Piece};
+use crate::parse::hl7::batch::Piece;
+use crate::parse::hl7::tally::Miscount;
 use crate::verdict::{Code, Fault};
 
 /// Bytes that are held before they are written.

@@ -23,7 +23,8 @@ use crate::clock;
 use crate::feed::intake::{FeedContext, Owed, OwedState, count, miscount, next_answer, submit};
 use crate::feed::mllp::acknowledge::whole_fields;
 use crate::feed::mllp::budget::Share;
-use crate::parse::hl7::batch::{Miscount, Piece, Pieces, Tally};
+use crate::parse::hl7::batch::{Piece, Pieces};
+use crate::parse::hl7::tally::{Miscount, Tally};
 use crate::store::Turn;
 use crate::verdict::{Code, Fault, Level, Outcome, verdict};
 

@@ -72,7 +72,8 @@ pub fn acknowledge(
     out.field(reply.code.name(reply.level).as_bytes());
     out.field(sent_id);
     if reply.fault.is_some() || reply.expected.is_some() {
-        out.field(reply.fault.map(message_text).unwrap_or_default().as_bytes());
+        let text = reply.fault.map(message_text).unwrap_or_default();
+        out.field(plain(&text, &delimiters).as_bytes());
     }
     if let Some(expected) = reply.expected {
         out.field(expected.to_string().as_bytes());
@@ -165,6 +166,18 @@ fn message_text(fault: &Fault) -> String {
         Some(spot) => format!("{}: {spot}", fault.text),
         None => fault.text.to_owned(),
     }
+}
+
+/// A text of ours with nothing in it that divides a message of these delimiters.
+pub(super) fn plain(text: &str, delimiters: &Delimiters) -> String {
+    let Delimiters { field, component, repetition, escape, subcomponent, truncation } = *delimiters;
+    let divides =
+        [Some(field), Some(component), Some(repetition), Some(escape), subcomponent, truncation];
+    let plain = |letter: char| {
+        let is_one = divides.iter().flatten().any(|byte| char::from(*byte) == letter);
+        if is_one { ' ' } else { letter }
+    };
+    text.chars().map(plain).collect()
 }
 
 /// ERR: before 2.5, ERR-1 holds segment, sequence, field and code; from 2.5 on, ERR-2 the

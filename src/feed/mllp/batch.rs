@@ -9,8 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
-use super::acknowledge::{Segment, written_at};
-use crate::parse::hl7::batch::{Miscount, envelope};
+use super::acknowledge::{Segment, plain, written_at};
+use crate::parse::hl7::batch::envelope;
+use crate::parse::hl7::tally::Miscount;
 use crate::parse::hl7::{Delimiters, Head};
 
 /// An answer that is being written.
@@ -94,10 +95,7 @@ impl BatchAnswer {
         segment.field(count.to_string().as_bytes());
         if !wrong.is_empty() {
             let texts: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            // Words and numbers alone, whatever divides fields here.
-            let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { ' ' };
-            let text: String = texts.join("; ").chars().map(plain).collect();
-            segment.field(text.as_bytes());
+            segment.field(plain(&texts.join("; "), delimiters).as_bytes());
         }
         segment.end();
     }
@@ -128,7 +126,7 @@ mod tests {
             "FHS|^~\\&|C|D|A|B|19700101000000.000+0000||||ID-1|F1\n\
              BHS|^~\\&|C|D|A|B|19700101000000.000+0000||||ID-2|B1\n\
              (two)\n\
-             BTS|2|BTS 1 says 3 messages  2 came\n\
+             BTS|2|BTS-1 says 3 messages, 2 came\n\
              BHS$*@!%$$$$$19700101000000.000+0000$$$$ID-3$\n\
              BTS$0\n\
              FTS|2\n"

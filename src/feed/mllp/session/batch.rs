@@ -12,7 +12,8 @@ use crate::clock;
 use crate::feed::intake::{OwedState, miscount};
 use crate::feed::mllp::acknowledge::{framed, whole_fields};
 use crate::feed::mllp::batch::BatchAnswer;
-use crate::parse::hl7::batch::{Miscount, Piece, Pieces, Tally};
+use crate::parse::hl7::batch::{Piece, Pieces};
+use crate::parse::hl7::tally::{Miscount, Tally};
 use crate::verdict::{OnBusy, Outcome};
 
 /// Most messages in one frame. Each is answered, and their answers are held until the last of them
