@@ -39,8 +39,8 @@ fn heard_of(sender: &mut Sender, message: &[u8], behind: &str) -> Vec<String> {
 /// The codes on the connection by the table, with or without those that `application_ack` sends.
 fn wanted(said: Said, accept: &str, application: &str, with_later: bool) -> Vec<String> {
     let words = match (said, with_later) {
-        (Said::Nothing, _) | (Said::Later, false) => vec![],
-        (Said::Answer, _) | (Said::Later, true) => vec![application],
+        (Said::Nothing, _) => vec![],
+        (Said::Answer | Said::Alone, _) => vec![application],
         (Said::Accept, _) | (Said::Both, false) => vec![accept],
         (Said::Both, true) => vec![accept, application],
     };
@@ -113,6 +113,9 @@ fn application_acknowledgements_go_to_another_address_and_again_after_a_kill() {
     assert_eq!(heard(&sender.exchange(&message).unwrap()), ("CA", "E1"));
     let mut connection = Sender::of(engine.accept().unwrap().0);
     assert_eq!(heard(&connection.ack().unwrap()), ("AA", "E1"));
+    // Also where it is the only one.
+    sender.send(&asking("E0", PATIENT, "P", "|||ER|AL")).unwrap();
+    assert_eq!(heard(&connection.ack().unwrap()), ("AA", "E0"));
     // What the other side says is nothing to be answered, and breaks nothing.
     connection.stream.write_all(&frame(b"MSH|^~\\&|X|Y|||2026||ACK|1|P|2.5\rMSA|AA|1\r")).unwrap();
     daemon.kill();

@@ -171,7 +171,7 @@ fn is_answered(message: &[u8], wanted: &str) -> bool {
         return false;
     };
     let asked = asked(AckMode::ByMessage, Head::read(message).ok().as_ref());
-    let here = said(asked, code).acknowledgements().iter().filter(|(_, way)| *way == Way::Here);
+    let here = said(asked, code).acknowledgements().iter().filter(|(_, way)| *way != Way::ByFeed);
     here.count() == 1
 }
 

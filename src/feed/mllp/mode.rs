@@ -72,11 +72,12 @@ pub enum Said {
     Accept,
     /// The same, then AA, AE or AR where `application_ack` says.
     Both,
-    /// AA, AE or AR alone, where `application_ack` says.
-    Later,
+    /// AA, AE or AR, without an accept acknowledgement before it: to the other address, where
+    /// `application_ack` names one, else on the connection, where it is the only answer.
+    Alone,
 }
 
-use self::Said::{Accept, Answer, Both, Later, Nothing};
+use self::Said::{Accept, Alone, Answer, Both, Nothing};
 use self::When::{Always, Never, OnError, OnSuccess, Unsaid};
 
 /// MSH-15, MSH-16, what is said of a message that is taken, of one that is not.
@@ -101,14 +102,14 @@ pub const TABLE: [(When, When, Said, Said); 25] = [
     (Never, OnError, Nothing, Answer),
     (Never, OnSuccess, Answer, Nothing),
     (OnError, Unsaid, Nothing, Accept),
-    (OnError, Always, Later, Accept),
+    (OnError, Always, Alone, Accept),
     (OnError, Never, Nothing, Accept),
     (OnError, OnError, Nothing, Accept),
-    (OnError, OnSuccess, Later, Accept),
+    (OnError, OnSuccess, Alone, Accept),
     (OnSuccess, Unsaid, Accept, Nothing),
-    (OnSuccess, Always, Both, Later),
+    (OnSuccess, Always, Both, Alone),
     (OnSuccess, Never, Accept, Nothing),
-    (OnSuccess, OnError, Accept, Later),
+    (OnSuccess, OnError, Accept, Alone),
     (OnSuccess, OnSuccess, Both, Nothing),
 ];
 
@@ -142,6 +143,9 @@ pub enum Way {
     Here,
     /// Where the feed's `application_ack` says.
     ByFeed,
+    /// To the other address where `application_ack` names one, else as [`Way::Here`]. Its sender would
+    /// hear nothing otherwise, and can take it for no other answer.
+    HereUnlessElsewhere,
 }
 
 impl Said {
@@ -153,7 +157,7 @@ impl Said {
             Answer => &[(Level::Application, Way::Here)],
             Accept => &[(Level::Accept, Way::Here)],
             Both => &[(Level::Accept, Way::Here), (Level::Application, Way::ByFeed)],
-            Later => &[(Level::Application, Way::ByFeed)],
+            Alone => &[(Level::Application, Way::HereUnlessElsewhere)],
         }
     }
 }
@@ -167,7 +171,7 @@ pub fn markdown() -> String {
         Answer => application.to_owned(),
         Accept => accept.to_owned(),
         Both => format!("{accept}, then ({application})"),
-        Later => format!("({application})"),
+        Alone => format!("{application}\\*"),
     };
     let mut out =
         "| MSH-15 | MSH-16 | taken | wrong | not here |\n|---|---|---|---|---|\n".to_owned();
@@ -238,8 +242,13 @@ mod tests {
             // another message.
             let alone = original || matches!(accept, Never | Unsaid);
             for (level, way) in found.acknowledgements() {
-                let here = alone || *level == Level::Accept;
-                assert_eq!(*way, if here { Way::Here } else { Way::ByFeed }, "{mode:?} {text}");
+                let wanted = match level {
+                    Level::Accept => Way::Here,
+                    Level::Application if alone => Way::Here,
+                    Level::Application if levels.len() == 1 => Way::HereUnlessElsewhere,
+                    Level::Application => Way::ByFeed,
+                };
+                assert_eq!(*way, wanted, "{mode:?} {text}");
             }
         }
     }

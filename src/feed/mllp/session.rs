@@ -398,13 +398,15 @@ impl Session {
         };
         match (way, application) {
             (Way::ByFeed, ApplicationAck::None) => return false,
-            (Way::ByFeed, ApplicationAck::Connect(outbox)) => {
+            (Way::ByFeed | Way::HereUnlessElsewhere, ApplicationAck::Connect(outbox)) => {
                 let mut frame = BytesMut::with_capacity(256);
                 framed(&mut frame, write);
                 outbox.put(frame.freeze());
                 return false;
             }
-            (Way::ByFeed, ApplicationAck::SameConnection) | (Way::Here, _) => {}
+            (Way::ByFeed, ApplicationAck::SameConnection)
+            | (Way::HereUnlessElsewhere, ApplicationAck::None | ApplicationAck::SameConnection)
+            | (Way::Here, _) => {}
         }
         match &mut self.batch {
             Some(batch) => batch.answer.acknowledgements(1, write),
