@@ -9,6 +9,7 @@ mod certificates;
 mod clerk;
 pub mod decider;
 mod evidence;
+mod feeds;
 pub mod realms;
 
 use std::collections::BTreeMap;
@@ -27,16 +28,14 @@ use tokio_util::task::TaskTracker;
 
 pub use self::evidence::not_last_run;
 
-use self::certificates::Watched;
 use self::decider::Decider;
+use self::feeds::{Feeds, rules};
 use self::realms::{Realms, Running};
 use crate::admin::auth::Access;
 use crate::admin::server::PULSE_MAX;
 use crate::admin::tokens::Desk;
 use crate::admin::{self, AdminState};
-use crate::admit::DigestKey;
-use crate::admit::assess::Rules;
-use crate::config::{Config, Feed, Way};
+use crate::config::Config;
 use crate::consent::Code;
 use crate::contract::{Contract, Destination};
 use crate::deliver::file::FileSink;
@@ -44,17 +43,9 @@ use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
 use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
 use crate::event::Subject;
-use crate::feed::mllp::acknowledge::ControlIds;
-use crate::feed::mllp::budget::Budget;
-use crate::feed::mllp::handshake::{Bell, Door};
-use crate::feed::mllp::listener::Entrance;
 use crate::feed::mllp::listener::ListenError;
-use crate::feed::mllp::quiet::Quiet;
-use crate::feed::mllp::{Dialer, FeedContext, Listener};
 use crate::fence::Fence;
-use crate::metrics::{BrokerMetrics, DialMetrics, FeedMetrics, Pulse, RouteMetrics};
-use crate::normalize::{Context, Documents};
-use crate::pace::Fair;
+use crate::metrics::{BrokerMetrics, Pulse, RouteMetrics};
 use crate::secret::SecretError;
 use crate::store::audit::AuditThreads;
 use crate::store::journal::JournalThreads;
@@ -199,7 +190,7 @@ impl App {
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
         // Behind all that looks at the feeds as they are configured.
         let meant = std::mem::take(&mut config.feeds);
-        let feeds = build_feeds(meant, &config, (&journal, &fence), &stopping)?;
+        let feeds = Feeds::build(meant, &config, (&journal, &fence), &stopping)?;
         let (routes, halted) =
             build_routes(&config, (&state, &realms), (&journal, &audit), &fence, &routes_stopping)?;
         let mut pulses: Vec<(String, Pulse)> =
@@ -280,18 +271,10 @@ impl App {
         let vault = self.vault.as_ref().map(|(vault, _)| Arc::clone(vault));
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
-        for listener in self.feeds.listeners {
-            accepting.spawn(listener.run(sessions.clone()));
-        }
-        for dialer in self.feeds.dialers {
-            accepting.spawn(dialer.run());
-        }
         let look_again = Arc::new(Notify::new());
-        let certificates = certificates::watch(
-            self.feeds.certificates,
-            Arc::clone(&look_again),
-            self.stop.subscribe(),
-        );
+        let certificates = self.feeds.run(&accepting, &sessions);
+        let certificates =
+            certificates::watch(certificates, Arc::clone(&look_again), self.stop.subscribe());
         tokio::spawn(certificates);
         let mut routes = JoinSet::new();
         for route in self.routes {
@@ -387,105 +370,6 @@ fn route_ended(ended: Result<Result<(), RouteError>, tokio::task::JoinError>) ->
     match ended {
         Ok(Err(error)) => error.into(),
         Ok(Ok(())) | Err(_) => AppError::Ended("a route".to_owned()),
-    }
-}
-
-/// The feeds, not running yet.
-#[derive(Default)]
-struct Feeds {
-    listeners: Vec<Listener>,
-    dialers: Vec<Dialer>,
-    certificates: Vec<Watched>,
-}
-
-fn build_feeds(
-    feeds: Vec<Feed>,
-    config: &Config,
-    (journal, fence): (&Arc<Journal>, &Arc<Fence>),
-    stopping: &watch::Receiver<bool>,
-) -> Result<Feeds, AppError> {
-    let largest = feeds.iter().map(|feed| feed.frame_bytes_max).max().unwrap_or(0);
-    let budget = Arc::new(Budget::new(config.node.intake_bytes_max, largest));
-    let broker = config.rabbitmq.as_ref();
-    let fence_timeout = broker.map_or(FENCE_TIMEOUT, |broker| broker.fence_timeout);
-    let mut built = Feeds::default();
-    for feed in feeds {
-        let context = FeedContext {
-            rules: rules(config, &feed, journal.digests()),
-            frame_bytes_max: feed.frame_bytes_max,
-            frame_timeout: feed.frame_timeout,
-            pipeline_max: feed.pipeline_max,
-            rate: Fair::new(feed.transport.rate_max),
-            on_busy: feed.on_busy,
-            journal: Arc::clone(journal),
-            metrics: FeedMetrics::new(&feed.name),
-            quiet: Quiet::default(),
-            control_ids: ControlIds::begin()?,
-            fence: Arc::clone(fence),
-            fence_timeout,
-            budget: Arc::clone(&budget),
-            stopping: stopping.clone(),
-        };
-        built.add(&feed.name, feed.transport.way, context)?;
-    }
-    Ok(built)
-}
-
-impl Feeds {
-    fn add(&mut self, name: &Arc<str>, way: Way, context: FeedContext) -> Result<(), AppError> {
-        match way {
-            Way::Listen(listen) => {
-                let roster = listen.roster;
-                let door = listen.tls.map(|tls| {
-                    let (watched, live) = Watched::server(name, tls, &roster);
-                    self.certificates.push(watched);
-                    Door::new(live, roster, listen.connections_max)
-                });
-                let entrance = Entrance {
-                    connections_max: listen.connections_max,
-                    allow: listen.allow,
-                    door,
-                    clients: listen.clients,
-                };
-                self.listeners.push(Listener::bind(listen.address, entrance, context)?);
-            }
-            Way::Connect(connect) => {
-                let bell = connect.tls.map(|(tls, name_of_peer)| {
-                    let (watched, live) = Watched::client(name, tls);
-                    self.certificates.push(watched);
-                    Bell { live, name: name_of_peer }
-                });
-                self.dialers.push(Dialer {
-                    host: connect.host,
-                    port: connect.port,
-                    bell,
-                    metrics: DialMetrics::new(name),
-                    context: Arc::new(context),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
-    let site = feed.site.as_ref().map(|site| site.value.as_str());
-    let of_site = site.and_then(|site| config.mappings.site(site)).map(|site| &site.mappings);
-    Rules {
-        feed: Arc::clone(&feed.name),
-        domain: feed.sender_domain.clone(),
-        correlation: feed.correlation.clone(),
-        windows: feed.windows,
-        charset: feed.charset,
-        context: Context { zone: feed.zone.clone(), documents: Documents::Kept },
-        processing_id: feed.processing_id.clone(),
-        on_unmappable: feed.on_unmappable,
-        on_unsupported: feed.on_unsupported,
-        mappings: Arc::clone(of_site.unwrap_or(&config.mappings)),
-        identity: Arc::clone(&config.identity),
-        digests: digests.clone(),
-        policy: Arc::clone(&config.policy),
-        site: site.map(str::to_owned),
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 65] = [
+pub const TABLE: [Row; 70] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -46,6 +46,18 @@ pub const TABLE: [Row; 65] = [
         "Messages that came to something else than events.",
     ),
     (Kind::Counter, "tidegate_feed_acks_total", &["feed", "code"], "Acknowledgements written."),
+    (
+        Kind::Counter,
+        "tidegate_feed_application_acks_total",
+        &["feed", "result"],
+        "Application acknowledgements for another address (application_ack), by sent, dropped.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_sequence_gaps_total",
+        &["feed"],
+        "Messages with numbers missing before that of their MSH-13.",
+    ),
     (
         Kind::Seconds,
         "tidegate_feed_ack_duration_seconds",
@@ -95,6 +107,24 @@ pub const TABLE: [Row; 65] = [
         "tidegate_frame_errors_total",
         &["feed", "reason"],
         "Broken frames, by oversize, no-start, restarted, no-end.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_feed_files_total",
+        &["feed", "result"],
+        "Files of a folder that were taken, by done, failed.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_files_waiting",
+        &["feed"],
+        "Files that lay in the folder at the last look.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_feed_folder_up",
+        &["feed"],
+        "1 while the folder can be read, and what was taken moved aside.",
     ),
     (
         Kind::Seconds,
@@ -416,6 +446,10 @@ pub struct FeedMetrics {
     pub errors: ByWord,
     /// Acknowledgements by code.
     pub acks: ByWord,
+    /// Application acknowledgements that went elsewhere, by result.
+    pub application_acks: ByWord,
+    /// Messages with numbers missing before theirs.
+    pub sequence_gaps: Counter,
     /// Frame complete to acknowledgement written.
     pub ack_duration: Histogram,
     /// A consent came in to the fence being taken.
@@ -441,12 +475,12 @@ pub struct FeedMetrics {
 impl FeedMetrics {
     /// The series of a feed, all at 0.
     #[must_use]
-    pub fn new(feed: &str) -> Self {
+    pub fn new(feed: &str, protocol: &'static str) -> Self {
         let feed = feed.to_owned();
         Self {
             received: ByWord::new(&["adt", "oru", "consent", "other"], |word| {
                 metrics::counter!("tidegate_feed_messages_received_total",
-                    "feed" => feed.clone(), "protocol" => "mllp", "type" => word)
+                    "feed" => feed.clone(), "protocol" => protocol, "type" => word)
             }),
             errors: ByWord::new(
                 &[
@@ -459,6 +493,8 @@ impl FeedMetrics {
                     "foreign-sender",
                     "acknowledgement",
                     "oversize",
+                    "sequence",
+                    "miscount",
                     "busy",
                     "other",
                 ],
@@ -468,8 +504,15 @@ impl FeedMetrics {
                 },
             ),
             acks: ByWord::new(
-                &["AA", "AE", "AR"],
+                &["AA", "AE", "AR", "CA", "CE", "CR"],
                 |word| metrics::counter!("tidegate_feed_acks_total", "feed" => feed.clone(), "code" => word),
+            ),
+            application_acks: ByWord::new(&["sent", "dropped"], |word| {
+                metrics::counter!("tidegate_feed_application_acks_total",
+                    "feed" => feed.clone(), "result" => word)
+            }),
+            sequence_gaps: zero(
+                metrics::counter!("tidegate_feed_sequence_gaps_total", "feed" => feed.clone()),
             ),
             fenced: metrics::histogram!("tidegate_revocation_propagation_duration_seconds", "feed" => feed.clone()),
             ack_duration: metrics::histogram!("tidegate_feed_ack_duration_seconds", "feed" => feed.clone()),
@@ -512,10 +555,37 @@ impl FeedMetrics {
     }
 }
 
+/// What a feed of files counts beside.
+#[derive(Clone, Debug)]
+pub struct FileMetrics {
+    /// Files that were taken, by where they lie.
+    pub files: ByWord,
+    /// Files that lie there.
+    pub waiting: Gauge,
+    /// Whether the folder can be read and written.
+    pub up: Gauge,
+}
+
+impl FileMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            files: ByWord::new(
+                &["done", "failed"],
+                |word| metrics::counter!("tidegate_feed_files_total", "feed" => feed.clone(), "result" => word),
+            ),
+            waiting: low(metrics::gauge!("tidegate_feed_files_waiting", "feed" => feed.clone())),
+            up: low(metrics::gauge!("tidegate_feed_folder_up", "feed" => feed.clone())),
+        }
+    }
+}
+
 /// The room that a reason belongs to.
 fn stage_of(reason: &str) -> &'static str {
     match reason {
-        "malformed" | "oversize" => "parse",
+        "malformed" | "oversize" | "miscount" => "parse",
         "unmapped" | "unsupported" => "normalize",
         "busy" => "store",
         _ => "admit",

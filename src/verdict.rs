@@ -12,7 +12,16 @@ use crate::admit::assess::{Finding, OnUnmappable, OnUnsupported};
 use crate::normalize::{Refusal, Spot};
 use crate::parse::hl7::Malformed;
 
-/// Acknowledgement code of original mode (MSA-1, table 0008).
+/// Which acknowledgement says it (chapter 2.9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// That the message is kept, or why not: CA, CE, CR.
+    Accept,
+    /// What came of it: AA, AE, AR. The only one in original mode.
+    Application,
+}
+
+/// What an acknowledgement says (MSA-1, table 0008), by its word of original mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     /// Accepted: durable.
@@ -29,11 +38,14 @@ impl Code {
 
     /// The code on the wire.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AA => "AA",
-            Self::AE => "AE",
-            Self::AR => "AR",
+    pub const fn name(self, level: Level) -> &'static str {
+        match (level, self) {
+            (Level::Application, Self::AA) => "AA",
+            (Level::Application, Self::AE) => "AE",
+            (Level::Application, Self::AR) => "AR",
+            (Level::Accept, Self::AA) => "CA",
+            (Level::Accept, Self::AE) => "CE",
+            (Level::Accept, Self::AR) => "CR",
         }
     }
 }
@@ -80,6 +92,10 @@ pub enum Outcome {
     Oversize,
     /// The store or the disk cannot take it now.
     Busy(OnBusy),
+    /// It asks for nothing but the number that is expected of its sender (MSH-13 is 0 or -1).
+    Link,
+    /// Numbers are missing before that of its MSH-13.
+    Gap,
 }
 
 /// What the sender hears, and how loud it is.
@@ -101,6 +117,8 @@ pub fn verdict(outcome: &Outcome) -> Verdict {
         Outcome::Taken(finding, novelty) => taken(finding, *novelty),
         Outcome::Refused(finding) => refused(finding),
         Outcome::Oversize => said(Code::AE, Some(fault(None, 0, 207)), Notable, "oversize"),
+        Outcome::Link => said(Code::AA, None, Usual, "link"),
+        Outcome::Gap => said(Code::AR, Some(fault(msh(13), 0, 100)), Notable, "sequence"),
         Outcome::Busy(OnBusy::Close) => silent(Usual, "busy"),
         Outcome::Busy(OnBusy::Reject) => said(Code::AR, Some(fault(None, 0, 207)), Usual, "busy"),
     }
@@ -254,6 +272,8 @@ mod tests {
             (Outcome::Refused(Finding::Acknowledgement), None),
             (Outcome::Oversize, Some((Code::AE, Some(207)))),
             (Outcome::Busy(OnBusy::Close), None),
+            (Outcome::Link, Some((Code::AA, None))),
+            (Outcome::Gap, Some((Code::AR, Some(100)))),
             (Outcome::Busy(OnBusy::Reject), Some((Code::AR, Some(207)))),
         ] {
             assert_eq!(code(&outcome), heard, "{outcome:?}");

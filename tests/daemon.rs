@@ -34,6 +34,15 @@ mod dialing;
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 
+#[path = "daemon/modes.rs"]
+mod modes;
+
+#[path = "daemon/batched.rs"]
+mod batched;
+
+#[path = "daemon/files.rs"]
+mod files;
+
 #[path = "daemon/refusals.rs"]
 mod refusals;
 

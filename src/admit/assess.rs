@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
+use crate::parse::hl7::tally::Miscount;
 use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
 use crate::phi::Phi;
 
@@ -389,6 +390,20 @@ pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
     let control_id = String::from_utf8_lossy(control_id).into_owned();
     let kind = head.as_ref().map(kind_of).unwrap_or_default();
     refuse(bytes, rules, now_ms, kind, &control_id, Malformed::Unreadable)
+}
+
+/// What is kept where the counts of a batch or a file do not agree with what came, of which nothing
+/// is lost by it: `bytes` are its headers and trailers.
+#[must_use]
+pub fn miscounted(bytes: &Bytes, rules: &Rules, now_ms: i64, wrong: &Miscount) -> Admission {
+    let text = wrong.to_string();
+    let raised = Raised {
+        category: Category::Malformed,
+        key: rules.digests.bytes(&[bytes, text.as_bytes()].concat()),
+        text,
+        place: wrong.place().to_owned(),
+    };
+    unread(bytes, rules, now_ms, "batch".to_owned(), "", raised)
 }
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.

@@ -10,7 +10,7 @@ use super::against::{self, Held};
 use super::{Outcome, complain, say};
 use crate::app::not_last_run;
 use crate::clock;
-use crate::config::{self, Config, Realm, TokenKind, Way};
+use crate::config::{self, Config, Realm, Source, TokenKind, Way};
 use crate::contract::schemas::{NOTICE, async_api};
 use crate::contract::{Broken, Contract, Destination};
 use crate::document::{Place, Problem, Problems};
@@ -244,8 +244,11 @@ fn way(way: &Way) -> String {
 fn describe(config: &Config, now: Timestamp) {
     for feed in &config.feeds {
         let site = feed.site.as_ref().map(|site| format!(", site {}", site.value));
-        let (way, site) = (way(&feed.transport.way), site.unwrap_or_default());
-        say(&format!("feed {}: mllp {way}{site}", feed.name));
+        let from = match &feed.source {
+            Source::Mllp(mllp) => format!("mllp {}", way(&mllp.transport.way)),
+            Source::File(file) => format!("files of {}", file.dir.display()),
+        };
+        say(&format!("feed {}: {from}{}", feed.name, site.unwrap_or_default()));
     }
     let mapped = config.mappings.selected().len();
     say(&format!("mappings: {mapped} message types and triggers"));

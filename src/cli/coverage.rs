@@ -21,7 +21,7 @@ pub(super) fn run(files: &[PathBuf], by: &By<'_>, json: bool) -> Outcome {
     for file in files {
         let Some(bytes) = read(file) else { return Outcome::Wrong };
         for message in split(&bytes) {
-            match Message::parse(message, by.charset) {
+            match Message::parse(&message, by.charset) {
                 // That it gives no event is counted, and told below.
                 Ok(message) => drop(coverage.add(by.mappings, &message, &context)),
                 Err(malformed) => coverage.refuse("malformed", malformed.to_string()),

@@ -120,7 +120,7 @@ impl Map {
         for file in &files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
-                if !self.one(file, message, &by) {
+                if !self.one(file, &message, &by) {
                     outcome = Outcome::No;
                 }
             }

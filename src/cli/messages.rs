@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::complain;
-use crate::parse::hl7::head::skip_lead;
+use crate::parse::hl7::batch::{Piece, Pieces};
 
 /// Most files that are found in folders.
 const FILES_MAX: usize = 1_000_000;
@@ -65,36 +67,33 @@ pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// The messages of a file: MLLP frames where it holds any; else what begins with MSH at the
-/// beginning of a line, each; else the whole of it.
+/// beginning of a line, each, without the headers and trailers of batches; else the whole of it.
 #[must_use]
-pub fn split(bytes: &[u8]) -> Vec<&[u8]> {
+pub fn split(bytes: &[u8]) -> Vec<Bytes> {
     const VT: u8 = 0x0B;
     const FS: u8 = 0x1C;
     if bytes.contains(&VT) {
         let frames = bytes.split(|byte| *byte == VT).skip(1);
         return frames
             .map(|frame| frame.split(|byte| *byte == FS).next().unwrap_or(frame))
+            .map(Bytes::copy_from_slice)
             .collect();
     }
-    let mut starts = Vec::new();
-    let mut at_line_start = true;
-    for (at, byte) in bytes.iter().enumerate() {
-        if at_line_start && is_header(bytes.get(at..).unwrap_or_default()) {
-            starts.push(at);
-        }
-        at_line_start = matches!(byte, b'\r' | b'\n');
-    }
-    if starts.len() < 2 {
-        return vec![skip_lead(bytes)];
-    }
-    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
-    starts.iter().zip(ends).filter_map(|(start, end)| bytes.get(*start..end)).collect()
-}
-
-/// `MSH`, a separator, and encoding characters behind it.
-fn is_header(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'M', b'S', b'H', separator, next, ..]
-        if separator.is_ascii_punctuation() && next.is_ascii_punctuation())
+    let mut pieces = Pieces::new(usize::MAX, false);
+    pieces.push(bytes);
+    let messages: Vec<Bytes> = std::iter::from_fn(|| pieces.next(true))
+        .filter_map(|piece| match piece {
+            Piece::Message(message) | Piece::Stray(message) | Piece::Oversize(message) => {
+                Some(message)
+            }
+            Piece::FileHeader(_)
+            | Piece::BatchHeader(_)
+            | Piece::BatchTrailer(_)
+            | Piece::FileTrailer(_) => None,
+        })
+        .collect();
+    // Also of nothing it is said that it is no message.
+    if messages.is_empty() { vec![Bytes::new()] } else { messages }
 }
 
 #[cfg(test)]
@@ -123,5 +122,7 @@ mod tests {
         assert_eq!(split(b"\x0bone\x1c\r\x0btwo\x1c\r"), [&b"one"[..], b"two"]);
         assert_eq!(split(b"no message"), [&b"no message"[..]]);
         assert_eq!(split(b""), [&b""[..]]);
+        let batch = b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rBTS|2\rFTS|1\r";
+        assert_eq!(split(batch), [&b"MSH|^~\\&|A\rPID|1\r"[..], b"MSH|^~\\&|B\r"]);
     }
 }

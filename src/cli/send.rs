@@ -1,6 +1,6 @@
 //! `tidegate send`.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,9 +22,11 @@ use super::tls::Tls;
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
 use crate::feed::mllp::handshake::Bell;
+use crate::feed::mllp::mode::{AckMode, Said, asked, said};
 use crate::feed::mllp::wire::Wire;
 use crate::parse::hl7::{Charset, Head, Message};
 use crate::secret::random_name;
+use crate::verdict::Code;
 
 /// Longest acknowledgement that is read.
 const ACK_BYTES_MAX: usize = 1 << 20;
@@ -283,10 +285,9 @@ impl Work {
     }
 
     /// What is said of a message that nobody answers.
-    fn unanswered(&self, index: usize) -> Answer {
+    fn unanswered(&self, index: usize, why: &str) -> Answer {
         let file = self.message(index).map_or_else(String::new, |(file, _)| file.to_owned());
-        let said = Err("an acknowledgement is never acknowledged".to_owned());
-        Answer { file, said, took: Duration::ZERO }
+        Answer { file, said: Err(why.to_owned()), took: Duration::ZERO }
     }
 
     /// When a message may go.
@@ -319,6 +320,7 @@ async fn exchange(
     let mut frames = Frames::new(ACK_BYTES_MAX);
     let mut buffer = BytesMut::with_capacity(4096);
     let mut done = false;
+    let mut told = HashSet::new();
     loop {
         let mut out = Vec::new();
         while !done && waiting.len() < work.window {
@@ -328,9 +330,11 @@ async fn exchange(
                         stream.send(&std::mem::take(&mut out)).await?;
                         sleep_until(work.due(index)).await;
                     }
-                    if is_acknowledgement(&frame) {
+                    if let Some(why) = unanswered(&frame) {
+                        // Who answers all the same answers nothing else by it.
+                        told.extend(control_id(&frame));
                         answers
-                            .send(work.unanswered(index))
+                            .send(work.unanswered(index, why))
                             .await
                             .map_err(std::io::Error::other)?;
                     } else {
@@ -351,18 +355,44 @@ async fn exchange(
         }
         while let Some(incoming) = frames.decode(&mut buffer).map_err(std::io::Error::other)? {
             let Incoming::Frame(frame) = incoming else { continue };
+            let said = read_ack(&frame);
+            if is_more(&said, &mut told) {
+                continue;
+            }
             let Some((index, sent)) = waiting.pop_front() else { continue };
             let file = work.message(index).map_or_else(String::new, |(file, _)| file.to_owned());
-            let answer = Answer { file, said: read_ack(&frame), took: sent.elapsed() };
+            let answer = Answer { file, said, took: sent.elapsed() };
             answers.send(answer).await.map_err(std::io::Error::other)?;
         }
     }
 }
 
-/// Whether a framed message is an acknowledgement, which gets none: MSH-9.1 is ACK.
-fn is_acknowledgement(frame: &[u8]) -> bool {
-    let bytes = frame.get(1..).unwrap_or_default();
-    Head::read(bytes).is_ok_and(|head| head.component(9, 1) == b"ACK")
+/// Why a framed message gets no answer: MSH-9.1 is ACK, or MSH-15 and MSH-16 ask for none.
+fn unanswered(frame: &[u8]) -> Option<&'static str> {
+    let head = Head::read(frame.get(1..).unwrap_or_default()).ok()?;
+    if head.component(9, 1) == b"ACK" {
+        return Some("an acknowledgement is never acknowledged");
+    }
+    let asked = asked(AckMode::ByMessage, Some(&head));
+    let silent = Code::ALL.into_iter().all(|code| said(asked, code) == Said::Nothing);
+    silent.then_some("it asks for no acknowledgement")
+}
+
+/// Whether it answers a message of which all is told: the application acknowledgement behind an accept
+/// acknowledgement, or the answer to a message that asked for none.
+fn is_more(said: &Result<(String, String, String), String>, told: &mut HashSet<String>) -> bool {
+    let Ok((code, id, _)) = said else { return false };
+    if code == "CA" {
+        told.insert(id.clone());
+        return false;
+    }
+    code.starts_with('A') && told.remove(id)
+}
+
+/// MSH-10 of a framed message.
+fn control_id(frame: &[u8]) -> Option<String> {
+    let head = Head::read(frame.get(1..).unwrap_or_default()).ok()?;
+    Some(String::from_utf8_lossy(head.control_id().ok()?).into_owned())
 }
 
 /// MSA-1, MSA-2 and MSA-3.

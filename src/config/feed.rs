@@ -1,7 +1,7 @@
 //! `[[feed]]`.
 //!
 //! Promises: a feed of a kind that this version does not have is a mistake.
-//! Knows nothing of: sockets.
+//! Knows nothing of: sockets and folders.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::acks::{self, Acks};
 use super::transport::{self, Transport};
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
 use crate::document::{Place, Placed, Table, hint};
+use crate::feed::file::FileConfig;
 use crate::parse::hl7::{Charset, Path};
 use crate::verdict::OnBusy;
 
@@ -25,20 +27,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Feed {
     /// Its name.
     pub name: Arc<str>,
-    /// How its messages come.
-    pub transport: Transport,
+    /// Where its messages come from.
+    pub source: Source,
     /// The site whose messages these are: a file of mappings/sites, words of consent.toml, or both.
     pub site: Option<Placed<String>>,
     /// The zone of times that state none.
     pub zone: Option<TimeZone>,
     /// The MSH-11.1 that is taken; every one where it is none.
     pub processing_id: Option<String>,
-    /// Longest frame, in bytes.
+    /// Longest message, in bytes.
     pub frame_bytes_max: usize,
-    /// Frames of one connection that may be under way.
-    pub pipeline_max: usize,
-    /// From a frame's first byte to its last.
-    pub frame_timeout: Duration,
     /// What becomes of a message whose required fields are empty.
     pub on_unmappable: OnUnmappable,
     /// What becomes of a message that no mapping selects.
@@ -57,6 +55,34 @@ pub struct Feed {
     pub place: Place,
 }
 
+/// Where the messages of a feed come from.
+#[derive(Debug)]
+pub enum Source {
+    /// `kind = "mllp"`
+    Mllp(Mllp),
+    /// `kind = "file"`
+    File(FileConfig),
+}
+
+/// What a feed of kind `mllp` has of its own.
+#[derive(Debug)]
+pub struct Mllp {
+    /// How they come.
+    pub transport: Transport,
+    /// Frames of one connection that may be under way.
+    pub pipeline_max: usize,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// How it acknowledges.
+    pub acks: Acks,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Mllp,
+    File,
+}
+
 /// Reads one.
 pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let name = table.required_text("name");
@@ -66,8 +92,19 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
         let text = "`name` is small letters, digits and hyphens, at most 64, and not admin";
         table.mistake(&name.place, text);
     }
-    table.required_choice("kind", &[("mllp", ())]);
-    let transport = transport::read(table);
+    let kind = table.required_choice("kind", &[("mllp", Kind::Mllp), ("file", Kind::File)]);
+    let (source, bytes_key) = match kind {
+        Some(Kind::File) => (Source::File(file(table)), "message_bytes_max"),
+        Some(Kind::Mllp) | None => (Source::Mllp(mllp(table)), "frame_bytes_max"),
+    };
+    let frame_bytes_max = bytes(table, bytes_key, 16 << 20, 1 << 10..=1 << 30);
+    let on_busy = match kind {
+        // A file waits by itself.
+        Some(Kind::File) => OnBusy::Close,
+        Some(Kind::Mllp) | None => table
+            .choice("on_busy", &[("close", OnBusy::Close), ("reject", OnBusy::Reject)])
+            .unwrap_or(OnBusy::Close),
+    };
     let site = table.text("site");
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
@@ -76,17 +113,11 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let sender_domain = table.text("sender_domain").map(|domain| domain.value);
     let feed = Feed {
         place: table.place(),
-        transport,
+        source,
         site,
         zone,
         processing_id: (processing_id != "any").then_some(processing_id),
-        frame_bytes_max: bytes(table, "frame_bytes_max", 16 << 20, 1 << 10..=1 << 30),
-        pipeline_max: count(table, "pipeline_max", 64, 1..=1_024),
-        frame_timeout: table.duration(
-            "frame_timeout",
-            Duration::from_secs(30),
-            Duration::from_millis(100)..=10 * MINUTE,
-        ),
+        frame_bytes_max,
         on_unmappable: table
             .choice("on_unmappable", &[("park", OnUnmappable::Park), ("nak", OnUnmappable::Nak)])
             .unwrap_or(OnUnmappable::Park),
@@ -96,9 +127,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
                 &[("park", OnUnsupported::Park), ("reject", OnUnsupported::Reject)],
             )
             .unwrap_or(OnUnsupported::Park),
-        on_busy: table
-            .choice("on_busy", &[("close", OnBusy::Close), ("reject", OnBusy::Reject)])
-            .unwrap_or(OnBusy::Close),
+        on_busy,
         correlation,
         sender_domain: sender_domain
             .or_else(|| name.as_ref().map(|name| name.value.clone()))
@@ -112,6 +141,36 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     };
     table.finish();
     Some(feed)
+}
+
+fn mllp(table: &Table<'_>) -> Mllp {
+    Mllp {
+        transport: transport::read(table),
+        pipeline_max: count(table, "pipeline_max", 64, 1..=1_024),
+        frame_timeout: table.duration(
+            "frame_timeout",
+            Duration::from_secs(30),
+            Duration::from_millis(100)..=10 * MINUTE,
+        ),
+        acks: acks::read(table),
+    }
+}
+
+fn file(table: &Table<'_>) -> FileConfig {
+    if table.required("dir").is_some_and(|item| item.is_text())
+        && let Some(dir) = table.file("dir")
+        && !dir.value.is_dir()
+    {
+        // It may be mounted later; until then nothing comes in.
+        table.warn(&dir.place, "`dir` is no folder now; nothing comes in until it is");
+    }
+    let dir = table.file("dir").map(|dir| dir.value).unwrap_or_default();
+    let second = Duration::from_secs(1);
+    FileConfig {
+        dir,
+        settle: table.duration("settle", 5 * second, Duration::ZERO..=10 * MINUTE),
+        interval: table.duration("interval", second, second / 10..=10 * MINUTE),
+    }
 }
 
 /// A socket address that has to be there.

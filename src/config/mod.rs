@@ -4,6 +4,7 @@
 //! mistake of every file is found in one pass, with its place; what is not known is a mistake.
 //! Knows nothing of: running. What comes out is handed to `app`.
 
+mod acks;
 mod audit;
 mod feed;
 mod hash;
@@ -31,8 +32,9 @@ use crate::privacy::transform::Coding;
 use crate::secret::Key;
 use crate::store::JournalConfig;
 
+pub use acks::{Acks, Application};
 pub use audit::{Audit, CHECKPOINTS};
-pub use feed::Feed;
+pub use feed::{Feed, Mllp, Source};
 pub use transport::{Connect, Listen, Tls, Transport, Way};
 
 /// A configuration, as meant.
@@ -248,6 +250,7 @@ fn check_together(
 ) {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
+    let mut folders = HashSet::new();
     for feed in known.feeds {
         if OWN_FEEDS.contains(&feed.name.as_ref()) {
             let text =
@@ -258,18 +261,34 @@ fn check_together(
             let text = format!("`{}` is the name of another feed, too", feed.name);
             table.mistake(&feed.place, text);
         }
-        if let Some(listen) = feed.transport.listens()
-            && listen.port() != 0
-            && !addresses.insert(listen)
-        {
-            let text = format!("{listen} is listened on by another feed, too");
-            table.mistake(&feed.place, text);
+        match &feed.source {
+            Source::Mllp(mllp) => {
+                if let Some(listen) = mllp.transport.listens()
+                    && listen.port() != 0
+                    && !addresses.insert(listen)
+                {
+                    let text = format!("{listen} is listened on by another feed, too");
+                    table.mistake(&feed.place, text);
+                }
+            }
+            // Each would take files away from under the other.
+            Source::File(file) => {
+                if !folders.insert(&file.dir) {
+                    let text = format!("{} is another feed's folder, too", file.dir.display());
+                    table.mistake(&feed.place, text);
+                }
+            }
         }
         if let Some(node) = node
             && feed.frame_bytes_max as u64 > node.intake_bytes_max
         {
-            let text = "`frame_bytes_max` is above `node.intake_bytes_max`, so that the largest \
-                        frame would never fit";
+            let key = match &feed.source {
+                Source::Mllp(_) => "frame_bytes_max",
+                Source::File(_) => "message_bytes_max",
+            };
+            let text = format!(
+                "`{key}` is above `node.intake_bytes_max`, so that the largest frame would never fit"
+            );
             table.mistake(&feed.place, text);
         }
     }

@@ -4,4 +4,6 @@
 //! itself and nothing else.
 //! Knows nothing of: routes and consumers.
 
+pub mod intake;
 pub mod mllp;
+pub mod file;

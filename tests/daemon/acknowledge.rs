@@ -1,9 +1,12 @@
 //! Fault 52: nothing in a message can forge a part of its acknowledgement.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
-use tidegate::feed::mllp::acknowledge::acknowledge as write;
-use tidegate::parse::hl7::Head;
-use tidegate::verdict::Code;
+use tidegate::admit::Novelty;
+use tidegate::admit::assess::{Finding, OnUnsupported};
+use tidegate::feed::mllp::acknowledge::{Reply, acknowledge, framed};
+use tidegate::parse::hl7::{Head, Malformed};
+use tidegate::verdict::{Level, Outcome, verdict};
 
 use crate::support::sender::{Ack, Sender};
 use crate::{PATIENT, heard, setup};
@@ -118,36 +121,67 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
     /// PROMISE-11; fault 52: whatever stands in MSH, and whatever it is divided by, the answer is
-    /// one frame of MSH and MSA with two fields, and what it echoes of MSH-10 is MSH-10 whole.
+    /// one frame of MSH, MSA and at most ERR, and what it echoes of MSH-10 is MSH-10 whole.
     #[test]
     fn fault_52_the_answer_to_any_header_is_one_frame_of_two_segments(
         separators in prop::sample::subsequence(b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".to_vec(), 5),
         shift in 0_usize..5,
         fields in prop::collection::vec(prop::collection::vec(byte(), 0..40), 0..25),
+        version in prop::sample::select(vec!["", "2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.9"]),
+        outcome in prop::sample::select(vec![
+            Outcome::Taken(Finding::Mapped, Novelty::New { epoch: 1 }),
+            Outcome::Refused(Finding::Malformed(Malformed::NoControlId)),
+            Outcome::Refused(Finding::WrongProcessingId),
+            Outcome::Refused(Finding::Unsupported { type_known: true, then: OnUnsupported::Reject }),
+            Outcome::Oversize,
+            Outcome::Gap,
+        ]),
+        level in prop::sample::select(vec![Level::Accept, Level::Application]),
+        expected in prop::option::of(-1_i64..2_000_000_000),
     ) {
         let mut separators = separators;
         separators.rotate_left(shift);
         let (field, encoding) = separators.split_first().unwrap();
+        let mut fields = fields;
+        // Most of the time the version is one that there is.
+        if let Some(said) = fields.get_mut(9).filter(|said| said.len() % 4 != 0) {
+            *said = version.as_bytes().to_vec();
+        }
         let mut bytes = [b"MSH", &[*field][..], encoding, &[*field]].concat();
         bytes.extend(fields.join(field));
         let head = Head::read(&bytes).unwrap();
-        let answer = write(Some(&head), Code::AA, None, "ID-1", tidegate::clock::now());
+        let (code, fault) = verdict(&outcome).answer.unwrap();
+        let reply = Reply { level, code, fault: fault.as_ref(), expected };
+        let mut answer = BytesMut::new();
+        framed(&mut answer, |out| {
+            acknowledge(out, Some(&head), &reply, "ID1", tidegate::clock::now());
+        });
         let inner = answer.strip_prefix(b"\x0b").unwrap().strip_suffix(b"\x1c\r").unwrap();
         prop_assert!(!inner.iter().any(|byte| byte.is_ascii_control() && *byte != b'\r'));
         let segments: Vec<&[u8]> = inner.split(|byte| *byte == b'\r').collect();
-        prop_assert_eq!(segments.len(), 3, "MSH, MSA, and nothing behind the last end");
-        prop_assert!(segments[2].is_empty());
+        let (last, segments) = segments.split_last().unwrap();
+        prop_assert!(last.is_empty(), "nothing behind the last end");
+        let names: Vec<&[u8]> = segments.iter().map(|segment| &segment[..3]).collect();
+        let wanted: &[&[u8]] = if fault.is_some() { &[b"MSH", b"MSA", b"ERR"] } else { &[b"MSH", b"MSA"] };
+        prop_assert_eq!(names, wanted);
         let again = Head::read(segments[0]).unwrap();
         prop_assert_eq!(again.delimiters, head.delimiters);
         // Who divides by what stands in times and versions can write neither, nor read them.
         if !b".+-".contains(field) {
             prop_assert_eq!(again.component(9, 1), b"ACK");
-            prop_assert_eq!(again.field(10), b"ID-1");
+            prop_assert_eq!(again.field(10), b"ID1");
         }
         let msa: Vec<&[u8]> = segments[1].split(|byte| byte == field).collect();
-        prop_assert_eq!(msa.len(), 3);
-        prop_assert_eq!(&msa[..2], &[&b"MSA"[..], b"AA"]);
+        prop_assert_eq!(&msa[..2], &[&b"MSA"[..], code.name(level).as_bytes()]);
         prop_assert_eq!(msa[2], head.control_id().unwrap_or_default());
         prop_assert!(msa[2].is_empty() || msa[2] == head.field(10));
+        // A minus is no separator of numbers that may have one.
+        if *field != b'-' {
+            let count = if expected.is_some() { 5 } else if fault.is_some() { 4 } else { 3 };
+            prop_assert_eq!(msa.len(), count);
+            if let Some(expected) = expected {
+                prop_assert_eq!(msa[4].to_vec(), expected.to_string().into_bytes());
+            }
+        }
     }
 }

@@ -335,6 +335,37 @@ fn send_ends_by_what_was_answered() {
     assert!(out.contains("no answer"), "{out}");
 }
 
+/// In enhanced mode the answer is CA; what comes behind it, or is asked not to come, answers nothing
+/// else. Of a batch the messages are sent.
+#[test]
+fn send_takes_one_answer_for_each_message_in_every_mode() {
+    let setup = setup().feed("application_ack = \"same-connection\"");
+    let mut daemon = setup.start();
+    let asking = |id: &str, words: &str| {
+        let text = String::from_utf8(admission(id)).unwrap();
+        text.replace("|P|2.5.1", &format!("|P|2.5.1|||{words}"))
+    };
+    let text = format!(
+        "FHS|^~\\&|EHR\rBHS|^~\\&|EHR\r{}{}{}{}BTS|4\rFTS|1\r",
+        asking("E1", "AL|AL"),
+        asking("E2", "NE|NE"),
+        asking("E3", "AL|NE"),
+        asking("E4", "|"),
+    );
+    let file = setup.dir.path().join("batch.hl7").display().to_string();
+    std::fs::write(&file, text).unwrap();
+    let address = daemon.feed().to_string();
+    for window in ["1", "4"] {
+        let (code, out, _) = said(&run(&["send", "--window", window, &address, &file]));
+        assert_eq!(code, 1, "one asks for no answer");
+        let mut lines: Vec<&str> = out.lines().collect();
+        lines.sort_unstable();
+        let wanted = ["AA E4", "CA E1", "CA E3", "no answer: it asks for no acknowledgement"];
+        assert_eq!(lines, wanted.map(|said| format!("{file} {said}")));
+    }
+    assert!(daemon.stop().success());
+}
+
 #[test]
 fn send_does_not_wait_for_ever() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -109,6 +109,42 @@ fn a_bad_configuration_is_every_mistake_with_its_place_and_starts_nothing() {
 }
 
 #[test]
+fn wrong_words_of_acknowledging_and_of_folders_are_mistakes_at_their_places() {
+    let setup = setup()
+        .feed("ack_mode = \"extended\"\napplication_ack = \"later\"\nsequence_numbers = true")
+        .section(
+            "[[feed]]\nname = \"one\"\nkind = \"file\"\nsettle = \"11m\"\nlisten = \"127.0.0.1:0\"\n\
+             [[feed]]\nname = \"two\"\nkind = \"file\"\ndir = \"in\"\ninterval = \"0s\"\n\
+             message_bytes_max = \"1GiB\"\n\
+             [[feed]]\nname = \"three\"\nkind = \"file\"\ndir = \"in\"\n\
+             [[feed]]\nname = \"four\"\nkind = \"mllp\"\nlisten = \"127.0.0.1:0\"\n\
+             application_ack = { connect = \"nowhere\", tls = true }\n\
+             [[feed]]\nname = \"five\"\nkind = \"mllp\"\nlisten = \"127.0.0.1:0\"\n\
+             application_ack = {}\n",
+        );
+    let (code, lines) = refused(&setup.config(), &[]);
+    assert_eq!(code, 2);
+    let text = lines.join("\n");
+    for wanted in [
+        ":14:12: `feed.ack_mode` is one of by-message, original, enhanced",
+        ":15:19: `feed.application_ack` is none, same-connection or { connect = \"host:port\" }",
+        ":16:20: `feed.sequence_numbers` is boolean here; a string is wanted",
+        "`feed.dir` is missing",
+        "`feed.settle` is out of bounds; from 0ms to 10m",
+        "`feed.listen` is not known",
+        "`feed.interval` is out of bounds; from 100ms to 10m",
+        "`message_bytes_max` is above `node.intake_bytes_max`",
+        "/in is another feed's folder, too",
+        "`connect` is a host and a port, such as \"engine.example.org:2576\"",
+        "`feed.application_ack.tls` is not known",
+        "`feed.application_ack.connect` is missing",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    assert!(!setup.state_dir().exists(), "nothing was made");
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_one_line() {
     let nowhere = Path::new("/nowhere/tidegate.toml");
     assert_one_line(refused(nowhere, &[]), 2, &["/nowhere/tidegate.toml:1:1: ", "cannot be read"]);

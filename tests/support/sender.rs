@@ -16,6 +16,8 @@ pub struct Ack {
     pub code: String,
     pub control_id: String,
     pub text: String,
+    /// MSA-4.
+    pub expected: String,
     /// ERR as it came; empty where there is none.
     pub err: String,
     /// The whole of it.
@@ -57,11 +59,16 @@ impl<S: Read + Write> Sender<S> {
 
     /// The next acknowledgement; an error where the connection ends first.
     pub fn ack(&mut self) -> std::io::Result<Ack> {
+        Ok(parse(&self.answer()?))
+    }
+
+    /// The content of the next frame; an error where the connection ends first.
+    pub fn answer(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\x1c\r") {
                 let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 assert_eq!(frame[0], 0x0b, "an answer begins with VT");
-                return Ok(parse(&frame[1..frame.len() - 2]));
+                return Ok(frame[1..frame.len() - 2].to_vec());
             }
             let mut chunk = [0; 4096];
             let read = self.stream.read(&mut chunk)?;
@@ -89,7 +96,8 @@ pub fn frame(message: &[u8]) -> Vec<u8> {
     [b"\x0b", message, b"\x1c\r"].concat()
 }
 
-fn parse(bytes: &[u8]) -> Ack {
+/// An acknowledgement, taken apart.
+pub fn parse(bytes: &[u8]) -> Ack {
     let text = String::from_utf8_lossy(bytes);
     let segments: Vec<&str> = text.split('\r').filter(|segment| !segment.is_empty()).collect();
     assert!(segments[0].starts_with("MSH"), "{text}");
@@ -102,6 +110,7 @@ fn parse(bytes: &[u8]) -> Ack {
         code: field(1),
         control_id: field(2),
         text: field(3),
+        expected: field(4),
         err: segments.get(2).copied().unwrap_or_default().to_owned(),
         raw: bytes.to_vec(),
     }

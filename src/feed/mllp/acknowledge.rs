@@ -1,9 +1,9 @@
-//! The answer to a message, in original mode (chapter 2.9.2).
+//! An acknowledgement of a message, as it is written (chapter 2.9.2 and 2.9.3).
 //!
 //! Promises: an acknowledgement is MSH, MSA and at most ERR, whatever the message holds: what
 //! is echoed can hold neither a segment end nor a field separator (PROMISE-11); it has the
 //! sender's delimiters, version and character set, and echoes MSH-10 byte for byte.
-//! Knows nothing of: when it is sent.
+//! Knows nothing of: whether one is sent, when and where to; that is `mode` and `session`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use super::frame::{CR, FS, VT};
 use crate::parse::hl7::head::skip_lead;
 use crate::parse::hl7::{Delimiters, Head};
 use crate::secret::{SecretError, random_name};
-use crate::verdict::{Code, Fault};
+use crate::verdict::{Code, Fault, Level};
 
 /// Names acknowledgements: each has a control ID of its own.
 #[derive(Debug)]
@@ -41,53 +41,73 @@ impl ControlIds {
     }
 }
 
-/// Writes an acknowledgement, framed. Without a head, as where the message has none, it is
+/// What an acknowledgement says.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'r> {
+    /// CA or AA, and their like.
+    pub level: Level,
+    /// What became of the message.
+    pub code: Code,
+    /// What is wrong with it.
+    pub fault: Option<&'r Fault>,
+    /// The number that MSH-13 of the next message is to have (MSA-4), where numbers are used.
+    pub expected: Option<i64>,
+}
+
+/// Writes an acknowledgement, without a frame. Without a head, as where the message has none, it is
 /// written with the usual delimiters and echoes nothing.
-#[must_use]
 pub fn acknowledge(
+    out: &mut BytesMut,
     head: Option<&Head<'_>>,
-    code: Code,
-    fault: Option<&Fault>,
+    reply: &Reply<'_>,
     control_id: &str,
     now: Timestamp,
-) -> Bytes {
+) {
     let delimiters = head.map_or_else(Delimiters::default, |head| head.delimiters);
     let echo = |field| head.map_or(&b""[..], |head| head.echo(field));
     let sent_id = head.and_then(|head| head.control_id().ok()).unwrap_or_default();
-    let mut out = Segment { out: BytesMut::with_capacity(256), separator: delimiters.field };
-    out.out.put_u8(VT);
+    let mut out = Segment { out, separator: delimiters.field };
     write_header(&mut out, &delimiters, head, control_id, now);
     out.begin(b"MSA");
-    out.field(code.name().as_bytes());
+    out.field(reply.code.name(reply.level).as_bytes());
     out.field(sent_id);
-    if let Some(fault) = fault {
-        out.field(message_text(fault).as_bytes());
+    if reply.fault.is_some() || reply.expected.is_some() {
+        let text = reply.fault.map(message_text).unwrap_or_default();
+        out.field(plain(&text, &delimiters).as_bytes());
+    }
+    if let Some(expected) = reply.expected {
+        out.field(expected.to_string().as_bytes());
     }
     out.end();
-    if let Some(fault) = fault {
+    if let Some(fault) = reply.fault {
         write_fault(&mut out, &delimiters, fault, echo(12));
     }
-    out.out.put_slice(&[FS, CR]);
-    out.out.freeze()
+}
+
+/// Puts a frame around what is written by `write`.
+pub fn framed(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    out.put_u8(VT);
+    write(out);
+    out.put_slice(&[FS, CR]);
 }
 
 /// Segments, field by field.
-struct Segment {
-    out: BytesMut,
-    separator: u8,
+pub(super) struct Segment<'o> {
+    pub(super) out: &'o mut BytesMut,
+    pub(super) separator: u8,
 }
 
-impl Segment {
-    fn begin(&mut self, name: &[u8]) {
+impl Segment<'_> {
+    pub(super) fn begin(&mut self, name: &[u8]) {
         self.out.put_slice(name);
     }
 
-    fn field(&mut self, value: &[u8]) {
+    pub(super) fn field(&mut self, value: &[u8]) {
         self.out.put_u8(self.separator);
         self.out.put_slice(value);
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.out.put_u8(CR);
     }
 }
@@ -95,7 +115,7 @@ impl Segment {
 /// MSH: application and facility swapped, the message's version, processing ID and character
 /// set.
 fn write_header(
-    out: &mut Segment,
+    out: &mut Segment<'_>,
     delimiters: &Delimiters,
     head: Option<&Head<'_>>,
     control_id: &str,
@@ -107,7 +127,7 @@ fn write_header(
     for swapped in [5, 6, 3, 4] {
         out.field(echo(swapped));
     }
-    out.field(now.strftime("%Y%m%d%H%M%S%.3f+0000").to_string().as_bytes());
+    out.field(written_at(now).as_bytes());
     out.field(b"");
     let trigger = head.map_or(&b""[..], |head| head.component(9, 2));
     let mut kind = b"ACK".to_vec();
@@ -135,6 +155,11 @@ fn write_header(
     out.end();
 }
 
+/// The time of an answer, as MSH-7, BHS-7 and FHS-7 have it.
+pub(super) fn written_at(now: Timestamp) -> String {
+    now.strftime("%Y%m%d%H%M%S%.3f+0000").to_string()
+}
+
 /// MSA-3: what is wrong and where, for receivers that show nothing else.
 fn message_text(fault: &Fault) -> String {
     match &fault.spot {
@@ -143,9 +168,21 @@ fn message_text(fault: &Fault) -> String {
     }
 }
 
+/// A text of ours with nothing in it that divides a message of these delimiters.
+pub(super) fn plain(text: &str, delimiters: &Delimiters) -> String {
+    let Delimiters { field, component, repetition, escape, subcomponent, truncation } = *delimiters;
+    let divides =
+        [Some(field), Some(component), Some(repetition), Some(escape), subcomponent, truncation];
+    let plain = |letter: char| {
+        let is_one = divides.iter().flatten().any(|byte| char::from(*byte) == letter);
+        if is_one { ' ' } else { letter }
+    };
+    text.chars().map(plain).collect()
+}
+
 /// ERR: before 2.5, ERR-1 holds segment, sequence, field and code; from 2.5 on, ERR-2 the
 /// place, ERR-3 the code, ERR-4 the severity.
-fn write_fault(out: &mut Segment, delimiters: &Delimiters, fault: &Fault, version: &[u8]) {
+fn write_fault(out: &mut Segment<'_>, delimiters: &Delimiters, fault: &Fault, version: &[u8]) {
     let component = [delimiters.component];
     let part = [delimiters.subcomponent.unwrap_or(delimiters.component)];
     let number = |number: usize| if number == 0 { String::new() } else { number.to_string() };
@@ -178,7 +215,12 @@ fn write_fault(out: &mut Segment, delimiters: &Delimiters, fault: &Fault, versio
 }
 
 fn is_before_2_5(version: &[u8]) -> bool {
-    matches!(version, [b'2', b'.', b'1'..=b'4', ..] | b"2")
+    match version {
+        b"2" => true,
+        // Not 2.10, should there ever be one.
+        [b'2', b'.', b'1'..=b'4', rest @ ..] => !rest.first().is_some_and(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 /// The beginning of a message that was cut off, to its last whole field: half a control ID is no
@@ -205,11 +247,17 @@ mod tests {
         Fault { spot, component: 0, code: 101, text: "Required field missing" }
     }
 
+    fn written(head: Option<&Head<'_>>, reply: &Reply<'_>) -> BytesMut {
+        let mut out = BytesMut::new();
+        acknowledge(&mut out, head, reply, "ID-1", Timestamp::UNIX_EPOCH);
+        out
+    }
+
     fn answer(message: &[u8], code: Code, fault: Option<&Fault>) -> String {
         let head = Head::read(message).ok();
-        let bytes = acknowledge(head.as_ref(), code, fault, "ID-1", Timestamp::UNIX_EPOCH);
-        let inner = bytes.strip_prefix(&[VT]).unwrap().strip_suffix(&[FS, CR]).unwrap();
-        String::from_utf8_lossy(inner).replace('\r', "\n")
+        let reply = Reply { level: Level::Application, code, fault, expected: None };
+        let bytes = written(head.as_ref(), &reply);
+        String::from_utf8_lossy(&bytes).replace('\r', "\n")
     }
 
     #[test]
@@ -267,6 +315,52 @@ mod tests {
         assert!(one.next().len() <= 20);
     }
 
+    #[test]
+    fn an_accept_acknowledgement_says_what_number_is_expected_next() {
+        let head = Head::read(b"MSH|^~\\&|A|B|C|D|2026||ADT^A01|7|P|2.9|12|").unwrap();
+        let fault = fault();
+        let said = |code, fault, expected| {
+            let reply = Reply { level: Level::Accept, code, fault, expected };
+            let bytes = written(Some(&head), &reply);
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            text.split('\r').nth(1).unwrap().to_owned()
+        };
+        assert_eq!(said(Code::AA, None, Some(13)), "MSA|CA|7||13");
+        assert_eq!(said(Code::AA, None, None), "MSA|CA|7");
+        assert_eq!(
+            said(Code::AE, Some(&fault), Some(-1)),
+            "MSA|CE|7|Required field missing: PID-3|-1"
+        );
+        assert_eq!(said(Code::AR, None, None), "MSA|CR|7");
+    }
+
+    /// ERR-1 holds it all up to 2.4; ERR-2 to ERR-4 do from 2.5 on, and where the version cannot be read.
+    #[test]
+    fn every_version_gets_the_form_of_err_that_it_knows() {
+        for (versions, begin) in [
+            (&["2", "2.1", "2.2", "2.3", "2.3.1", "2.4", "2.4^USA"][..], "ERR|PID^1^3^101&"),
+            (
+                &[
+                    "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.2", "2.9", "2.10", "",
+                    "3.0", "x",
+                ],
+                "ERR||PID^1^3|101^",
+            ),
+        ] {
+            for version in versions {
+                let text = answer(
+                    format!("MSH|^~\\&|||||||ADT^A01|7|P|{version}").as_bytes(),
+                    Code::AE,
+                    Some(&fault()),
+                );
+                assert!(text.lines().nth(2).unwrap().starts_with(begin), "{version}: {text}");
+                let header = text.lines().next().unwrap();
+                let echoed = if version.is_empty() { "2.5.1" } else { version };
+                assert!(header.ends_with(&format!("|P|{echoed}")), "{header}");
+            }
+        }
+    }
+
     proptest! {
         /// PROMISE-11: nothing in a message can forge a second segment of its answer.
         #[test]
@@ -278,9 +372,12 @@ mod tests {
             message.extend(fields.join(&b'|'));
             let head = Head::read(&message).ok();
             let found = fault();
-            let bytes = acknowledge(
-                head.as_ref(), Code::AE, with_fault.then_some(&found), "ID-1", Timestamp::UNIX_EPOCH);
-            let inner = &bytes[1..bytes.len() - 2];
+            let reply = Reply {
+                level: Level::Application, code: Code::AE,
+                fault: with_fault.then_some(&found), expected: None,
+            };
+            let bytes = written(head.as_ref(), &reply);
+            let inner = &bytes[..];
             prop_assert!(!inner.contains(&VT) && !inner.contains(&FS));
             // Latin-1 takes every byte, so that the segments show whatever was echoed.
             let latin = Charset::from_name("8859/1").unwrap();
@@ -291,7 +388,7 @@ mod tests {
             prop_assert_eq!(names, wanted);
             let count = text.split('\r').nth(1).unwrap().split('|').count();
             prop_assert_eq!(count, if with_fault { 4 } else { 3 });
-            prop_assert!(Message::parse(&bytes[1..], Charset::Ascii).is_ok() || !bytes.is_ascii());
+            prop_assert!(Message::parse(&bytes, Charset::Ascii).is_ok() || !bytes.is_ascii());
         }
     }
 }

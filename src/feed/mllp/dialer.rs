@@ -12,7 +12,8 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
 use super::handshake::{Bell, Failed};
-use super::session::{FeedContext, serve};
+use super::session::serve;
+use crate::feed::intake::FeedContext;
 use super::wire::{Wire, keep_alive};
 use crate::admit::sender::Speaker;
 use crate::metrics::DialMetrics;

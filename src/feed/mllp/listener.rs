@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::allow::Allow;
 use super::handshake::Door;
-use super::session::{FeedContext, serve};
+use super::session::serve;
 use super::wire::{Wire, keep_alive};
 use crate::admit::sender::{Sender, Speaker};
+use crate::feed::intake::FeedContext;
 
 /// How long accepting pauses after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -4,11 +4,17 @@
 //! wait has a bound, and all connections together have one.
 //! Knows nothing of: what a message says; that is `admit::assess`.
 //!
-//! Reading order: [`frame`] (bytes to frames), [`acknowledge`] (the answer), [`wire`] (TCP, or
-//! TLS over it), [`session`] (one connection), [`allow`] and [`handshake`] (who may connect), [`listener`] (all of them).
+//! Reading order: [`frame`] (bytes to frames), [`mode`] (which answers), [`sequence`] (MSH-13),
+//! [`acknowledge`] (an answer), [`batch`] (to a batch), [`outbox`] (for another address), [`wire`] (TCP,
+//! or TLS over it), [`session`] (one connection), [`allow`] and [`handshake`] (who may connect),
+//! [`listener`] (all of them).
 
 pub mod frame;
+pub mod mode;
+pub mod sequence;
 pub mod acknowledge;
+pub mod batch;
+pub mod outbox;
 
 pub mod quiet;
 pub mod budget;
@@ -21,4 +27,3 @@ pub mod dialer;
 
 pub use dialer::Dialer;
 pub use listener::Listener;
-pub use session::FeedContext;

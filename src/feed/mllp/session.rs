@@ -5,34 +5,36 @@
 //! and a connection may be silent for days; what all connections hold is bounded together.
 //! Knows nothing of: how many connections there are.
 
+mod batch;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
-use super::acknowledge::{ControlIds, acknowledge, whole_fields};
+use self::batch::Batch;
+use super::acknowledge::{Reply, acknowledge, framed, whole_fields};
 use super::budget::{Budget, Share};
 use super::frame::{Frames, Incoming};
-use super::quiet::Quiet;
+use super::mode::{Said, Way, asked, said};
+use super::sequence::Step as Number;
 use super::wire::Wire;
 use crate::admit::Novelty;
-use crate::admit::assess::{Assessed, Finding, Rules, assess_from, unreadable};
 use crate::admit::sender::Speaker;
-use crate::event::Subject;
-use crate::fence::Fence;
-use crate::metrics::FeedMetrics;
-use crate::pace::Fair;
+use crate::clock;
+use crate::feed::intake::{
+    Acknowledging, ApplicationAck, FeedContext, Owed, OwedState, count, known_answer, next_answer,
+    submit,
+};
 use crate::parse::hl7::Head;
-use crate::store::{Admitted, Busy, Journal, Turn};
-use crate::verdict::{OnBusy, Outcome, Severity, verdict};
-use crate::{bug, clock};
+use crate::parse::hl7::batch::is_batch;
+use crate::store::Turn;
+use crate::verdict::{Code, OnBusy, Outcome, Verdict, verdict};
 
 /// How long a sender may take to read an answer. One that does not read is gone or stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,72 +43,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const END_GRACE: Duration = Duration::from_millis(50);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 << 10;
-/// A frame above this is read off the runtime's threads, since it takes milliseconds.
-const BLOCKING_BYTES: usize = 256 << 10;
-
-/// What the sessions of one feed share.
-#[derive(Debug)]
-pub struct FeedContext {
-    /// How its messages are read.
-    pub rules: Rules,
-    /// Longest frame, in bytes.
-    pub frame_bytes_max: usize,
-    /// From a frame's first byte to its last.
-    pub frame_timeout: Duration,
-    /// Frames of one connection that may be under way.
-    pub pipeline_max: usize,
-    /// How many messages a second all connections may bring together.
-    pub rate: Option<Fair>,
-    /// What happens when the store cannot take a message.
-    pub on_busy: OnBusy,
-    /// Where messages go.
-    pub journal: Arc<Journal>,
-    /// What is counted.
-    pub metrics: FeedMetrics,
-    /// Keeps what is wrong with many messages from filling the log.
-    pub quiet: Quiet,
-    /// Names of acknowledgements.
-    pub control_ids: ControlIds,
-    /// Who is on the way out.
-    pub fence: Arc<Fence>,
-    /// How long a narrowed consent waits for what is on its way before connections are cut.
-    pub fence_timeout: Duration,
-    /// Bytes of all feeds in memory.
-    pub budget: Arc<Budget>,
-    /// Becomes true when the daemon stops.
-    pub stopping: watch::Receiver<bool>,
-}
-
-impl FeedContext {
-    /// Counts a connection that is not served, and says so unless it was said a moment ago.
-    pub fn refuse(&self, reason: &'static str, peer: SocketAddr, why: &str) {
-        self.metrics.rejected.count(reason);
-        if let Some(more) = self.quiet.due(reason) {
-            tracing::warn!(feed = %self.rules.feed, %peer, more, "connection refused: {why}");
-        }
-    }
-}
-
-/// An answer that is owed.
-struct Owed {
-    state: OwedState,
-    /// The frame, for its acknowledgement.
-    frame: Bytes,
-    /// Fields of it that no rule took.
-    unmapped: usize,
-    received: Duration,
-    /// Its share of the intake budget, given back when it is answered.
-    _share: Share,
-}
-
-enum OwedState {
-    /// The outcome is known.
-    Known(Outcome),
-    /// The journal will say. Where the message narrows a consent, the fence is taken then.
-    Waiting(Finding, oneshot::Receiver<Result<Admitted, Busy>>, Vec<Subject>),
-    /// The outcome is known; what was permitted before is still on its way.
-    Fenced(Outcome, Pin<Box<dyn Future<Output = ()> + Send>>),
-}
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +79,7 @@ pub async fn serve(
         turn: Turn::default(),
         end: None,
         took: false,
+        batch: None,
         wire,
         speaker,
         context: Arc::clone(&context),
@@ -188,6 +125,8 @@ struct Session {
     end: Option<End>,
     /// Whether a frame came.
     took: bool,
+    /// The answer to the batch that is being taken.
+    batch: Option<Batch>,
     wire: Wire,
     /// For whom the sender may speak.
     speaker: Speaker,
@@ -271,11 +210,8 @@ impl Session {
                 Ok(None) => break,
                 Err(_) => return self.finish(End::Endless),
             }
-            while self.owed.len() >= self.context.pipeline_max {
-                let outcome = next_answer(&mut self.owed, &self.context).await;
-                if let Some(end) = self.answer(outcome).await {
-                    return Some(end);
-                }
+            if let Some(end) = self.make_room().await {
+                return Some(end);
             }
         }
         // A slow-loris bound: the time runs from a frame's first byte, not from its last one.
@@ -323,13 +259,10 @@ impl Session {
             Incoming::Restarted => metrics.frame_errors.count("restarted"),
             Incoming::Oversize(head) => {
                 metrics.frame_errors.count("oversize");
-                self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0);
+                self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0, None);
             }
             Incoming::Frame(frame) => {
                 metrics.bytes.increment(frame.len() as u64);
-                if let Err(end) = self.await_turn().await {
-                    return end;
-                }
                 return self.frame(frame).await;
             }
         }
@@ -361,33 +294,61 @@ impl Session {
 
     async fn frame(&mut self, frame: Bytes) -> Option<End> {
         self.took = true;
-        let begun = clock::monotonic();
-        let now_ms = clock::now_ms();
-        let rules = &self.context.rules;
-        let assessed = if frame.len() > BLOCKING_BYTES {
-            tokio::task::block_in_place(|| assess_safely(&self.speaker, &frame, rules, now_ms))
-        } else {
-            assess_safely(&self.speaker, &frame, rules, now_ms)
-        };
-        let metrics = &self.context.metrics;
-        metrics.assess.record(clock::seconds_since(begun));
-        metrics.received.count(message_type(&assessed.kind));
-        metrics.last_message.set(seconds(now_ms));
-        let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
-        let state = match assessed.admission {
-            None => OwedState::Known(Outcome::Refused(assessed.finding)),
-            Some(admission) => {
-                // Also for a duplicate: what it repeats may still wait for its fence.
-                let narrowed = admission.narrowed();
-                match self.context.journal.append(admission, &self.turn()).await {
-                    Ok(receiver) => OwedState::Waiting(assessed.finding, receiver, narrowed),
-                    Err(Busy::Disk) => OwedState::Known(Outcome::Busy(self.context.on_busy)),
-                    Err(Busy::Stopping) => OwedState::Known(Outcome::Busy(OnBusy::Close)),
-                }
+        if is_batch(&frame) { self.batch(frame).await } else { self.message(frame).await }
+    }
+
+    /// Answers everything that is owed.
+    async fn settle(&mut self) -> Option<End> {
+        while !self.owed.is_empty() {
+            let outcome = next_answer(&mut self.owed, &self.context).await;
+            if let Some(end) = self.answer(outcome).await {
+                return Some(end);
             }
+        }
+        None
+    }
+
+    /// Answers until another message may be under way.
+    async fn make_room(&mut self) -> Option<End> {
+        while self.owed.len() >= self.context.pipeline_max {
+            let outcome = next_answer(&mut self.owed, &self.context).await;
+            if let Some(end) = self.answer(outcome).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// What the number of a message says, where it is not to be read further; and which is expected
+    /// behind it.
+    fn number(&self, message: &Bytes) -> (Option<Outcome>, Option<i64>) {
+        let Ok(head) = Head::read(message) else { return (None, None) };
+        let sequences = &self.context.acknowledging.sequences;
+        let (number, expected) = sequences.take(&head, message);
+        if number == Number::Gap {
+            self.context.metrics.sequence_gaps.increment(1);
+        }
+        let outcome = match number {
+            Number::Link => Some(Outcome::Link),
+            gap if sequences.refuses(gap) => Some(Outcome::Gap),
+            Number::None | Number::Follows | Number::Gap => None,
         };
+        (outcome, expected)
+    }
+
+    async fn message(&mut self, frame: Bytes) -> Option<End> {
+        if let Err(end) = self.await_turn().await {
+            return end;
+        }
+        let (outcome, expected) = self.number(&frame);
+        if let Some(outcome) = outcome {
+            self.context.metrics.received.count("other");
+            self.owe(OwedState::Known(outcome), frame, 0, expected);
+            return None;
+        }
+        let (state, unmapped) = submit(&self.context, &self.speaker, &frame, &self.turn()).await;
         let busy = matches!(state, OwedState::Known(Outcome::Busy(OnBusy::Close)));
-        self.owe(state, frame, unmapped);
+        self.owe(state, frame, unmapped, expected);
         if busy { self.finish(End::Busy) } else { None }
     }
 
@@ -399,10 +360,10 @@ impl Session {
         }
     }
 
-    fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize) {
+    fn owe(&mut self, state: OwedState, frame: Bytes, unmapped: usize, expected: Option<i64>) {
         let share = self.share.split(frame.len());
         let received = clock::monotonic();
-        self.owed.push_back(Owed { state, frame, unmapped, received, _share: share });
+        self.owed.push_back(Owed { state, frame, unmapped, expected, received, _share: share });
     }
 
     /// Writes the answer to the oldest message, and of those behind it that are known by then.
@@ -414,21 +375,25 @@ impl Session {
         while let Some(outcome) = next.take() {
             let Some(owed) = self.owed.pop_front() else { break };
             let verdict = verdict(&outcome);
-            self.count(&outcome, verdict.reason, verdict.severity);
+            count(&self.context, &outcome, verdict.reason, verdict.severity);
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
-            if let Some((code, fault)) = verdict.answer {
-                let head = Head::read(&owed.frame).ok();
-                let control_id = self.context.control_ids.next();
-                out.extend_from_slice(&acknowledge(
-                    head.as_ref(),
-                    code,
-                    fault.as_ref(),
-                    &control_id,
-                    clock::now(),
-                ));
-                answered.push((code, owed.received));
+            let head = Head::read(&owed.frame).ok();
+            let expected = self.expected(&owed, head.as_ref(), &verdict);
+            if let Some((code, fault)) = &verdict.answer {
+                let asked = asked(self.context.acknowledging.mode, head.as_ref());
+                if let Some(batch) = &mut self.batch {
+                    let wants = Code::ALL.into_iter().any(|any| said(asked, any) != Said::Nothing);
+                    batch.wanted = Some(batch.wanted.unwrap_or(false) || wants);
+                }
+                for (level, way) in said(asked, *code).acknowledgements() {
+                    let reply =
+                        Reply { level: *level, code: *code, fault: fault.as_ref(), expected };
+                    if self.acknowledge(&mut out, head.as_ref(), &reply, *way) {
+                        answered.push((code.name(*level), owed.received));
+                    }
+                }
             }
             if outcome == Outcome::Busy(OnBusy::Close) {
                 end = Some(End::Busy);
@@ -436,38 +401,67 @@ impl Session {
             }
             next = known_answer(&mut self.owed, &self.context);
         }
-        if !out.is_empty() {
-            match timeout(WRITE_TIMEOUT, self.wire.send(&out)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Some(End::Closed),
-                Err(_) => return Some(End::WriteTimeout),
-            }
+        if !out.is_empty()
+            && let Some(end) = self.write(&out).await
+        {
+            return Some(end);
         }
         for (code, received) in answered {
-            self.context.metrics.acks.count(code.name());
+            self.context.metrics.acks.count(code);
             self.context.metrics.ack_duration.record(clock::seconds_since(received));
         }
         end
     }
 
-    fn count(&self, outcome: &Outcome, reason: &'static str, severity: Severity) {
-        let metrics = &self.context.metrics;
-        match outcome {
-            Outcome::Taken(_, novelty) => metrics.dedupe.count(match novelty {
-                Novelty::New { .. } => "new",
-                Novelty::Duplicate { .. } => "duplicate",
-                Novelty::Conflict { .. } => "conflict",
-                Novelty::Wrapped { .. } => "wrapped",
-            }),
-            Outcome::Refused(_) | Outcome::Oversize | Outcome::Busy(_) => {}
+    /// What is expected of the sender next, now that it is known what came of the message.
+    fn expected(&self, owed: &Owed, head: Option<&Head<'_>>, verdict: &Verdict) -> Option<i64> {
+        let taken = matches!(verdict.answer, Some((Code::AA | Code::AE, _)));
+        match (taken, head) {
+            // It may be sent again, and is expected to be.
+            (false, Some(head)) => {
+                self.context.acknowledging.sequences.give_back(head).or(owed.expected)
+            }
+            _ => owed.expected,
         }
-        if !matches!(reason, "new" | "duplicate" | "wrapped") {
-            metrics.errors.count(reason);
+    }
+
+    /// Writes an acknowledgement to where it goes; whether that is this connection.
+    fn acknowledge(
+        &mut self,
+        out: &mut BytesMut,
+        head: Option<&Head<'_>>,
+        reply: &Reply<'_>,
+        way: Way,
+    ) -> bool {
+        let Acknowledging { application, control_ids, .. } = &self.context.acknowledging;
+        let write = |out: &mut BytesMut| {
+            acknowledge(out, head, reply, &control_ids.next(), clock::now());
+        };
+        match (way, application) {
+            (Way::ByFeed, ApplicationAck::None) => return false,
+            (Way::ByFeed | Way::HereUnlessElsewhere, ApplicationAck::Connect(outbox)) => {
+                let mut frame = BytesMut::with_capacity(256);
+                framed(&mut frame, write);
+                outbox.put(frame.freeze());
+                return false;
+            }
+            (Way::ByFeed, ApplicationAck::SameConnection)
+            | (Way::HereUnlessElsewhere, ApplicationAck::None | ApplicationAck::SameConnection)
+            | (Way::Here, _) => {}
         }
-        if severity == Severity::Notable
-            && let Some(more) = self.context.quiet.due(reason)
-        {
-            tracing::warn!(feed = %self.context.rules.feed, reason, more, "a message needs a look");
+        match &mut self.batch {
+            Some(batch) => batch.answer.acknowledgements(1, write),
+            None => framed(out, write),
+        }
+        true
+    }
+
+    /// Writes to the sender, who has so long to take it.
+    async fn write(&mut self, out: &[u8]) -> Option<End> {
+        match timeout(WRITE_TIMEOUT, self.wire.send(out)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(End::Closed),
+            Err(_) => Some(End::WriteTimeout),
         }
     }
 }
@@ -476,72 +470,6 @@ enum Step {
     Answer(Outcome),
     Read(std::io::Result<usize>),
     Deadline,
-}
-
-/// The outcome of the oldest message that is owed an answer. Cancelling loses nothing.
-// PROMISE-6: what narrows is answered when nothing is on its way any more that it forbids.
-async fn next_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Outcome {
-    let Some(first) = owed.front_mut() else { return std::future::pending().await };
-    loop {
-        match &mut first.state {
-            OwedState::Known(outcome) => return outcome.clone(),
-            OwedState::Waiting(finding, receiver, narrowed) => {
-                let answer = Pin::new(receiver).await.unwrap_or(Err(Busy::Stopping));
-                let is_taken = answer.is_ok();
-                let outcome = outcome_of(finding, answer, context.on_busy);
-                let subjects = std::mem::take(narrowed);
-                first.state = if is_taken && !subjects.is_empty() {
-                    fenced(subjects, outcome, context)
-                } else {
-                    OwedState::Known(outcome)
-                };
-            }
-            OwedState::Fenced(outcome, taken) => {
-                taken.as_mut().await;
-                context.metrics.fenced.record(clock::seconds_since(first.received));
-                first.state = OwedState::Known(outcome.clone());
-            }
-        }
-    }
-}
-
-/// What is in the store narrows these and all who are one person with them: what of any is on its
-/// way is waited for. Where nobody can say who they are there is no answer: the sender comes again,
-/// and waits then.
-// PROMISE-6
-fn fenced(subjects: Vec<Subject>, outcome: Outcome, context: &FeedContext) -> OwedState {
-    let all = tokio::task::block_in_place(|| context.journal.with_others(subjects));
-    match all {
-        Ok(subjects) => {
-            let (fence, patience) = (Arc::clone(&context.fence), context.fence_timeout);
-            let taken = async move { fence.narrow(subjects, patience).await };
-            OwedState::Fenced(outcome, Box::pin(taken))
-        }
-        Err(error) => {
-            tracing::error!(feed = %context.rules.feed, %error, "not answered: whom it narrows is not known");
-            OwedState::Known(Outcome::Busy(OnBusy::Close))
-        }
-    }
-}
-
-/// The outcome of the oldest message that is owed an answer, where it is known now.
-fn known_answer(owed: &mut VecDeque<Owed>, context: &FeedContext) -> Option<Outcome> {
-    match &mut owed.front_mut()?.state {
-        OwedState::Known(outcome) => Some(outcome.clone()),
-        OwedState::Waiting(finding, receiver, narrowed) if narrowed.is_empty() => {
-            receiver.try_recv().ok().map(|answer| outcome_of(finding, answer, context.on_busy))
-        }
-        OwedState::Waiting(..) | OwedState::Fenced(..) => None,
-    }
-}
-
-fn outcome_of(finding: &Finding, answer: Result<Admitted, Busy>, on_busy: OnBusy) -> Outcome {
-    match answer {
-        Ok(Admitted { novelty: Some(novelty), .. }) => Outcome::Taken(finding.clone(), novelty),
-        Ok(Admitted { novelty: None, .. }) => Outcome::Refused(finding.clone()),
-        Err(Busy::Disk) => Outcome::Busy(on_busy),
-        Err(Busy::Stopping) => Outcome::Busy(OnBusy::Close),
-    }
 }
 
 /// Reads, once there is budget for what may come.
@@ -559,28 +487,6 @@ async fn read(
     wire.read_buf(buffer).await
 }
 
-/// A message that makes our code panic is that message's end and not the process's.
-// PROMISE-11
-fn assess_safely(speaker: &Speaker, frame: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    bug::contain(|| assess_from(speaker, frame, rules, now_ms))
-        .unwrap_or_else(|| unreadable(frame, rules, now_ms))
-}
-
-/// The closed set of message types that is counted by.
-fn message_type(kind: &str) -> &'static str {
-    match kind.split('^').next() {
-        Some("ADT") => "adt",
-        Some("ORU") => "oru",
-        Some("MDM") => "consent",
-        _ => "other",
-    }
-}
-
 fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1000.0
 }

@@ -37,7 +37,15 @@ impl<'a> Head<'a> {
     /// # Errors
     /// It is not MSH, or its delimiters cannot be.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let rest = skip_lead(bytes).strip_prefix(b"MSH").ok_or(Malformed::NoHeader)?;
+        Self::named(bytes, b"MSH")
+    }
+
+    /// Reads the first segment, which is to be of this name: FHS and BHS begin as MSH does.
+    ///
+    /// # Errors
+    /// As for [`Head::read`].
+    pub(super) fn named(bytes: &'a [u8], name: &[u8]) -> Result<Self, Malformed> {
+        let rest = skip_lead(bytes).strip_prefix(name).ok_or(Malformed::NoHeader)?;
         let (&separator, rest) = rest.split_first().ok_or(Malformed::NoHeader)?;
         let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
         let line = rest.get(..end).unwrap_or(rest);

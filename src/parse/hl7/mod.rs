@@ -4,13 +4,16 @@
 //! copied until a value is unescaped; delimiters come from MSH-1 and MSH-2 of each message.
 //! Knows nothing of: what a segment means, which ones a message type has.
 //!
-//! Reading order: [`delimiters`], [`head`] (the bytes of MSH, enough to answer), [`charset`]
+//! Reading order: [`delimiters`], [`head`] (the bytes of MSH, enough to answer), [`batch`] (several
+//! messages apart), [`tally`] (their counts), [`charset`]
 //! (bytes to text), [`message`] (text to spans), [`name`] (of a segment), [`composite`] (a value
 //! and its parts), [`path`] (how a mapping names a value), [`escape`] and [`datetime`] (a value to
 //! what it says).
 
 pub mod delimiters;
 pub mod head;
+pub mod batch;
+pub mod tally;
 pub mod charset;
 pub mod message;
 mod scan;
