@@ -17,15 +17,15 @@ use crate::config::{Application, Config, Feed, Mllp, Source, Way};
 use crate::deliver::FENCE_TIMEOUT;
 use crate::feed::file::Files;
 use crate::feed::intake::{Acknowledging, ApplicationAck, FeedContext};
-use crate::feed::mllp::handshake::{Bell, Door};
-use crate::feed::mllp::listener::Entrance;
-use crate::feed::mllp::{Dialer, Listener};
 use crate::feed::mllp::acknowledge::ControlIds;
 use crate::feed::mllp::budget::Budget;
+use crate::feed::mllp::handshake::{Bell, Door};
+use crate::feed::mllp::listener::Entrance;
 use crate::feed::mllp::mode::AckMode;
 use crate::feed::mllp::outbox::{Outgoing, outbox};
 use crate::feed::mllp::quiet::Quiet;
 use crate::feed::mllp::sequence::{OnGap, Sequences};
+use crate::feed::mllp::{Dialer, Listener};
 use crate::fence::Fence;
 use crate::metrics::{DialMetrics, FeedMetrics, FileMetrics};
 use crate::normalize::{Context, Documents};
@@ -111,8 +111,15 @@ impl Feeds {
         let mut feeds = Self::default();
         for feed in meant {
             let of = &feed;
-            let shared =
-                Shared { config, feed: of, journal, fence, fence_timeout, budget: &budget, stopping };
+            let shared = Shared {
+                config,
+                feed: of,
+                journal,
+                fence,
+                fence_timeout,
+                budget: &budget,
+                stopping,
+            };
             match &feed.source {
                 Source::Mllp(mllp) => {
                     let context = feeds.mllp(&shared, mllp)?;

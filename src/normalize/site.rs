@@ -303,8 +303,8 @@ mod tests {
     fn what_changes_nothing_or_weakens_is_a_warning() {
         for (text, wanted) in [
             (
-                "[rules]\n\"visit.service\" = \"PV1-10\"",
-                "sites/north.toml:2:1: `visit.service` says what the shipped rule says",
+                "[rules]\n\"patient.sex\" = { from = \"PID-8\", table = \"sex\" }",
+                "sites/north.toml:2:1: `patient.sex` says what the shipped rule says",
             ),
             (
                 "[rules]\n\"patient.identifiers\" = \"PID-3\"",

@@ -19,8 +19,8 @@ use super::answer::Answer;
 use super::aside::Folders;
 use super::look::{Mark, Ready};
 use crate::admit::Novelty;
-use crate::clock;
 use crate::admit::sender::Speaker;
+use crate::clock;
 use crate::feed::intake::{FeedContext, Owed, OwedState, count, miscount, next_answer, submit};
 use crate::feed::mllp::acknowledge::whole_fields;
 use crate::feed::mllp::budget::Share;
@@ -252,7 +252,8 @@ impl<'f> Taking<'f> {
     }
 
     async fn message(&mut self, message: Bytes) -> Result<(), Cut> {
-        let (state, unmapped) = submit(self.context, &Speaker::default(), &message, &self.turn).await;
+        let (state, unmapped) =
+            submit(self.context, &Speaker::default(), &message, &self.turn).await;
         let busy = matches!(state, OwedState::Known(Outcome::Busy(_)));
         self.owe(state, message, unmapped);
         if busy { self.settle().await } else { self.make_room().await }
@@ -348,7 +349,8 @@ impl<'f> Taking<'f> {
     async fn again(&mut self) -> Result<(), Cut> {
         self.wait().await?;
         for owed in &mut self.owed {
-            let (state, unmapped) = submit(self.context, &Speaker::default(), &owed.frame, &self.turn).await;
+            let (state, unmapped) =
+                submit(self.context, &Speaker::default(), &owed.frame, &self.turn).await;
             let busy = matches!(state, OwedState::Known(Outcome::Busy(_)));
             (owed.state, owed.unmapped) = (state, unmapped);
             if busy {

@@ -13,9 +13,9 @@ use tokio::time::{sleep, timeout};
 
 use super::handshake::{Bell, Failed};
 use super::session::serve;
-use crate::feed::intake::FeedContext;
 use super::wire::{Wire, keep_alive};
 use crate::admit::sender::Speaker;
+use crate::feed::intake::FeedContext;
 use crate::metrics::DialMetrics;
 use crate::pace::Backoff;
 
