@@ -403,7 +403,7 @@ fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
         domain: feed.sender_domain.clone(),
         correlation: feed.correlation.clone(),
         windows: feed.windows,
-        charset: feed.charset,
+        charsets: feed.charsets.clone(),
         context: Context { zone: feed.zone.clone() },
         processing_id: feed.processing_id.clone(),
         on_unmappable: feed.on_unmappable,

@@ -36,6 +36,9 @@ mod leak_random;
 #[path = "library/restrictions.rs"]
 mod restrictions;
 
+#[path = "library/xml.rs"]
+mod xml;
+
 use std::os::unix::process::ExitStatusExt;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
-use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
+use crate::parse::hl7::{Charsets, Content as Said, Head, Malformed, Message, Path, Scope, Wire};
 use crate::phi::Phi;
 
 use super::consents::{Bearer, Closing};
@@ -47,8 +47,8 @@ pub struct Rules {
     pub correlation: Vec<Path>,
     /// How long earlier messages count.
     pub windows: Windows,
-    /// The character set where MSH-18 is silent.
-    pub charset: Charset,
+    /// The character sets of its messages.
+    pub charsets: Charsets,
     /// The zone of times that state none.
     pub context: Context,
     /// The MSH-11.1 that is taken; every one where it is none. Empty counts as P.
@@ -107,7 +107,8 @@ pub struct Assessed {
 /// Reads one frame.
 #[must_use]
 pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    let head = match Head::read(bytes) {
+    let wire = Wire::open(bytes, &rules.charsets);
+    let head = match wire.head() {
         Ok(head) => head,
         Err(malformed) => return refuse(bytes, rules, now_ms, String::new(), "", malformed),
     };
@@ -133,7 +134,7 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
             return not_kept(Finding::WrongProcessingId, kind);
         }
     }
-    let message = match Message::parse(bytes, rules.charset) {
+    let message = match wire.check_end().and_then(|()| wire.message()) {
         Ok(message) => message,
         Err(wrong) => return malformed(wrong),
     };
@@ -313,7 +314,7 @@ fn refuse(
         category: Category::Malformed,
         key: rules.digests.bytes(bytes),
         text: malformed.to_string(),
-        place: place_of(malformed).to_owned(),
+        place: place_of(malformed),
     };
     let admission = Admission {
         feed: Arc::clone(&rules.feed),
@@ -336,6 +337,7 @@ fn refuse(
 /// What becomes of a frame that could not be read for a fault of ours.
 #[must_use]
 pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    // Not even its form is looked at: whatever failed may fail again.
     let head = Head::read(bytes).ok();
     let control_id = head.as_ref().map_or(&b""[..], |head| head.field(10));
     let control_id = String::from_utf8_lossy(control_id).into_owned();
@@ -345,15 +347,21 @@ pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.
 #[must_use]
-pub const fn place_of(malformed: Malformed) -> &'static str {
-    match malformed {
+pub fn place_of(malformed: Malformed) -> String {
+    let named = match malformed {
+        Malformed::Switched { place } => return place.to_string(),
+        Malformed::Xml(fault) => return fault.place.map_or_else(String::new, |at| at.to_string()),
         Malformed::NoHeader => "MSH",
         Malformed::Delimiters => "MSH-2",
         Malformed::UnknownCharset | Malformed::Undecodable { .. } => "MSH-18",
         Malformed::NoType => "MSH-9",
         Malformed::NoControlId | Malformed::BadControlId => "MSH-10",
-        Malformed::TooManySegments | Malformed::TooManyFields | Malformed::Unreadable => "",
-    }
+        Malformed::TooManySegments
+        | Malformed::TooManyFields
+        | Malformed::CutShort
+        | Malformed::Unreadable => "",
+    };
+    named.to_owned()
 }
 
 fn not_kept(finding: Finding, kind: String) -> Assessed {
@@ -381,6 +389,7 @@ mod tests {
 
     use super::*;
     use crate::document::Problems;
+    use crate::parse::hl7::Charset;
     use crate::secret::Key;
 
     fn rules() -> Rules {
@@ -394,7 +403,7 @@ mod tests {
                 dedupe_retention: Duration::from_secs(1),
                 control_id_reuse: Duration::from_secs(1),
             },
-            charset: Charset::Utf8,
+            charsets: Charset::Utf8.into(),
             context: Context::default(),
             processing_id: Some("P".to_owned()),
             on_unmappable: OnUnmappable::Park,

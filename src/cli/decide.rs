@@ -53,7 +53,7 @@ impl Decide {
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
-                match self.one(message) {
+                match self.one(&message) {
                     Ok(found) => {
                         if !self.print(file, &found) {
                             outcome = Outcome::No;

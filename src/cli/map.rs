@@ -17,7 +17,8 @@ use crate::consent::intake::{Carrier, intake, told};
 use crate::document::Problems;
 use crate::event::{EventType, View};
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Trace, Traced};
-use crate::parse::hl7::{Charset, Head, Message};
+use crate::parse::hl7::wire::Extent;
+use crate::parse::hl7::{Charset, Charsets, Message, Wire};
 
 /// Where the mappings of an installed package are.
 const INSTALLED: &str = "/usr/share/tidegate/mappings";
@@ -78,7 +79,7 @@ impl Map {
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             for message in split(&bytes) {
-                if !self.one(file, message, &mappings, charset) {
+                if !self.one(file, &message, &mappings, charset) {
                     outcome = Outcome::No;
                 }
             }
@@ -93,7 +94,7 @@ impl Map {
             .map_err(|malformed| NoEvent {
                 code: "malformed",
                 text: malformed.to_string(),
-                place: place_of(malformed).to_owned(),
+                place: place_of(malformed),
             })
             .and_then(|message| {
                 let mapped = normalize::normalize(mappings, &message, &Context::default(), trace);
@@ -103,7 +104,9 @@ impl Map {
         match mapped {
             Ok(((mut normalized, traced), correlation)) => {
                 normalized.drafts.iter_mut().for_each(tell_consent);
-                if Head::read(bytes).is_ok_and(|head| head.control_id().is_err()) {
+                let charsets = Charsets::from(charset);
+                let wire = Wire::open_to(bytes, &charsets, Extent::Header);
+                if wire.head().is_ok_and(|head| head.control_id().is_err()) {
                     let file = file.display();
                     complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
                 }

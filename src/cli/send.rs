@@ -20,7 +20,9 @@ use tokio_util::codec::Decoder;
 use super::messages::{read, split};
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
-use crate::parse::hl7::{Charset, Head, Message};
+use crate::parse::hl7::head::skip_lead;
+use crate::parse::hl7::wire::Extent;
+use crate::parse::hl7::{Charset, Message, Wire};
 use crate::secret::random_name;
 
 /// Longest acknowledgement that is read.
@@ -89,7 +91,15 @@ impl Send {
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             let name = file.display().to_string();
-            messages.extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
+            // Receivers need no mark in front of MSH, and some take it for a part of it.
+            let parts = split(&bytes);
+            messages.extend(parts.iter().map(|one| (name.clone(), skip_lead(one).to_vec())));
+        }
+        if self.unique && messages.iter().any(|(_, one)| !one.starts_with(b"MSH")) {
+            complain(
+                "tidegate: --unique is for messages that begin with MSH, not for XML or UTF-16",
+            );
+            return Outcome::Wrong;
         }
         let unique = if self.unique {
             match random_name(6) {
@@ -339,7 +349,8 @@ async fn exchange(
 /// Whether a framed message is an acknowledgement, which gets none: MSH-9.1 is ACK.
 fn is_acknowledgement(frame: &[u8]) -> bool {
     let bytes = frame.get(1..).unwrap_or_default();
-    Head::read(bytes).is_ok_and(|head| head.component(9, 1) == b"ACK")
+    let wire = Wire::open_to(bytes, &Charset::Utf8.into(), Extent::Header);
+    wire.head().is_ok_and(|head| head.component(9, 1) == b"ACK")
 }
 
 /// MSA-1, MSA-2 and MSA-3.

@@ -4,11 +4,13 @@
 //! wait has a bound, and all connections together have one.
 //! Knows nothing of: what a message says; that is `admit::assess`.
 //!
-//! Reading order: [`frame`] (bytes to frames), [`acknowledge`] (the answer), [`session`] (one
+//! Reading order: [`frame`] (bytes to frames), [`acknowledge`] (the answer), [`form`] (in
+//! XML or UTF-16 where the message was), [`session`] (one
 //! connection), [`listener`] (all of them).
 
 pub mod frame;
 pub mod acknowledge;
+pub mod form;
 
 pub mod quiet;
 pub mod budget;

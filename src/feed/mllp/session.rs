@@ -20,6 +20,7 @@ use tokio_util::codec::Decoder;
 
 use super::acknowledge::{ControlIds, acknowledge, whole_fields};
 use super::budget::{Budget, Share};
+use super::form::answer_to;
 use super::frame::{Frames, Incoming};
 use super::quiet::Quiet;
 use crate::admit::Novelty;
@@ -27,7 +28,6 @@ use crate::admit::assess::{Assessed, Finding, Rules, assess, unreadable};
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
-use crate::parse::hl7::Head;
 use crate::store::{Admitted, Busy, Journal, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity, verdict};
 use crate::{bug, clock};
@@ -365,15 +365,11 @@ impl Session {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
             if let Some((code, fault)) = verdict.answer {
-                let head = Head::read(&owed.frame).ok();
                 let control_id = self.context.control_ids.next();
-                out.extend_from_slice(&acknowledge(
-                    head.as_ref(),
-                    code,
-                    fault.as_ref(),
-                    &control_id,
-                    clock::now(),
-                ));
+                let charsets = &self.context.rules.charsets;
+                out.extend_from_slice(&answer_to(&owed.frame, charsets, |head| {
+                    acknowledge(head, code, fault.as_ref(), &control_id, clock::now())
+                }));
                 answered.push((code, owed.received));
             }
             if outcome == Outcome::Busy(OnBusy::Close) {
