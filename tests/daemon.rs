@@ -22,6 +22,9 @@ mod connections;
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 
+#[path = "daemon/encodings.rs"]
+mod encodings;
+
 #[path = "daemon/refusals.rs"]
 mod refusals;
 

@@ -115,14 +115,20 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
     let kind = kind_of(&head);
     let control_id = String::from_utf8_lossy(head.field(10)).into_owned();
     let malformed = |malformed| refuse(bytes, rules, now_ms, kind.clone(), &control_id, malformed);
+    // In the wrong character set half of a character may divide the header, and then no field of it
+    // is what it seems to be: that it does not decode is what is wrong.
+    let of_header = |wrong| match wire.message() {
+        Err(cause @ (Malformed::Undecodable { .. } | Malformed::UnknownCharset)) => cause,
+        Ok(_) | Err(_) => wrong,
+    };
     if head.field(9).trim_ascii().is_empty() {
-        return malformed(Malformed::NoType);
+        return malformed(of_header(Malformed::NoType));
     }
     if head.component(9, 1) == b"ACK" {
         return not_kept(Finding::Acknowledgement, kind);
     }
     if let Err(wrong) = head.control_id() {
-        return malformed(wrong);
+        return malformed(of_header(wrong));
     }
     let version = head.component(12, 1);
     if !version.is_empty() && version != b"2" && !version.starts_with(b"2.") {

@@ -46,11 +46,16 @@ impl Sender {
 
     /// The next acknowledgement; an error where the connection ends first.
     pub fn ack(&mut self) -> std::io::Result<Ack> {
+        self.answer().map(|bytes| parse(&bytes))
+    }
+
+    /// The next frame, in whatever form; an error where the connection ends first.
+    pub fn answer(&mut self) -> std::io::Result<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\x1c\r") {
                 let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 assert_eq!(frame[0], 0x0b, "an answer begins with VT");
-                return Ok(parse(&frame[1..frame.len() - 2]));
+                return Ok(frame[1..frame.len() - 2].to_vec());
             }
             let mut chunk = [0; 4096];
             let read = self.stream.read(&mut chunk)?;
