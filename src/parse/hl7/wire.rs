@@ -15,6 +15,7 @@ use memchr::memchr2;
 
 use super::charset::decode_start;
 use super::head::skip_lead;
+use super::wide::Wide;
 use super::xml::{self, Dialect};
 use super::{Charset, Charsets, Delimiters, Head, Malformed, Message};
 
@@ -224,6 +225,10 @@ fn find_charset<'a>(
         }
     }
     let charset = charsets.of(bytes, head.repetitions(CHARSETS, 1));
+    if !head.is_plain() && charset.is_ok_and(|charset| Wide::of(charset).is_some()) {
+        // Read by it, the header would not name it: it is no name of this text's set.
+        return (Ok(head), Err(Malformed::UnknownCharset));
+    }
     (Ok(head), charset)
 }
 
@@ -325,6 +330,13 @@ mod tests {
         let lying = encoded(encoding_rs::SHIFT_JIS, "UNICODE UTF-8", "ポ");
         assert!(read(&lying, &charsets(None)).is_err());
         assert_eq!(read(&lying, &charsets(Some("SHIFT-JIS"))).unwrap().0, "ポ");
+    }
+
+    /// Found by fuzzing: an escape sequence before MSH-18 swallowed the separators before it.
+    #[test]
+    fn a_name_that_does_not_stand_in_msh_18_of_its_own_text_is_not_taken() {
+        let text = b"MSH|^~\\&|A|B|C|D|E|F|G|H|\x1b$@II||J|K|L|M|N|ISO-2022-JP\r";
+        assert_eq!(read(text, &charsets(None)).unwrap_err(), Malformed::UnknownCharset);
     }
 
     #[test]

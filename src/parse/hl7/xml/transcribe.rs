@@ -116,6 +116,9 @@ impl Transcriber {
                 Event::GeneralRef(reference) => self.reference(&reference)?,
                 Event::DocType(_) => return Err(Wrong::Doctype.into()),
                 Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+                Event::Eof if self.is_done && self.text.is_empty() => {
+                    return Err(Stop::Malformed(Malformed::NoHeader));
+                }
                 Event::Eof if self.is_done => return Ok(()),
                 Event::Eof => return Err(Wrong::NotWellFormed.into()),
             }
@@ -446,6 +449,8 @@ mod tests {
         assert_eq!(found.text, "MSH|^~\\&||||||||7\rPID|||ZZ1\r");
         let found = transcribe(&format!("<A_B>{MSH}<PID><not XML"), Extent::Header);
         assert_eq!((found.text.as_str(), found.fault), ("MSH|^~\\&||||||||7\r", None));
+        // Found by fuzzing: a document without a segment.
+        assert_eq!(transcribe("<OR/>", Extent::Whole).fault, Some(Malformed::NoHeader));
         for headless in ["<PID><PID.1>1</PID.1></PID>", "<HL7Message><PID/></HL7Message>", "<a/>"] {
             assert!(Message::parse(headless.as_bytes(), Charset::Utf8).is_err(), "{headless}");
         }
