@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::frame::{CR, FS, VT};
+use crate::bug;
 use crate::parse::hl7::wire::{Extent, Form};
 use crate::parse::hl7::{Charsets, Head, Wire, xml};
 
@@ -17,7 +18,9 @@ pub fn answer_to(
     charsets: &Charsets,
     write: impl FnOnce(Option<&Head<'_>>) -> Bytes,
 ) -> Bytes {
-    let wire = Wire::open_to(frame, charsets, Extent::Header);
+    // PROMISE-11: what made the reading of it fail may do so again.
+    let opened = bug::contain(|| Wire::open_to(frame, charsets, Extent::Header));
+    let Some(wire) = opened else { return write(Head::read(frame).ok().as_ref()) };
     let pipes = write(wire.head().ok().as_deref());
     in_form(&pipes, wire.form()).unwrap_or(pipes)
 }

@@ -354,6 +354,7 @@ mod tests {
     use crate::parse::hl7::xml::Wrong::{
         Character, Doctype, Entity, Escape, Mixed, Name, NotWellFormed, Repeated, TooFine, TooMany,
     };
+    use crate::parse::hl7::{Charset, Message};
 
     const MSH: &str = "<MSH><MSH.1>|</MSH.1><MSH.2>^~\\&amp;</MSH.2><MSH.10>7</MSH.10></MSH>";
 
@@ -389,6 +390,25 @@ mod tests {
             let found = whole(xml);
             assert_eq!(found.fault, None, "{xml}");
             assert_eq!(found.text, format!("MSH|^~\\&||||||||7\r{pipes}\r"), "{xml}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_may_have_a_prefix_or_be_absent() {
+        for (document, dialect) in [
+            (
+                "<n:A_B xmlns:n=\"urn:hl7-org:v2xml\"><n:MSH><n:MSH.9><n:CM_MSG.1>ORU</n:CM_MSG.1></n:MSH.9></n:MSH></n:A_B>",
+                Dialect::Standard,
+            ),
+            ("<A_B><MSH><MSH.9><CM_MSG.1>ORU</CM_MSG.1></MSH.9></MSH></A_B>", Dialect::Bare),
+            (
+                "<HL7Message><MSH><MSH.9><MSH.9.1>ORU</MSH.9.1></MSH.9></MSH></HL7Message>",
+                Dialect::Engine,
+            ),
+        ] {
+            let found = transcribe(document, Extent::Whole);
+            assert_eq!((found.fault, found.dialect), (None, dialect), "{document}");
+            assert_eq!(found.text, "MSH|^~\\&|||||||ORU\r");
         }
     }
 
@@ -455,6 +475,4 @@ mod tests {
             assert!(Message::parse(headless.as_bytes(), Charset::Utf8).is_err(), "{headless}");
         }
     }
-
-    use crate::parse::hl7::{Charset, Message};
 }
