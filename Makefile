@@ -2,6 +2,7 @@
 # make test    every test, with a RabbitMQ that the tests start for themselves
 # make lint    the rules of the code, of what is deployed, and of the shipped configuration
 # make bench   ratios beside their own limits, measured in one run
+# make fuzz    each fuzz target in turn, at most RUNS inputs or SECONDS; TARGETS="hl7 xml" for some
 
 CARGO ?= cargo
 SBIN := PATH="$$PATH:/usr/sbin:/sbin"
@@ -10,7 +11,22 @@ NEXTEST := 0.9.143
 DENY := 0.20.2
 MACHETE := 0.9.2
 
-.PHONY: run test lint bench need-cargo need-build need-test need-lint
+# What coverage-guided fuzzing needs of the compiler, all of it in the stable one. No sanitizer: no
+# code of ours is unsafe.
+FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+  -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+  -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+# With a target named, the flags are not for build scripts and macros.
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+TARGETS ?= frame hl7 path datetime escape charset xml mapping
+RUNS ?= 20000000
+SECONDS ?= 3600
+# Longest input, in bytes.
+INPUT_MAX ?= 1024
+
+.PHONY: run test lint bench fuzz need-cargo need-build need-test need-lint
 
 run: need-build
 	$(CARGO) build --release --locked
@@ -42,6 +58,17 @@ lint: need-lint
 
 bench: need-build need-test
 	$(SBIN) $(CARGO) bench --locked --no-fail-fast
+
+fuzz: need-build
+	@.ci/need python3:python3 g++:g++
+	python3 fuzz/seed.py $(TARGETS)
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target $(FUZZ_HOST)
+	cd fuzz && for target in $(TARGETS); do \
+	  mkdir -p artifacts/$$target; \
+	  target/$(FUZZ_HOST)/release/$$target corpus/$$target -runs=$(RUNS) \
+	    -max_total_time=$(SECONDS) -max_len=$(INPUT_MAX) -rss_limit_mb=2048 \
+	    -artifact_prefix=artifacts/$$target/ -print_final_stats=1 || exit 1; \
+	done
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || \

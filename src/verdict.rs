@@ -10,7 +10,7 @@
 use crate::admit::Novelty;
 use crate::admit::assess::{Finding, OnUnmappable, OnUnsupported};
 use crate::normalize::{Refusal, Spot};
-use crate::parse::hl7::Malformed;
+use crate::parse::hl7::{Malformed, Place};
 
 /// Which acknowledgement says it (chapter 2.9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,13 +190,24 @@ fn of_malformed(malformed: Malformed) -> Fault {
         Malformed::Delimiters => fault(msh(2), 0, 102),
         Malformed::UnknownCharset => fault(msh(18), 0, 103),
         Malformed::Undecodable { .. } => fault(msh(18), 0, 102),
+        Malformed::Switched { place } => fault(at(place), usize::from(place.component), 102),
+        Malformed::Xml(found) => match found.place {
+            Some(place) => fault(at(place), usize::from(place.component), 102),
+            None => fault(None, 0, 207),
+        },
         Malformed::NoType => fault(msh(9), 0, 101),
         Malformed::NoControlId => fault(msh(10), 0, 101),
         Malformed::BadControlId => fault(msh(10), 0, 102),
-        Malformed::TooManySegments | Malformed::TooManyFields | Malformed::Unreadable => {
-            fault(None, 0, 207)
-        }
+        Malformed::TooManySegments
+        | Malformed::TooManyFields
+        | Malformed::CutShort
+        | Malformed::Unreadable => fault(None, 0, 207),
     }
+}
+
+fn at(place: Place) -> Option<Spot> {
+    let segment = place.segment.iter().map(|byte| char::from(*byte)).collect();
+    Some(Spot { segment, field: place.field.into() })
 }
 
 fn of_refusal(refusal: &Refusal) -> Fault {

@@ -43,6 +43,9 @@ mod batched;
 #[path = "daemon/files.rs"]
 mod files;
 
+#[path = "daemon/encodings.rs"]
+mod encodings;
+
 #[path = "daemon/refusals.rs"]
 mod refusals;
 

@@ -51,6 +51,9 @@ mod restrictions;
 #[path = "library/types.rs"]
 mod types;
 
+#[path = "library/xml.rs"]
+mod xml;
+
 use std::os::unix::process::ExitStatusExt;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};

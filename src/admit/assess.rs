@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
 use crate::parse::hl7::tally::Miscount;
-use crate::parse::hl7::{Charset, Content as Said, Head, Malformed, Message, Path, Scope};
+use crate::parse::hl7::{Charsets, Content as Said, Head, Malformed, Message, Path, Scope, Wire};
 use crate::phi::Phi;
 
 use super::consents::{Bearer, Closing};
@@ -49,8 +49,8 @@ pub struct Rules {
     pub correlation: Vec<Path>,
     /// How long earlier messages count.
     pub windows: Windows,
-    /// The character set where MSH-18 is silent.
-    pub charset: Charset,
+    /// The character sets of its messages.
+    pub charsets: Charsets,
     /// The zone of times that state none.
     pub context: Context,
     /// The MSH-11.1 that is taken; every one where it is none. Empty counts as P.
@@ -120,21 +120,28 @@ pub fn assess(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
 /// Reads one frame of a sender.
 #[must_use]
 pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
-    let head = match Head::read(bytes) {
+    let wire = Wire::open(bytes, &rules.charsets);
+    let head = match wire.head() {
         Ok(head) => head,
         Err(malformed) => return refuse(bytes, rules, now_ms, String::new(), "", malformed),
     };
     let kind = kind_of(&head);
     let control_id = String::from_utf8_lossy(head.field(10)).into_owned();
     let malformed = |malformed| refuse(bytes, rules, now_ms, kind.clone(), &control_id, malformed);
+    // In the wrong character set half of a character may divide the header, and then no field of it
+    // is what it seems to be: that it does not decode is what is wrong.
+    let of_header = |wrong| match wire.message() {
+        Err(cause @ (Malformed::Undecodable { .. } | Malformed::UnknownCharset)) => cause,
+        Ok(_) | Err(_) => wrong,
+    };
     if head.field(9).trim_ascii().is_empty() {
-        return malformed(Malformed::NoType);
+        return malformed(of_header(Malformed::NoType));
     }
     if head.component(9, 1) == b"ACK" {
         return not_kept(Finding::Acknowledgement, kind);
     }
     if let Err(wrong) = head.control_id() {
-        return malformed(wrong);
+        return malformed(of_header(wrong));
     }
     // Before anything that it says is looked at: what somebody says in the name of others, of their
     // patients' consent, too, is not theirs. It closes nothing, or any sender could.
@@ -151,7 +158,7 @@ pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64)
             return not_kept(Finding::WrongProcessingId, kind);
         }
     }
-    let message = match Message::parse(bytes, rules.charset) {
+    let message = match wire.check_end().and_then(|()| wire.message()) {
         Ok(message) => message,
         Err(wrong) => return malformed(wrong),
     };
@@ -332,7 +339,7 @@ fn refuse(
         category: Category::Malformed,
         key: rules.digests.bytes(bytes),
         text: malformed.to_string(),
-        place: place_of(malformed).to_owned(),
+        place: place_of(malformed),
     };
     let admission = unread(bytes, rules, now_ms, kind.clone(), control_id, raised);
     Assessed { finding: Finding::Malformed(malformed), kind, admission: Some(admission) }
@@ -385,6 +392,7 @@ fn unread(
 /// What becomes of a frame that could not be read for a fault of ours.
 #[must_use]
 pub fn unreadable(bytes: &Bytes, rules: &Rules, now_ms: i64) -> Assessed {
+    // Not even its form is looked at: whatever failed may fail again.
     let head = Head::read(bytes).ok();
     let control_id = head.as_ref().map_or(&b""[..], |head| head.field(10));
     let control_id = String::from_utf8_lossy(control_id).into_owned();
@@ -408,15 +416,21 @@ pub fn miscounted(bytes: &Bytes, rules: &Rules, now_ms: i64, wrong: &Miscount) -
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.
 #[must_use]
-pub const fn place_of(malformed: Malformed) -> &'static str {
-    match malformed {
+pub fn place_of(malformed: Malformed) -> String {
+    let named = match malformed {
+        Malformed::Switched { place } => return place.to_string(),
+        Malformed::Xml(fault) => return fault.place.map_or_else(String::new, |at| at.to_string()),
         Malformed::NoHeader => "MSH",
         Malformed::Delimiters => "MSH-2",
         Malformed::UnknownCharset | Malformed::Undecodable { .. } => "MSH-18",
         Malformed::NoType => "MSH-9",
         Malformed::NoControlId | Malformed::BadControlId => "MSH-10",
-        Malformed::TooManySegments | Malformed::TooManyFields | Malformed::Unreadable => "",
-    }
+        Malformed::TooManySegments
+        | Malformed::TooManyFields
+        | Malformed::CutShort
+        | Malformed::Unreadable => "",
+    };
+    named.to_owned()
 }
 
 fn not_kept(finding: Finding, kind: String) -> Assessed {
@@ -444,6 +458,7 @@ mod tests {
 
     use super::*;
     use crate::document::Problems;
+    use crate::parse::hl7::Charset;
     use crate::secret::Key;
 
     fn rules() -> Rules {
@@ -457,7 +472,7 @@ mod tests {
                 dedupe_retention: Duration::from_secs(1),
                 control_id_reuse: Duration::from_secs(1),
             },
-            charset: Charset::Utf8,
+            charsets: Charset::Utf8.into(),
             context: Context::default(),
             processing_id: Some("P".to_owned()),
             on_unmappable: OnUnmappable::Park,

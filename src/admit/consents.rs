@@ -388,7 +388,7 @@ mod tests {
                 dedupe_retention: Duration::from_secs(1),
                 control_id_reuse: Duration::from_secs(1),
             },
-            charset: Charset::Utf8,
+            charsets: Charset::Utf8.into(),
             context: Context::default(),
             processing_id: None,
             on_unmappable: OnUnmappable::Nak,

@@ -218,7 +218,7 @@ pub fn rules(config: &Config, feed: &Feed, digests: &DigestKey) -> Rules {
         domain: feed.sender_domain.clone(),
         correlation: feed.correlation.clone(),
         windows: feed.windows,
-        charset: feed.charset,
+        charsets: feed.charsets.clone(),
         context: Context { zone: feed.zone.clone(), documents: Documents::Kept },
         processing_id: feed.processing_id.clone(),
         on_unmappable: feed.on_unmappable,

@@ -21,7 +21,8 @@ use crate::event::schema::LABELS;
 use crate::event::{EventType, View};
 use crate::normalize::case::Case;
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Site, Trace, Traced};
-use crate::parse::hl7::{Charset, Head, Message};
+use crate::parse::hl7::wire::Extent;
+use crate::parse::hl7::{Charset, Message, Wire};
 
 /// Where the mappings of an installed package are.
 const INSTALLED: &str = "/usr/share/tidegate/mappings";
@@ -135,7 +136,7 @@ impl Map {
             .map_err(|malformed| NoEvent {
                 code: "malformed",
                 text: malformed.to_string(),
-                place: place_of(malformed).to_owned(),
+                place: place_of(malformed),
             })
             .and_then(|message| {
                 let context = Context::default();
@@ -149,7 +150,8 @@ impl Map {
             });
         match mapped {
             Ok((normalized, traced, correlation)) => {
-                if Head::read(bytes).is_ok_and(|head| head.control_id().is_err()) {
+                let wire = Wire::open_to(bytes, &by.charset.into(), Extent::Header);
+                if wire.head().is_ok_and(|head| head.control_id().is_err()) {
                     let file = file.display();
                     complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
                 }

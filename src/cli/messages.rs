@@ -1,4 +1,4 @@
-//! Messages out of files: one or several, framed or not.
+//! Messages out of files: one or several, framed or not; in XML one.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::complain;
 use crate::parse::hl7::batch::{Piece, Pieces};
+use crate::parse::hl7::wire::{UTF8_MARK, utf16};
 
 /// Most files that are found in folders.
 const FILES_MAX: usize = 1_000_000;
@@ -67,9 +68,37 @@ pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// The messages of a file: MLLP frames where it holds any; else what begins with MSH at the
-/// beginning of a line, each, without the headers and trailers of batches; else the whole of it.
+/// beginning of a line, each, without the headers and trailers of batches; else the whole of it, as of XML
+/// always. In UTF-16, whose bytes may look like those of a frame, and in marked UTF-8, each message gets
+/// the file's byte order mark.
 #[must_use]
 pub fn split(bytes: &[u8]) -> Vec<Bytes> {
+    let marked = |mark: &[u8], part: &[u8]| Bytes::from([mark, part].concat());
+    let Some((encoding, rest)) = utf16(bytes) else {
+        let Some(rest) = bytes.strip_prefix(UTF8_MARK) else { return split_bytes(bytes) };
+        return split_bytes(rest).iter().map(|part| marked(UTF8_MARK, part)).collect();
+    };
+    let Some(mark) = bytes.get(..2) else { return Vec::new() };
+    let unit = |pair: &[u8; 2]| match encoding == encoding_rs::UTF_16BE {
+        true => u16::from_be_bytes(*pair),
+        false => u16::from_le_bytes(*pair),
+    };
+    // What is beyond ASCII begins no message; one byte stands for it, so that places are halved.
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let narrow: Vec<u8> = pairs
+        .iter()
+        .map(|pair| u8::try_from(unit(pair)).ok().filter(u8::is_ascii).unwrap_or(b'?'))
+        .collect();
+    let starts = starts(&narrow);
+    if starts.len() < 2 {
+        return vec![Bytes::copy_from_slice(bytes)];
+    }
+    let ends = starts.iter().skip(1).map(|start| start * 2).chain([rest.len() - odd.len()]);
+    let parts = starts.iter().zip(ends).filter_map(|(start, end)| rest.get(start * 2..end));
+    parts.map(|part| marked(mark, part)).collect()
+}
+
+fn split_bytes(bytes: &[u8]) -> Vec<Bytes> {
     const VT: u8 = 0x0B;
     const FS: u8 = 0x1C;
     if bytes.contains(&VT) {
@@ -78,6 +107,9 @@ pub fn split(bytes: &[u8]) -> Vec<Bytes> {
             .map(|frame| frame.split(|byte| *byte == FS).next().unwrap_or(frame))
             .map(Bytes::copy_from_slice)
             .collect();
+    }
+    if bytes.trim_ascii_start().starts_with(b"<") {
+        return vec![Bytes::copy_from_slice(bytes.trim_ascii_start())];
     }
     let mut pieces = Pieces::new(usize::MAX, false);
     pieces.push(bytes);
@@ -94,6 +126,25 @@ pub fn split(bytes: &[u8]) -> Vec<Bytes> {
         .collect();
     // Also of nothing it is said that it is no message.
     if messages.is_empty() { vec![Bytes::new()] } else { messages }
+}
+
+/// Where messages begin: at the beginning of a line.
+fn starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut at_line_start = true;
+    for (at, byte) in bytes.iter().enumerate() {
+        if at_line_start && is_header(bytes.get(at..).unwrap_or_default()) {
+            starts.push(at);
+        }
+        at_line_start = matches!(byte, b'\r' | b'\n');
+    }
+    starts
+}
+
+/// `MSH`, a separator, and encoding characters behind it.
+fn is_header(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'M', b'S', b'H', separator, next, ..]
+        if separator.is_ascii_punctuation() && next.is_ascii_punctuation())
 }
 
 #[cfg(test)]
@@ -124,5 +175,24 @@ mod tests {
         assert_eq!(split(b""), [&b""[..]]);
         let batch = b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rBTS|2\rFTS|1\r";
         assert_eq!(split(batch), [&b"MSH|^~\\&|A\rPID|1\r"[..], b"MSH|^~\\&|B\r"]);
+        assert_eq!(
+            split(b"\xef\xbb\xbfMSH|^~\\&|A\nMSH|^~\\&|B"),
+            [&b"\xef\xbb\xbfMSH|^~\\&|A\n"[..], b"\xef\xbb\xbfMSH|^~\\&|B"]
+        );
+        let xml = b"<a>\nMSH|^~\\&\nMSH|^~\\&</a>";
+        assert_eq!(split(xml), [&xml[..]]);
+    }
+
+    #[test]
+    fn a_file_in_utf_16_is_split_between_its_characters() {
+        // Bytes of U+010B and U+0D1C look like those that frame a message.
+        let text = "\u{feff}MSH|^~\\&|\u{10b}\u{d1c}\rPID|1\r\nMSH|^~\\&|B\r";
+        for order in [u16::to_be_bytes, u16::to_le_bytes] {
+            let encode = |text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+            let (first, second) = text.split_at(text.rfind("MSH").unwrap());
+            let wanted = [encode(first), encode(&format!("\u{feff}{second}"))];
+            assert_eq!(split(&encode(text)), wanted);
+            assert_eq!(split(&encode(first)), [encode(first)]);
+        }
     }
 }

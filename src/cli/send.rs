@@ -24,7 +24,9 @@ use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
 use crate::feed::mllp::handshake::Bell;
 use crate::feed::mllp::mode::{AckMode, Said, asked, said};
 use crate::feed::mllp::wire::Wire;
-use crate::parse::hl7::{Charset, Head, Message};
+use crate::parse::hl7::head::skip_lead;
+use crate::parse::hl7::wire::Extent;
+use crate::parse::hl7::{self, Charset, Message};
 use crate::secret::random_name;
 use crate::verdict::Code;
 
@@ -98,7 +100,15 @@ impl Send {
         for file in &self.files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
             let name = file.display().to_string();
-            messages.extend(split(&bytes).into_iter().map(|one| (name.clone(), one.to_vec())));
+            // Receivers need no mark in front of MSH, and some take it for a part of it.
+            let parts = split(&bytes);
+            messages.extend(parts.iter().map(|one| (name.clone(), skip_lead(one).to_vec())));
+        }
+        if self.unique && messages.iter().any(|(_, one)| !one.starts_with(b"MSH")) {
+            complain(
+                "tidegate: --unique is for messages that begin with MSH, not for XML or UTF-16",
+            );
+            return Outcome::Wrong;
         }
         let bell = match self.tls.bell(&self.address) {
             Ok(bell) => bell,
@@ -369,7 +379,8 @@ async fn exchange(
 
 /// Why a framed message gets no answer: MSH-9.1 is ACK, or MSH-15 and MSH-16 ask for none.
 fn unanswered(frame: &[u8]) -> Option<&'static str> {
-    let head = Head::read(frame.get(1..).unwrap_or_default()).ok()?;
+    let opened = opened(frame);
+    let head = opened.head().ok()?;
     if head.component(9, 1) == b"ACK" {
         return Some("an acknowledgement is never acknowledged");
     }
@@ -389,9 +400,16 @@ fn is_more(said: &Result<(String, String, String), String>, told: &mut HashSet<S
     code.starts_with('A') && told.remove(id)
 }
 
+/// The header of a framed message, in whatever form.
+fn opened(frame: &[u8]) -> hl7::Wire<'_> {
+    let bytes = frame.get(1..).unwrap_or_default();
+    hl7::Wire::open_to(bytes, &Charset::Utf8.into(), Extent::Header)
+}
+
 /// MSH-10 of a framed message.
 fn control_id(frame: &[u8]) -> Option<String> {
-    let head = Head::read(frame.get(1..).unwrap_or_default()).ok()?;
+    let opened = opened(frame);
+    let head = opened.head().ok()?;
     Some(String::from_utf8_lossy(head.control_id().ok()?).into_owned())
 }
 

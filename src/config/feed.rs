@@ -16,7 +16,8 @@ use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
 use crate::document::{Place, Placed, Table, hint};
 use crate::feed::file::FileConfig;
-use crate::parse::hl7::{Charset, Path};
+use crate::parse::hl7::charset::fold;
+use crate::parse::hl7::{Charset, Charsets, Path};
 use crate::verdict::OnBusy;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -49,8 +50,8 @@ pub struct Feed {
     pub sender_domain: String,
     /// How long earlier messages count.
     pub windows: Windows,
-    /// The character set where MSH-18 is silent.
-    pub charset: Charset,
+    /// The character sets of its messages.
+    pub charsets: Charsets,
     /// Where it stands.
     pub place: Place,
 }
@@ -108,7 +109,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let site = table.text("site");
     let zone = zone(table);
     let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
-    let charset = charset(table);
+    let charsets = charsets(table);
     let correlation = correlation(table);
     let sender_domain = table.text("sender_domain").map(|domain| domain.value);
     let feed = Feed {
@@ -136,7 +137,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
             dedupe_retention: table.duration("dedupe_retention", 90 * DAY, MINUTE..=3650 * DAY),
             control_id_reuse: table.duration("control_id_reuse", DAY, Duration::ZERO..=365 * DAY),
         },
-        charset,
+        charsets,
         name: name?.value.into(),
     };
     table.finish();
@@ -198,13 +199,62 @@ fn zone(table: &Table<'_>) -> Option<TimeZone> {
     }
 }
 
-fn charset(table: &Table<'_>) -> Charset {
-    let Some(name) = table.text("charset") else { return Charset::Utf8 };
-    Charset::from_name(&name.value).unwrap_or_else(|| {
-        let hint = hint(&name.value.to_ascii_uppercase(), &Charset::names());
-        table.mistake(&name.place, format!("`charset` is not known{hint}"));
-        Charset::Utf8
-    })
+/// How the character set of a message is found: `charset` where MSH-18 is silent,
+/// `charset_override` whatever it says, `charset_aliases` for names of a sender's own.
+fn charsets(table: &Table<'_>) -> Charsets {
+    let read = |key: &str| {
+        let name = table.text(key)?;
+        let found = Charset::from_name(&name.value);
+        if found.is_none() {
+            table
+                .mistake(&name.place, format!("`{key}` is not known{}", charset_hint(&name.value)));
+        }
+        found
+    };
+    let silent = read("charset").unwrap_or(Charset::Utf8);
+    let always = read("charset_override");
+    Charsets { silent, always, aliases: aliases(table) }
+}
+
+fn charset_hint(name: &str) -> String {
+    hint(&name.to_ascii_uppercase(), &Charset::names())
+}
+
+/// Most names of its own that one sender has for character sets.
+const ALIASES_MAX: usize = 64;
+
+fn aliases(table: &Table<'_>) -> Vec<(String, Charset)> {
+    let mut aliases: Vec<(String, Charset)> = Vec::new();
+    let Some(rows) = table.item("charset_aliases").and_then(|item| item.table()) else {
+        return aliases;
+    };
+    let entries = rows.entries();
+    if entries.len() > ALIASES_MAX {
+        let text = format!("`charset_aliases` has more than {ALIASES_MAX} names");
+        rows.mistake(&rows.place(), text);
+        return aliases;
+    }
+    for (name, item) in entries {
+        let Some(encoding) = item.text() else { continue };
+        let Some(charset) = Charset::from_name(&encoding.value) else {
+            let hint = charset_hint(&encoding.value);
+            let text = format!("`{}` is no character set that is known{hint}", encoding.value);
+            rows.mistake(&encoding.place, text);
+            continue;
+        };
+        match fold(&name.value) {
+            None => {
+                let text = "an alias is 1 to 64 ASCII characters, a letter or digit among them";
+                rows.mistake(&name.place, text);
+            }
+            Some(folded) if aliases.iter().any(|(known, _)| *known == folded) => {
+                let text = format!("`{}` is there already, written another way", name.value);
+                rows.mistake(&name.place, text);
+            }
+            Some(folded) => aliases.push((folded, charset)),
+        }
+    }
+    aliases
 }
 
 fn correlation(table: &Table<'_>) -> Vec<Path> {
@@ -240,4 +290,51 @@ pub(super) fn count(
 
 fn bytes(table: &Table<'_>, key: &str, usual: u64, bounds: std::ops::RangeInclusive<u64>) -> usize {
     usize::try_from(table.size(key, usual, bounds)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path as FilePath;
+
+    use super::*;
+    use crate::document::{Document, Problems};
+
+    fn charsets_of(text: &str) -> (Charsets, Vec<String>) {
+        let problems = Problems::default();
+        let document = Document::from_text("x.toml", FilePath::new("."), text);
+        let found = document.read(&problems, charsets);
+        (found, problems.mistakes().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn character_sets_are_read_with_the_mistakes_in_them() {
+        let (found, mistakes) = charsets_of(
+            "charset = \"8859/1\"\ncharset_override = \"Shift_JIS\"\n\
+             charset_aliases = { \"CNS 11643-1992\" = \"BIG-5\", \"OURS\" = \"utf8\" }\n",
+        );
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(Some(found.silent), Charset::from_name("8859/1"));
+        assert_eq!(found.always, Charset::from_name("SHIFT-JIS"));
+        assert_eq!(found.named(b"ours"), Some(Charset::Utf8));
+        assert_eq!(found.named(b"CNS 11643-1992"), Charset::from_name("BIG-5"));
+
+        let (_, mistakes) = charsets_of(
+            "charset = \"UFT-8\"\ncharset_override = \"SHIFTJIZ\"\n\
+             [charset_aliases]\n\"A\" = \"BIG5X\"\n\"B-1\" = \"BIG5\"\n\"b 1\" = \"BIG5\"\n\"-\" = \"BIG5\"\nC = 1\n",
+        );
+        assert_eq!(
+            mistakes,
+            [
+                "x.toml:1:11: `charset` is not known; did you mean `UTF-8`?",
+                "x.toml:2:20: `charset_override` is not known; did you mean `SHIFT-JIS`?",
+                "x.toml:4:7: `BIG5X` is no character set that is known; did you mean `BIG-5`?",
+                "x.toml:6:1: `b 1` is there already, written another way",
+                "x.toml:7:1: an alias is 1 to 64 ASCII characters, a letter or digit among them",
+                "x.toml:8:5: `charset_aliases.C` is integer here; a string is wanted",
+            ]
+        );
+        let many: String = (0..=ALIASES_MAX).map(|at| format!("A{at} = \"UTF-8\"\n")).collect();
+        let (_, mistakes) = charsets_of(&format!("[charset_aliases]\n{many}"));
+        assert_eq!(mistakes, ["x.toml:1:1: `charset_aliases` has more than 64 names"]);
+    }
 }

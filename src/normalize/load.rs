@@ -108,11 +108,24 @@ impl Source {
 /// what is returned must not be used.
 #[must_use]
 pub fn load(dir: &Path, problems: &Problems) -> Mappings {
-    let mut files = BTreeMap::new();
-    for path in toml_files(&dir.join("hl7"), problems) {
-        let Some(document) = Document::open(&path, problems) else { continue };
+    let documents = toml_files(&dir.join("hl7"), problems).into_iter().filter_map(|path| {
+        let document = Document::open(&path, problems)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
+        Some((name.unwrap_or_default(), document))
+    });
+    load_documents(documents, dir, problems)
+}
+
+/// Compiles mapping files that were read already, each under its name without `.toml`, with the
+/// code tables in `tables/*.csv` below a folder. Mistakes as with [`load`].
+#[must_use]
+pub fn load_documents(
+    documents: impl IntoIterator<Item = (String, Document)>,
+    dir: &Path,
+    problems: &Problems,
+) -> Mappings {
+    let mut files = BTreeMap::new();
+    for (name, document) in documents {
         let file = document.read(problems, |table| read_file(&name, table));
         files.insert(name, file);
     }

@@ -30,7 +30,7 @@ pub mod case;
 use std::fmt;
 
 pub use coverage::Coverage;
-pub use load::load;
+pub use load::{load, load_documents};
 pub use mapping::{Mapping, Mappings};
 pub use run::{Context, Documents, Draft, Normalized, Trace, Traced, normalize};
 pub use salvage::{Salvage, salvage};

@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The exceptions of a category.
-fn exceptions(setup: &Setup, category: &str) -> Vec<Json> {
+pub fn exceptions(setup: &Setup, category: &str) -> Vec<Json> {
     setup.json(&["exceptions", "ls", "--category", category])
 }
 
@@ -137,7 +137,7 @@ fn what_cannot_be_read_is_ae_with_its_place_and_an_exception_that_shows_its_byte
 }
 
 /// The bytes of an exception's message as the store has them.
-fn kept_bytes(setup: &Setup, id: i64) -> Vec<u8> {
+pub fn kept_bytes(setup: &Setup, id: i64) -> Vec<u8> {
     let state = setup.state_dir();
     let key = tidegate::store::state::key_path(&state, "master");
     let master = tidegate::secret::key_file(&key).unwrap();

@@ -5,14 +5,15 @@
 //! Knows nothing of: what a message says; that is `admit::assess`.
 //!
 //! Reading order: [`frame`] (bytes to frames), [`mode`] (which answers), [`sequence`] (MSH-13),
-//! [`acknowledge`] (an answer), [`batch`] (to a batch), [`outbox`] (for another address), [`wire`] (TCP,
-//! or TLS over it), [`session`] (one connection), [`allow`] and [`handshake`] (who may connect),
-//! [`listener`] (all of them).
+//! [`acknowledge`] (an answer), [`form`] (in XML or UTF-16 where the message was), [`batch`] (to a batch),
+//! [`outbox`] (for another address), [`wire`] (TCP, or TLS over it), [`session`] (one connection),
+//! [`allow`] and [`handshake`] (who may connect), [`listener`] (all of them).
 
 pub mod frame;
 pub mod mode;
 pub mod sequence;
 pub mod acknowledge;
+pub mod form;
 pub mod batch;
 pub mod outbox;
 

@@ -20,6 +20,7 @@ use tokio_util::codec::Decoder;
 use self::batch::Batch;
 use super::acknowledge::{Reply, acknowledge, framed, whole_fields};
 use super::budget::{Budget, Share};
+use super::form::{Opened, in_form};
 use super::frame::{Frames, Incoming};
 use super::mode::{Said, Way, asked, said};
 use super::sequence::Step as Number;
@@ -33,6 +34,7 @@ use crate::feed::intake::{
 };
 use crate::parse::hl7::Head;
 use crate::parse::hl7::batch::is_batch;
+use crate::parse::hl7::wire::Form;
 use crate::store::Turn;
 use crate::verdict::{Code, OnBusy, Outcome, Verdict, verdict};
 
@@ -322,7 +324,8 @@ impl Session {
     /// What the number of a message says, where it is not to be read further; and which is expected
     /// behind it.
     fn number(&self, message: &Bytes) -> (Option<Outcome>, Option<i64>) {
-        let Ok(head) = Head::read(message) else { return (None, None) };
+        let opened = Opened::new(message, &self.context.rules.charsets);
+        let Some(head) = opened.head() else { return (None, None) };
         let sequences = &self.context.acknowledging.sequences;
         let (number, expected) = sequences.take(&head, message);
         if number == Number::Gap {
@@ -379,10 +382,12 @@ impl Session {
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
-            let head = Head::read(&owed.frame).ok();
-            let expected = self.expected(&owed, head.as_ref(), &verdict);
+            let context = Arc::clone(&self.context);
+            let opened = Opened::new(&owed.frame, &context.rules.charsets);
+            let (head, form) = (opened.head(), opened.form());
+            let expected = self.expected(&owed, head.as_deref(), &verdict);
             if let Some((code, fault)) = &verdict.answer {
-                let asked = asked(self.context.acknowledging.mode, head.as_ref());
+                let asked = asked(self.context.acknowledging.mode, head.as_deref());
                 if let Some(batch) = &mut self.batch {
                     let wants = Code::ALL.into_iter().any(|any| said(asked, any) != Said::Nothing);
                     batch.wanted = Some(batch.wanted.unwrap_or(false) || wants);
@@ -390,7 +395,7 @@ impl Session {
                 for (level, way) in said(asked, *code).acknowledgements() {
                     let reply =
                         Reply { level: *level, code: *code, fault: fault.as_ref(), expected };
-                    if self.acknowledge(&mut out, head.as_ref(), &reply, *way) {
+                    if self.acknowledge(&mut out, (head.as_deref(), form), &reply, *way) {
                         answered.push((code.name(*level), owed.received));
                     }
                 }
@@ -429,13 +434,16 @@ impl Session {
     fn acknowledge(
         &mut self,
         out: &mut BytesMut,
-        head: Option<&Head<'_>>,
+        (head, form): (Option<&Head<'_>>, Form),
         reply: &Reply<'_>,
         way: Way,
     ) -> bool {
         let Acknowledging { application, control_ids, .. } = &self.context.acknowledging;
         let write = |out: &mut BytesMut| {
-            acknowledge(out, head, reply, &control_ids.next(), clock::now());
+            let write = |out: &mut BytesMut| {
+                acknowledge(out, head, reply, &control_ids.next(), clock::now());
+            };
+            in_form(out, form, write);
         };
         match (way, application) {
             (Way::ByFeed, ApplicationAck::None) => return false,

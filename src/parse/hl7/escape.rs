@@ -7,13 +7,15 @@
 use std::borrow::Cow;
 
 use encoding_rs::Encoding;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::Delimiters;
 
 /// Longest escape, in bytes between its two escape characters. A hexadecimal one holds data of
 /// any length in principle; real ones hold a line end or a character or two.
 const ESCAPE_BYTES_MAX: usize = 256;
+/// Begins an escape sequence of ISO 2022.
+const ESC: u8 = 0x1B;
 /// Most line ends that `.sp` adds.
 const SKIP_LINES_MAX: usize = 99;
 
@@ -109,6 +111,36 @@ fn hexadecimal(digits: &[u8], encoding: &'static Encoding, text: &mut String) ->
     }
 }
 
+/// Where a text first switches to another character set by `\Cxxyy\` or `\Mxxyyzz\` (chapter
+/// 2.7.3), whose hexadecimal digits stand for an escape sequence of ISO 2022.
+pub(super) fn charset_escape(text: &str, escape: u8) -> Option<usize> {
+    let bytes = text.as_bytes();
+    memchr_iter(escape, bytes).find(|at| {
+        let code = bytes.get(at + 1..).unwrap_or_default();
+        let (digits, lengths) = match code {
+            [b'C', digits @ ..] => (digits, &[4_usize][..]),
+            [b'M', digits @ ..] => (digits, &[4, 6][..]),
+            _ => return false,
+        };
+        lengths.iter().any(|length| {
+            digits.get(..*length).is_some_and(|found| found.iter().all(u8::is_ascii_hexdigit))
+                && digits.get(*length) == Some(&escape)
+        })
+    })
+}
+
+/// Where a decoded text first holds an escape sequence of ISO 2022 that designates a set: of
+/// several bytes (`ESC $`) in any text, since nothing else begins so; of one byte only where the
+/// header says that sets are switched, since printers have escape sequences that look like it.
+pub(super) fn escape_sequence(text: &str, alternates: bool) -> Option<usize> {
+    let bytes = text.as_bytes();
+    memchr_iter(ESC, bytes).find(|at| match bytes.get(at + 1) {
+        Some(b'$') => true,
+        Some(b'('..=b'/') => alternates,
+        _ => false,
+    })
+}
+
 /// Formatting commands of chapter 2.7.7: `.br`, `.ce` and `.sp` begin a new line; `.in`, `.ti`,
 /// `.sk`, `.fi` and `.nf` set how it looks.
 fn format(command: &[u8], text: &mut String) -> bool {
@@ -187,6 +219,25 @@ mod tests {
     fn hexadecimal_bytes_are_in_the_character_set_of_the_message() {
         let latin = unescape(r"M\XFC\ller", &Delimiters::default(), encoding_rs::WINDOWS_1252);
         assert_eq!(latin, "Müller");
+    }
+
+    #[test]
+    fn switches_of_the_character_set_are_found() {
+        for (text, at) in [
+            (r"a\C2842\b", Some(1)),
+            (r"\M2442\b", Some(0)),
+            (r"ab\M242844\", Some(2)),
+            (r"C:\M24\x", None),
+            (r"\CAFE", None),
+            (r"\Cxyzw\", None),
+            (r"\C28\", None),
+        ] {
+            assert_eq!(charset_escape(text, b'\\'), at, "{text}");
+        }
+        assert_eq!(escape_sequence("a\u{1b}$B", false), Some(1));
+        assert_eq!(escape_sequence("a\u{1b}(B", true), Some(1));
+        assert_eq!(escape_sequence("a\u{1b}(s10H", false), None);
+        assert_eq!(escape_sequence("a\u{1b}[0m", true), None);
     }
 
     #[test]

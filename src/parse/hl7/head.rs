@@ -2,17 +2,24 @@
 //!
 //! Promises: what is echoed from here into an acknowledgement cannot hold a segment end or a
 //! field separator (PROMISE-11).
-//! Knows nothing of: character sets. MSH-18 is read here to find out.
+//! Knows nothing of: which character set it is in, but for whether bytes of it may look like a
+//! delimiter. MSH-18 is read here to find out.
 
 use memchr::memchr;
 
-use super::{Delimiters, Malformed};
+use super::wide::{self, Wide};
+use super::{Charset, Delimiters, Malformed};
 
 /// Longest control ID that is taken and echoed, in bytes. Table 2-1 of chapter 2 allows 199
 /// characters from 2.7 on, 20 before; real ones go to 50. 255 is also what AMQP can carry.
 pub const CONTROL_ID_BYTES_MAX: usize = 255;
 /// Fields of MSH that are looked at: MSH-25 is the last one that 2.9 defines.
 const FIELDS_MAX: usize = 25;
+
+/// Repetitions of a field of MSH that are looked at; MSH-18 names one to three character sets.
+pub const REPETITIONS_MAX: usize = 16;
+/// Begins an escape sequence of ISO 2022.
+const ESC: u8 = 0x1B;
 
 /// MSH, split into fields.
 #[derive(Clone, Debug)]
@@ -23,6 +30,8 @@ pub struct Head<'a> {
     encoding: &'a [u8],
     /// MSH-3 and what follows.
     fields: Vec<&'a [u8]>,
+    /// Whether bytes may look like a delimiter and be none.
+    wide: Option<Wide>,
 }
 
 /// Skips what some senders put before MSH: a byte order mark, blank lines, spaces.
@@ -37,7 +46,7 @@ impl<'a> Head<'a> {
     /// # Errors
     /// It is not MSH, or its delimiters cannot be.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        Self::named(bytes, b"MSH")
+        Self::read_wide(bytes, b"MSH", None)
     }
 
     /// Reads the first segment, which is to be of this name: FHS and BHS begin as MSH does.
@@ -45,17 +54,47 @@ impl<'a> Head<'a> {
     /// # Errors
     /// As for [`Head::read`].
     pub(super) fn named(bytes: &'a [u8], name: &[u8]) -> Result<Self, Malformed> {
+        Self::read_wide(bytes, name, None)
+    }
+
+    /// Reads the first segment of a message in a character set, in which bytes of a character may
+    /// look like a delimiter.
+    ///
+    /// # Errors
+    /// As [`Head::read`].
+    pub fn read_in(bytes: &'a [u8], charset: Charset) -> Result<Self, Malformed> {
+        Self::read_wide(bytes, b"MSH", Wide::of(charset))
+    }
+
+    fn read_wide(
+        bytes: &'a [u8],
+        name: &[u8],
+        wide: Option<Wide>,
+    ) -> Result<Self, Malformed> {
         let rest = skip_lead(bytes).strip_prefix(name).ok_or(Malformed::NoHeader)?;
         let (&separator, rest) = rest.split_first().ok_or(Malformed::NoHeader)?;
         let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
         let line = rest.get(..end).unwrap_or(rest);
-        let mut split = line.splitn(FIELDS_MAX, |byte| *byte == separator);
-        let encoding = split.next().unwrap_or_default();
+        let end = line.iter().position(|byte| *byte == separator).unwrap_or(line.len());
+        let (encoding, rest) = line.split_at_checked(end).unwrap_or((line, b""));
         let delimiters = Delimiters::read(separator, encoding)?;
-        // At once: a message has its header read three times on its way.
-        let mut fields = Vec::with_capacity(FIELDS_MAX);
-        fields.extend(split);
-        Ok(Self { delimiters, encoding, fields })
+        let fields = match rest.split_first() {
+            Some((_, rest)) => wide::split(rest, separator, wide, FIELDS_MAX),
+            None => Vec::new(),
+        };
+        Ok(Self { delimiters, encoding, fields, wide })
+    }
+
+    /// How many fields there are; MSH-1 counts.
+    pub(super) fn field_count(&self) -> usize {
+        self.fields.len() + 2
+    }
+
+    /// Whether all of it is plain ASCII that nothing is switched in, so that it reads the same
+    /// in every character set that is taken.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |byte: &u8| byte.is_ascii() && *byte != ESC;
+        self.fields.iter().all(|field| field.iter().all(plain))
     }
 
     /// A field of MSH as it came, from MSH-2 on; empty where it is not there.
@@ -82,6 +121,9 @@ impl<'a> Head<'a> {
     /// A component of the first repetition of a field, from 1.
     #[must_use]
     pub fn component(&self, number: usize, component: usize) -> &'a [u8] {
+        if self.wide.is_some() {
+            return self.repetitions(number, component).next().unwrap_or_default();
+        }
         let field = self.field(number);
         let first = memchr(self.delimiters.repetition, field)
             .and_then(|at| field.get(..at))
@@ -91,6 +133,22 @@ impl<'a> Head<'a> {
             .nth(component.saturating_sub(1))
             .unwrap_or_default()
             .trim_ascii()
+    }
+
+    /// A component of each repetition of a field, from 1; the repetitions are at most
+    /// [`REPETITIONS_MAX`].
+    pub fn repetitions(
+        &self,
+        number: usize,
+        component: usize,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let Self { delimiters, wide, .. } = *self;
+        let all = wide::split(self.field(number), delimiters.repetition, wide, REPETITIONS_MAX);
+        all.into_iter().map(move |repetition| {
+            let parts = wide::split(repetition, delimiters.component, wide, component + 1);
+            let part = parts.get(component.saturating_sub(1)).copied();
+            part.unwrap_or_default().trim_ascii()
+        })
     }
 
     /// The control ID (MSH-10), to be echoed byte for byte.

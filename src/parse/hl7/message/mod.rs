@@ -17,8 +17,8 @@ use std::fmt;
 use encoding_rs::Encoding;
 
 use super::composite::cut;
-use super::name::pack;
-use super::{Charset, Composite, Delimiters, Head, Malformed, charset, escape, head};
+use super::name::{is_segment_name, pack};
+use super::{Charset, Charsets, Composite, Delimiters, Malformed, Place, Wire, escape};
 use index::{Index, Line, Span};
 
 pub use index::{FIELDS_MAX, SEGMENTS_MAX};
@@ -54,17 +54,47 @@ pub enum Content<'m> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses a frame: MSH, then the character set, then the spans.
+    /// Parses a message in whichever form it is, with the character set where it states none.
     ///
     /// # Errors
     /// The bytes are not a message; see [`Malformed`].
     pub fn parse(bytes: &'a [u8], silent: Charset) -> Result<Self, Malformed> {
-        let head = Head::read(bytes)?;
-        let (text, charset) =
-            charset::decode(head::skip_lead(bytes), head.component(18, 1), silent)?;
-        let delimiters = head.delimiters;
+        Wire::open(bytes, &Charsets::from(silent)).into_message()
+    }
+
+    /// Parses a text that begins with MSH, without a look at whether it switches to other
+    /// character sets.
+    pub(super) fn of(
+        text: Cow<'a, str>,
+        delimiters: Delimiters,
+        charset: Charset,
+    ) -> Result<Self, Malformed> {
         let Index { lines, fields, has_escapes } = Index::of(text.as_bytes(), &delimiters)?;
         Ok(Self { text, delimiters, charset, lines, fields, has_escapes })
+    }
+
+    /// Refuses a text that switches to other character sets, by whether MSH says that it may.
+    pub(super) fn in_one_charset(self, alternates: bool) -> Result<Self, Malformed> {
+        match self.switch(alternates) {
+            Some(place) => Err(Malformed::Switched { place }),
+            None => Ok(self),
+        }
+    }
+
+    /// Where the text first switches to another character set in a way that is not read. What
+    /// follows would be read as something else than it says.
+    fn switch(&self, alternates: bool) -> Option<Place> {
+        let raw = escape::escape_sequence(&self.text, alternates);
+        let escape = self.delimiters.escape;
+        let escaped = self.has_escapes.then(|| escape::charset_escape(&self.text, escape));
+        let at = raw.into_iter().chain(escaped.flatten()).min()?;
+        let line = self.lines.iter().rfind(|line| line.span.start() <= at)?;
+        let first = line.first_field as usize;
+        let fields = self.fields.get(first..first + line.fields as usize).unwrap_or_default();
+        let field = fields.iter().filter(|span| span.start() <= at).count();
+        let [_, segment @ ..] = line.name.to_be_bytes();
+        let segment = if is_segment_name(&segment) { segment } else { *b"MSH" };
+        Some(Place { segment, field: u16::try_from(field).unwrap_or(u16::MAX), component: 0 })
     }
 
     /// What the message is divided by.
@@ -178,7 +208,96 @@ impl<'a> Message<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Writes a message back from its parts: each field by its repetitions, their components and
+    /// subcomponents, with the separators between; between segments what ended them.
+    fn write_back(message: &Message<'_>) -> String {
+        let delimiters = message.delimiters;
+        let mut out = String::new();
+        let mut end = 0;
+        for (line, segment) in message.lines.iter().zip(message.segments()) {
+            let between = message.text.get(end..line.span.start()).unwrap();
+            assert!(between.trim_ascii().is_empty(), "between segments stands more than their end");
+            out += between;
+            end = line.span.end();
+            out += segment.name();
+            let is_header = [b"MSH", b"FHS", b"BHS"].iter().any(|name| pack(name) == line.name);
+            for number in 1..=segment.field_count() {
+                let field = segment.field(number).unwrap();
+                if !(is_header && number == 2) {
+                    out.push(char::from(delimiters.field));
+                }
+                if is_header && number == 1 {
+                    continue;
+                }
+                let separator = char::from(delimiters.repetition);
+                let mut repetitions = Vec::new();
+                for repetition in message.repetitions(field) {
+                    repetitions.push(write_components(repetition, &delimiters));
+                }
+                out += &repetitions.join(&separator.to_string());
+            }
+        }
+        let rest = message.text.get(end..).unwrap();
+        assert!(rest.trim_ascii().is_empty(), "behind the last segment stands more than its end");
+        out + rest
+    }
+
+    fn write_components(repetition: &str, delimiters: &Delimiters) -> String {
+        let whole = Composite::of_field(repetition, delimiters);
+        let separator = char::from(delimiters.component);
+        let components = (1..=repetition.matches(separator).count() + 1).map(|number| {
+            let component = whole.part(number);
+            let Some(inner) = delimiters.subcomponent.map(char::from) else {
+                return component.raw().to_owned();
+            };
+            let parts = 1..=component.raw().matches(inner).count() + 1;
+            let parts: Vec<&str> = parts.map(|at| component.part(at).raw()).collect();
+            parts.join(&inner.to_string())
+        });
+        components.collect::<Vec<_>>().join(&separator.to_string())
+    }
+
+    /// What is likely in a message, and any byte.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let likely = prop_oneof![
+            8 => Just(b'|'), 4 => Just(b'^'), 4 => Just(b'~'), 4 => Just(b'&'), 4 => Just(b'\\'),
+            4 => Just(b'\r'), 4 => Just(b'\n'), 20 => 32..127_u8, 2 => any::<u8>(),
+        ];
+        proptest::collection::vec(likely, 0..400)
+    }
+
+    /// How the bytes begin; most often in the usual way.
+    const LEADS: &[&str] =
+        &["MSH|^~\\&|", "MSH|^~\\&|A|B", "MSH$*@!%$", "MSH|^~\\|", "MSH|^~\\&#|", ""];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        /// Any bytes that are a message are the same bytes again when they are written back from
+        /// its parts, and any bytes at all are parsed or refused.
+        #[test]
+        fn what_is_parsed_is_written_back_byte_for_byte(
+            lead in proptest::sample::select(LEADS),
+            rest in bytes(),
+        ) {
+            let raw = [lead.as_bytes(), &rest].concat();
+            for charset in [Charset::Utf8, Charset::from_name("8859/2").unwrap()] {
+                if let Ok(message) = Message::parse(&raw, charset) {
+                    let written = write_back(&message);
+                    let again = match charset {
+                        Charset::Other(encoding) => encoding.encode(&written).0.into_owned(),
+                        Charset::Ascii | Charset::Utf8 => written.into_bytes(),
+                    };
+                    // Blanks and a mark in front of MSH are no part of the message.
+                    prop_assert_eq!(again, crate::parse::hl7::head::skip_lead(&raw).to_vec());
+                }
+            }
+        }
+    }
 
     fn parse(text: &str) -> Message<'_> {
         Message::parse(text.as_bytes(), Charset::Utf8).unwrap()

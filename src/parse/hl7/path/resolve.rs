@@ -55,9 +55,11 @@ impl Path {
     pub fn first<'m>(&self, scope: &Scope<'m, '_>) -> Option<Hit<'m>> {
         let segment = self.first_segment(scope)?;
         let field = segment.divided(self.field.into())?;
-        let unsaid = self.repetition == Repetition::Which(Which::Unsaid);
-        if unsaid && !field.repeats {
-            return Some(self.hit(field.id, field.value, segment, 1));
+        if !field.repeats {
+            // MSH-2 holds the separator, and is one value all the same.
+            return self
+                .wants(1, &segment, field.value)
+                .then(|| self.hit(field.id, field.value, segment, 1));
         }
         let mut repetitions = field.repetitions(&segment).zip(1..);
         let (repetition, number) =
@@ -233,6 +235,7 @@ mod tests {
         assert_eq!(one("ZPD-1"), "x");
         assert_eq!(one("MSH-1"), "|");
         assert_eq!(one("MSH-2"), "^~\\&");
+        assert_eq!(values("MSH-2[2]", false), []);
         assert_eq!(one("MSH-9.2"), "A01");
         assert_eq!(values("PID-9", false), []);
         assert_eq!(values("NK1-2", true), []);
