@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::complain;
-use crate::parse::hl7::batch::{Piece, Pieces};
-use crate::parse::hl7::wire::{UTF8_MARK, utf16};
+use crate::parse::hl7::batch::{Piece, Pieces, apart_in_utf16};
+use crate::parse::hl7::wire::UTF8_MARK;
 
 /// Most files that are found in folders.
 const FILES_MAX: usize = 1_000_000;
@@ -74,28 +74,11 @@ pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
 #[must_use]
 pub fn split(bytes: &[u8]) -> Vec<Bytes> {
     let marked = |mark: &[u8], part: &[u8]| Bytes::from([mark, part].concat());
-    let Some((encoding, rest)) = utf16(bytes) else {
-        let Some(rest) = bytes.strip_prefix(UTF8_MARK) else { return split_bytes(bytes) };
-        return split_bytes(rest).iter().map(|part| marked(UTF8_MARK, part)).collect();
-    };
-    let Some(mark) = bytes.get(..2) else { return Vec::new() };
-    let unit = |pair: &[u8; 2]| match encoding == encoding_rs::UTF_16BE {
-        true => u16::from_be_bytes(*pair),
-        false => u16::from_le_bytes(*pair),
-    };
-    // What is beyond ASCII begins no message; one byte stands for it, so that places are halved.
-    let (pairs, odd) = rest.as_chunks::<2>();
-    let narrow: Vec<u8> = pairs
-        .iter()
-        .map(|pair| u8::try_from(unit(pair)).ok().filter(u8::is_ascii).unwrap_or(b'?'))
-        .collect();
-    let starts = starts(&narrow);
-    if starts.len() < 2 {
-        return vec![Bytes::copy_from_slice(bytes)];
+    if let Some(parts) = apart_in_utf16(bytes) {
+        return parts;
     }
-    let ends = starts.iter().skip(1).map(|start| start * 2).chain([rest.len() - odd.len()]);
-    let parts = starts.iter().zip(ends).filter_map(|(start, end)| rest.get(start * 2..end));
-    parts.map(|part| marked(mark, part)).collect()
+    let Some(rest) = bytes.strip_prefix(UTF8_MARK) else { return split_bytes(bytes) };
+    split_bytes(rest).iter().map(|part| marked(UTF8_MARK, part)).collect()
 }
 
 fn split_bytes(bytes: &[u8]) -> Vec<Bytes> {
@@ -126,25 +109,6 @@ fn split_bytes(bytes: &[u8]) -> Vec<Bytes> {
         .collect();
     // Also of nothing it is said that it is no message.
     if messages.is_empty() { vec![Bytes::new()] } else { messages }
-}
-
-/// Where messages begin: at the beginning of a line.
-fn starts(bytes: &[u8]) -> Vec<usize> {
-    let mut starts = Vec::new();
-    let mut at_line_start = true;
-    for (at, byte) in bytes.iter().enumerate() {
-        if at_line_start && is_header(bytes.get(at..).unwrap_or_default()) {
-            starts.push(at);
-        }
-        at_line_start = matches!(byte, b'\r' | b'\n');
-    }
-    starts
-}
-
-/// `MSH`, a separator, and encoding characters behind it.
-fn is_header(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'M', b'S', b'H', separator, next, ..]
-        if separator.is_ascii_punctuation() && next.is_ascii_punctuation())
 }
 
 #[cfg(test)]

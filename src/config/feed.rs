@@ -60,7 +60,7 @@ pub struct Feed {
 #[derive(Debug)]
 pub enum Source {
     /// `kind = "mllp"`
-    Mllp(Mllp),
+    Mllp(Box<Mllp>),
     /// `kind = "file"`
     File(FileConfig),
 }
@@ -96,7 +96,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
     let kind = table.required_choice("kind", &[("mllp", Kind::Mllp), ("file", Kind::File)]);
     let (source, bytes_key) = match kind {
         Some(Kind::File) => (Source::File(file(table)), "message_bytes_max"),
-        Some(Kind::Mllp) | None => (Source::Mllp(mllp(table)), "frame_bytes_max"),
+        Some(Kind::Mllp) | None => (Source::Mllp(Box::new(mllp(table))), "frame_bytes_max"),
     };
     let frame_bytes_max = bytes(table, bytes_key, 16 << 20, 1 << 10..=1 << 30);
     let on_busy = match kind {

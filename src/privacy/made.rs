@@ -5,7 +5,7 @@
 //! no more; nothing of it prints.
 //! Knows nothing of: keys.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use crate::phi::Phi;
@@ -47,9 +47,8 @@ impl Made {
         if parts.iter().map(|part| part.len()).sum::<usize>() > BYTES_MAX {
             return make();
         }
-        let mut hasher = self.hashes.build_hasher();
-        (label, parts).hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % SLOTS as u64).unwrap_or_default();
+        let at = usize::try_from(self.hashes.hash_one((label, parts)) % SLOTS as u64)
+            .unwrap_or_default();
         let Some(slot) = self.slots.get(at) else { return make() };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = slot.as_ref().filter(|known| known.is_of(label, parts)) {

@@ -90,6 +90,26 @@ fn files_are_taken_by_name_and_their_messages_in_order_however_they_are_divided(
     );
 }
 
+#[test]
+fn files_in_utf_16_and_in_xml_are_taken_too() {
+    let setup = dropping("");
+    for (name, order, ids) in [
+        ("1.hl7", u16::to_be_bytes as fn(u16) -> [u8; 2], ["A1", "A2"]),
+        ("2.hl7", u16::to_le_bytes, ["B1", "B2"]),
+    ] {
+        let text = format!("\u{feff}{}", texts(&ids));
+        put(&setup, name, text.encode_utf16().flat_map(order).collect::<Vec<u8>>());
+    }
+    let xml = std::fs::read_to_string("fixtures/xml/adt-a01.xml").unwrap();
+    put(&setup, "3.xml", xml);
+    let mut daemon = setup.start();
+    eventually("all are taken", || files(&daemon, "done") + files(&daemon, "failed") == 3.0);
+    assert_eq!(files(&daemon, "failed"), 0.0);
+    eventually("all have left", || delivered(&setup).len() == 5);
+    assert!(daemon.stop().success());
+    assert_eq!(delivered(&setup)[..4], ["A1", "A2", "B1", "B2"]);
+}
+
 /// PROMISE-11, PROMISE-10
 #[test]
 fn a_wrong_message_costs_itself_and_its_file_lies_apart_with_the_reason_beside_it() {

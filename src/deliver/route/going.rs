@@ -134,12 +134,11 @@ impl Route {
             &self.config;
         let names = RouteNames { realm, evidence: &self.evidence, digests: journal.digests() };
         let failed = |error: StoreError| error.to_string();
-        if realm.may_have_changed() {
-            if let Some(owed) =
+        if realm.may_have_changed()
+            && let Some(owed) =
                 self.evidence.owed_before(item, &item.digests.shown).map_err(failed)?
-            {
-                return Ok(Step::First(owed));
-            }
+        {
+            return Ok(Step::First(owed));
         }
         let subject = &item.digests.subject;
         let filed = match journal.remembered(subject) {

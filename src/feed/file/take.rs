@@ -24,7 +24,7 @@ use crate::clock;
 use crate::feed::intake::{FeedContext, Owed, OwedState, count, miscount, next_answer, submit};
 use crate::feed::mllp::acknowledge::whole_fields;
 use crate::feed::mllp::budget::Share;
-use crate::parse::hl7::batch::{Piece, Pieces};
+use crate::parse::hl7::batch::{Piece, Pieces, apart_in_utf16};
 use crate::parse::hl7::tally::{Miscount, Tally};
 use crate::store::Turn;
 use crate::verdict::{Code, Fault, Level, Outcome, verdict};
@@ -241,7 +241,13 @@ impl<'f> Taking<'f> {
     async fn piece(&mut self, piece: Piece) -> Result<(), Cut> {
         let wrong = self.tally.take(&piece);
         match piece {
-            Piece::Message(message) | Piece::Stray(message) => self.message(message).await,
+            Piece::Message(message) => self.message(message).await,
+            Piece::Stray(bytes) => {
+                for message in apart_in_utf16(&bytes).unwrap_or_else(|| vec![bytes]) {
+                    self.message(message).await?;
+                }
+                Ok(())
+            }
             Piece::Oversize(head) => {
                 self.context.metrics.frame_errors.count("oversize");
                 self.owe(OwedState::Known(Outcome::Oversize), whole_fields(&head), 0);

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
 use super::Head;
+use super::wire::utf16;
 
 /// Longest header or trailer of a batch or a file, in bytes. Its fields are names, times and numbers.
 const ENVELOPE_BYTES_MAX: usize = 64 << 10;
@@ -225,6 +226,10 @@ fn begins(line: &[u8]) -> Option<Kind> {
 
 /// Without the line ends, the byte order mark, and where it was framed the frame, around it.
 fn trimmed(content: Bytes, framed: bool) -> Bytes {
+    // Half a character may look like a blank.
+    if utf16(&content).is_some() {
+        return content;
+    }
     let content = content.slice(if content.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }..);
     let blank =
         |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ') || framed && matches!(byte, 0x0B | 0x1C);
@@ -240,10 +245,53 @@ fn trimmed(content: Bytes, framed: bool) -> Bytes {
     content.slice(begin..end)
 }
 
+/// The messages of a text in UTF-16, each with its byte order mark, where it has one; nothing of a text
+/// in anything else. What it says of batches is looked over.
+#[must_use]
+pub fn apart_in_utf16(bytes: &[u8]) -> Option<Vec<Bytes>> {
+    let (encoding, rest) = utf16(bytes)?;
+    let mark = bytes.get(..2)?;
+    let unit = |pair: &[u8; 2]| match encoding == encoding_rs::UTF_16BE {
+        true => u16::from_be_bytes(*pair),
+        false => u16::from_le_bytes(*pair),
+    };
+    // What is beyond ASCII begins no message; one byte stands for it, so that places are halved.
+    let (pairs, odd) = rest.as_chunks::<2>();
+    let narrow: Vec<u8> = pairs
+        .iter()
+        .map(|pair| u8::try_from(unit(pair)).ok().filter(u8::is_ascii).unwrap_or(b'?'))
+        .collect();
+    let starts = starts(&narrow);
+    if starts.len() < 2 {
+        return Some(vec![Bytes::copy_from_slice(bytes)]);
+    }
+    let ends = starts.iter().skip(1).map(|start| start * 2).chain([rest.len() - odd.len()]);
+    let parts = starts.iter().zip(ends).filter_map(|(start, end)| rest.get(start * 2..end));
+    Some(parts.map(|part| Bytes::from([mark, part].concat())).collect())
+}
+
+/// Where messages begin: at the beginning of a line.
+fn starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut at_line_start = true;
+    for (at, byte) in bytes.iter().enumerate() {
+        let here = bytes.get(at..).unwrap_or_default();
+        if at_line_start && begins(here) == Some(Kind::Message) {
+            starts.push(at);
+        }
+        at_line_start = matches!(byte, b'\r' | b'\n');
+    }
+    starts
+}
+
 /// Whether a frame holds more than one message: a header of a batch or file, or a second MSH.
 #[must_use]
 pub fn is_batch(frame: &[u8]) -> bool {
     let bytes = super::head::skip_lead(frame);
+    // In XML a line may begin with anything.
+    if bytes.starts_with(b"<") {
+        return false;
+    }
     if matches!(begins(bytes), Some(Kind::FileHeader | Kind::BatchHeader)) {
         return true;
     }

@@ -66,11 +66,7 @@ impl<'a> Head<'a> {
         Self::read_wide(bytes, b"MSH", Wide::of(charset))
     }
 
-    fn read_wide(
-        bytes: &'a [u8],
-        name: &[u8],
-        wide: Option<Wide>,
-    ) -> Result<Self, Malformed> {
+    fn read_wide(bytes: &'a [u8], name: &[u8], wide: Option<Wide>) -> Result<Self, Malformed> {
         let rest = skip_lead(bytes).strip_prefix(name).ok_or(Malformed::NoHeader)?;
         let (&separator, rest) = rest.split_first().ok_or(Malformed::NoHeader)?;
         let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
