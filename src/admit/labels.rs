@@ -10,18 +10,8 @@ use crate::consent::Policy;
 use crate::consent::policy::labels::{Labelling, UNKNOWN};
 use crate::event::schema::{DATA, LABELS};
 use crate::event::{Tree, View};
-use crate::parse::hl7::name::pack;
+use crate::parse::hl7::name::{ARV, DG1, OBR, ORC, PD1, PID, PV1, PV2, TXA};
 use crate::parse::hl7::{Composite, Content, Message, Segment};
-
-const ARV: u32 = pack(b"ARV");
-const DG1: u32 = pack(b"DG1");
-const OBR: u32 = pack(b"OBR");
-const ORC: u32 = pack(b"ORC");
-const PD1: u32 = pack(b"PD1");
-const PID: u32 = pack(b"PID");
-const PV1: u32 = pack(b"PV1");
-const PV2: u32 = pack(b"PV2");
-const TXA: u32 = pack(b"TXA");
 
 /// Most labels of one event; a contract names at most as many. What is beyond is [`UNKNOWN`].
 const LABELS_MAX: usize = 64;

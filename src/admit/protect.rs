@@ -12,13 +12,11 @@ use crate::consent::{Key, Record, Says, Turn};
 use crate::event::{EventType, Subject, Tree};
 use crate::normalize::group::CONSENTS_MAX;
 use crate::normalize::{Refusal, salvage};
-use crate::parse::hl7::name::pack;
+use crate::parse::hl7::name::PID;
 
 use super::consents::{Applied, Bearer, stored, unreadable};
 use super::entry::{Category, Given, Raised};
 use super::restrictions::{Reach, Said};
-
-const PID: u32 = pack(b"PID");
 
 /// A patient of the message, with an event's fields.
 struct Patient {

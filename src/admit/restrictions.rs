@@ -6,15 +6,8 @@
 
 use crate::consent::Turn;
 use crate::event::PartialDate;
-use crate::parse::hl7::name::pack;
+use crate::parse::hl7::name::{ARV, CON, PD1, PID, PV1, PV2};
 use crate::parse::hl7::{Composite, Content, Message, Segment, datetime};
-
-const CON: u32 = pack(b"CON");
-const ARV: u32 = pack(b"ARV");
-const PID: u32 = pack(b"PID");
-const PD1: u32 = pack(b"PD1");
-const PV1: u32 = pack(b"PV1");
-const PV2: u32 = pack(b"PV2");
 
 /// Of table 0717: no restrictions, and opted in. They name no protection, so that neither begins.
 const NO_PROTECTION: [&str; 2] = ["NO", "OI"];

@@ -22,13 +22,12 @@ use super::tls::Tls;
 use super::{Outcome, complain, say};
 use crate::feed::mllp::frame::{CR, FS, Frames, Incoming, VT};
 use crate::feed::mllp::handshake::Bell;
-use crate::feed::mllp::mode::{AckMode, Said, asked, said};
+use crate::feed::mllp::mode::{AckMode, asked, may_hear};
 use crate::feed::mllp::wire::Wire;
 use crate::parse::hl7::head::skip_lead;
 use crate::parse::hl7::wire::Extent;
 use crate::parse::hl7::{self, Charset, Message};
 use crate::secret::random_name;
-use crate::verdict::Code;
 
 /// Longest acknowledgement that is read.
 const ACK_BYTES_MAX: usize = 1 << 20;
@@ -385,8 +384,7 @@ fn unanswered(frame: &[u8]) -> Option<&'static str> {
         return Some("an acknowledgement is never acknowledged");
     }
     let asked = asked(AckMode::ByMessage, Some(&head));
-    let silent = Code::ALL.into_iter().all(|code| said(asked, code) == Said::Nothing);
-    silent.then_some("it asks for no acknowledgement")
+    (!may_hear(asked)).then_some("it asks for no acknowledgement")
 }
 
 /// Whether it answers a message of which all is told: the application acknowledgement behind an accept

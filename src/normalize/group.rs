@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::parse::hl7::Message;
-use crate::parse::hl7::name::pack;
+use crate::parse::hl7::name::{CON, MRG, OBR, OBX, ORC, PID};
 
 use crate::event::Tree;
 
@@ -195,13 +195,6 @@ fn order_groups(message: &Message<'_>) -> Result<Vec<Group>, Refusal> {
     }
     Ok(grouping.groups)
 }
-
-const PID: u32 = pack(b"PID");
-const MRG: u32 = pack(b"MRG");
-const CON: u32 = pack(b"CON");
-const ORC: u32 = pack(b"ORC");
-const OBR: u32 = pack(b"OBR");
-const OBX: u32 = pack(b"OBX");
 
 impl Grouping {
     fn take(&mut self, name: u32, at: usize) -> Result<(), Refusal> {

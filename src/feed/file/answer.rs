@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use crate::clock;
 use crate::feed::mllp::acknowledge::{ControlIds, Reply, acknowledge};
 use crate::feed::mllp::batch::BatchAnswer;
-use crate::feed::mllp::mode::{AckMode, Said, asked, said};
+use crate::feed::mllp::mode::{AckMode, asked, may_hear, said};
 use crate::parse::hl7::Head;
 use crate::parse::hl7::batch::Piece;
 use crate::parse::hl7::tally::Miscount;
@@ -47,7 +47,6 @@ impl Answer {
 
     /// A header or a trailer, or with none of them the end.
     pub fn around(&mut self, piece: Option<&Piece>, wrong: &[Miscount], ids: &ControlIds) {
-        let now = clock::now();
         self.miscounted |= !wrong.is_empty();
         if matches!(piece, Some(Piece::FileHeader(_) | Piece::BatchHeader(_)))
             && self.file.is_none()
@@ -60,23 +59,7 @@ impl Answer {
         if self.file.is_none() {
             return;
         }
-        let answer = &mut self.answer;
-        match piece {
-            Some(Piece::FileHeader(header)) => {
-                answer.file_trailer(wrong);
-                answer.file_header(header, &ids.next(), now);
-            }
-            Some(Piece::BatchHeader(header)) => {
-                answer.batch_trailer(wrong);
-                answer.batch_header(header, &ids.next(), now);
-            }
-            Some(Piece::BatchTrailer(_)) => answer.batch_trailer(wrong),
-            Some(Piece::FileTrailer(_)) | None => {
-                answer.batch_trailer(wrong);
-                answer.file_trailer(wrong);
-            }
-            Some(Piece::Message(_) | Piece::Oversize(_) | Piece::Stray(_)) => {}
-        }
+        self.answer.around(piece, wrong, ids, clock::now());
         self.flush(HELD_BYTES);
     }
 
@@ -93,8 +76,7 @@ impl Answer {
         }
         let head = Head::read(message).ok();
         let asked = asked(AckMode::ByMessage, head.as_ref());
-        let wants = Code::ALL.into_iter().any(|any| said(asked, any) != Said::Nothing);
-        self.wanted = Some(self.wanted.unwrap_or(false) || wants);
+        self.wanted = Some(self.wanted.unwrap_or(false) || may_hear(asked));
         for (level, _) in said(asked, code).acknowledgements() {
             let reply = Reply { level: *level, code, fault, expected: None };
             let write = |out: &mut BytesMut| {

@@ -281,13 +281,7 @@ impl<'f> Taking<'f> {
     /// A header or a trailer, or the end: what is before it is answered before it.
     async fn around(&mut self, piece: Option<&Piece>, wrong: &[Miscount]) -> Result<(), Cut> {
         self.settle().await?;
-        if let Some(
-            Piece::FileHeader(bytes)
-            | Piece::BatchHeader(bytes)
-            | Piece::BatchTrailer(bytes)
-            | Piece::FileTrailer(bytes),
-        ) = piece
-        {
+        if let Some(bytes) = piece.and_then(Piece::envelope) {
             self.enveloped = true;
             self.keep(bytes);
         }

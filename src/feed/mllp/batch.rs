@@ -9,8 +9,8 @@
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
-use super::acknowledge::{Segment, plain, written_at};
-use crate::parse::hl7::batch::envelope;
+use super::acknowledge::{ControlIds, Segment, plain, written_at};
+use crate::parse::hl7::batch::{Piece, envelope};
 use crate::parse::hl7::tally::Miscount;
 use crate::parse::hl7::{Delimiters, Head};
 
@@ -27,14 +27,40 @@ pub struct BatchAnswer {
 }
 
 impl BatchAnswer {
+    /// A header or a trailer came, or with none of them the end; with what is wrong about what it ends.
+    pub fn around(
+        &mut self,
+        piece: Option<&Piece>,
+        wrong: &[Miscount],
+        ids: &ControlIds,
+        now: Timestamp,
+    ) {
+        match piece {
+            Some(Piece::FileHeader(header)) => {
+                self.file_trailer(wrong);
+                self.file_header(header, &ids.next(), now);
+            }
+            Some(Piece::BatchHeader(header)) => {
+                self.batch_trailer(wrong);
+                self.batch_header(header, &ids.next(), now);
+            }
+            Some(Piece::BatchTrailer(_)) => self.batch_trailer(wrong),
+            Some(Piece::FileTrailer(_)) | None => {
+                self.batch_trailer(wrong);
+                self.file_trailer(wrong);
+            }
+            Some(Piece::Message(_) | Piece::Oversize(_) | Piece::Stray(_)) => {}
+        }
+    }
+
     /// A file begins; one before it that did not end does now.
-    pub fn file_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
+    fn file_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
         self.file_trailer(&[]);
         self.file = Some(self.header(b"FHS", header, control_id, now));
     }
 
     /// A batch begins, and one before it ends.
-    pub fn batch_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
+    fn batch_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
         self.batch_trailer(&[]);
         self.batch = Some(self.header(b"BHS", header, control_id, now));
     }
@@ -46,7 +72,7 @@ impl BatchAnswer {
     }
 
     /// The batch ends, with what is wrong about it (BTS-2).
-    pub fn batch_trailer(&mut self, wrong: &[Miscount]) {
+    fn batch_trailer(&mut self, wrong: &[Miscount]) {
         if let Some(delimiters) = self.batch.take() {
             let count = self.acknowledged;
             self.trailer(b"BTS", &delimiters, count, wrong);
@@ -58,7 +84,7 @@ impl BatchAnswer {
     }
 
     /// The file ends, with what is wrong about it (FTS-2).
-    pub fn file_trailer(&mut self, wrong: &[Miscount]) {
+    fn file_trailer(&mut self, wrong: &[Miscount]) {
         self.batch_trailer(&[]);
         if let Some(delimiters) = self.file.take() {
             let count = self.batches;

@@ -124,6 +124,12 @@ pub fn asked(mode: AckMode, head: Option<&Head<'_>>) -> (When, When) {
     }
 }
 
+/// Whether a message that asked so hears anything, whatever it comes to.
+#[must_use]
+pub fn may_hear(asked: (When, When)) -> bool {
+    Code::ALL.into_iter().any(|code| said(asked, code) != Said::Nothing)
+}
+
 /// What is said of a message that asked so, and came to this.
 #[must_use]
 pub fn said((accept, application): (When, When), code: Code) -> Said {

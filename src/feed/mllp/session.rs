@@ -22,7 +22,7 @@ use super::acknowledge::{Reply, acknowledge, framed, whole_fields};
 use super::budget::{Budget, Share};
 use super::form::{Opened, in_form};
 use super::frame::{Frames, Incoming};
-use super::mode::{Said, Way, asked, said};
+use super::mode::{Way, asked, may_hear, said};
 use super::sequence::Step as Number;
 use super::wire::Wire;
 use crate::admit::Novelty;
@@ -371,6 +371,7 @@ impl Session {
 
     /// Writes the answer to the oldest message, and of those behind it that are known by then.
     async fn answer(&mut self, first: Outcome) -> Option<End> {
+        let context = Arc::clone(&self.context);
         let mut out = BytesMut::new();
         let mut answered = Vec::new();
         let mut next = Some(first);
@@ -382,15 +383,13 @@ impl Session {
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
-            let context = Arc::clone(&self.context);
             let opened = Opened::new(&owed.frame, &context.rules.charsets);
             let (head, form) = (opened.head(), opened.form());
             let expected = self.expected(&owed, head.as_deref(), &verdict);
             if let Some((code, fault)) = &verdict.answer {
                 let asked = asked(self.context.acknowledging.mode, head.as_deref());
                 if let Some(batch) = &mut self.batch {
-                    let wants = Code::ALL.into_iter().any(|any| said(asked, any) != Said::Nothing);
-                    batch.wanted = Some(batch.wanted.unwrap_or(false) || wants);
+                    batch.wanted = Some(batch.wanted.unwrap_or(false) || may_hear(asked));
                 }
                 for (level, way) in said(asked, *code).acknowledgements() {
                     let reply =

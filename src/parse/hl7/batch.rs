@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
 use super::Head;
-use super::wire::utf16;
+use super::wire::{UTF8_MARK, utf16};
 
 /// Longest header or trailer of a batch or a file, in bytes. Its fields are names, times and numbers.
 const ENVELOPE_BYTES_MAX: usize = 64 << 10;
@@ -35,6 +35,20 @@ pub enum Piece {
     FileTrailer(Bytes),
     /// What stands before the first of these and is not blank.
     Stray(Bytes),
+}
+
+impl Piece {
+    /// The bytes of a header or a trailer.
+    #[must_use]
+    pub const fn envelope(&self) -> Option<&Bytes> {
+        match self {
+            Self::FileHeader(bytes)
+            | Self::BatchHeader(bytes)
+            | Self::BatchTrailer(bytes)
+            | Self::FileTrailer(bytes) => Some(bytes),
+            Self::Message(_) | Self::Oversize(_) | Self::Stray(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +244,7 @@ fn trimmed(content: Bytes, framed: bool) -> Bytes {
     if utf16(&content).is_some() {
         return content;
     }
-    let content = content.slice(if content.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }..);
+    let content = content.slice(if content.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 }..);
     let blank =
         |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ') || framed && matches!(byte, 0x0B | 0x1C);
     let begin = content.iter().position(|byte| !blank(byte)).unwrap_or(content.len());

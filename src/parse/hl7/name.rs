@@ -23,5 +23,25 @@ pub fn pack_name(name: &[u8]) -> u32 {
     name.try_into().ok().filter(|_| name.is_ascii()).map_or(0, pack)
 }
 
-/// The name of the first segment.
-pub const MSH: u32 = pack(b"MSH");
+/// Declares the names that our code asks for, each as its number.
+macro_rules! names {
+    ($($name:ident $bytes:literal),* $(,)?) => {
+        $(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: u32 = pack($bytes);)*
+    };
+}
+
+names! {
+    ARV b"ARV",
+    CON b"CON",
+    DG1 b"DG1",
+    MRG b"MRG",
+    MSH b"MSH",
+    OBR b"OBR",
+    OBX b"OBX",
+    ORC b"ORC",
+    PD1 b"PD1",
+    PID b"PID",
+    PV1 b"PV1",
+    PV2 b"PV2",
+    TXA b"TXA",
+}

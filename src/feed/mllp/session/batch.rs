@@ -96,35 +96,13 @@ impl Session {
         if let Some(end) = self.settle().await {
             return Some(end);
         }
-        let now = clock::now();
         if let Some(batch) = &mut self.batch {
-            let id = || self.context.acknowledging.control_ids.next();
             batch.miscounted |= !wrong.is_empty();
-            if let Some(
-                Piece::FileHeader(bytes)
-                | Piece::BatchHeader(bytes)
-                | Piece::BatchTrailer(bytes)
-                | Piece::FileTrailer(bytes),
-            ) = piece
-            {
+            if let Some(bytes) = piece.and_then(Piece::envelope) {
                 batch.envelope.extend_from_slice(bytes);
             }
-            match piece {
-                Some(Piece::FileHeader(header)) => {
-                    batch.answer.file_trailer(wrong);
-                    batch.answer.file_header(header, &id(), now);
-                }
-                Some(Piece::BatchHeader(header)) => {
-                    batch.answer.batch_trailer(wrong);
-                    batch.answer.batch_header(header, &id(), now);
-                }
-                Some(Piece::BatchTrailer(_)) => batch.answer.batch_trailer(wrong),
-                Some(Piece::FileTrailer(_)) | None => {
-                    batch.answer.batch_trailer(wrong);
-                    batch.answer.file_trailer(wrong);
-                }
-                Some(Piece::Message(_) | Piece::Oversize(_) | Piece::Stray(_)) => {}
-            }
+            let ids = &self.context.acknowledging.control_ids;
+            batch.answer.around(piece, wrong, ids, clock::now());
         }
         for one in wrong {
             if let Some(end) = self.miscount(one).await {
