@@ -259,7 +259,7 @@ fn unmapped(
         category: Category::Unmapped,
         key: correlated.content,
         text: refusal.to_string(),
-        place: place_of_refusal(&refusal),
+        place: refusal.place(),
     };
     // PROMISE-2: what is refused leaves no correlation ID, so that it may be sent again.
     let (status, correlated) = match then {
@@ -283,7 +283,7 @@ fn closed(
         category: Category::ConsentUnknown,
         key: correlated.content,
         text: format!("{refusal}; it bears a consent: every purpose is closed"),
-        place: place_of_refusal(&refusal),
+        place: refusal.place(),
     };
     let kind = admission.kind.clone();
     let admission = Admission {
@@ -295,16 +295,6 @@ fn closed(
     };
     let finding = Finding::Unmapped(refusal, OnUnmappable::Park);
     Assessed { finding, kind, admission: Some(admission) }
-}
-
-fn place_of_refusal(refusal: &normalize::Refusal) -> String {
-    match refusal {
-        normalize::Refusal::Missing { spot } | normalize::Refusal::Impossible { spot } => {
-            spot.to_string()
-        }
-        normalize::Refusal::Unsupported { .. } => "MSH-9".to_owned(),
-        normalize::Refusal::TooManyGroups | normalize::Refusal::TooLarge => String::new(),
-    }
 }
 
 fn unsupported(rules: &Rules, head: &Head<'_>, admission: Admission) -> Assessed {

@@ -91,8 +91,8 @@ impl<'b> Bearer<'b> {
         if !applies && has_consent(self.message) {
             self.close_unread(&normalized.drafts, &mut applied)?;
         }
-        for draft in normalized.drafts {
-            let draft = labelled(&labels, self.message, draft);
+        for mut draft in normalized.drafts {
+            labels.label(self.message, &mut draft);
             let subject = self.subject(&draft).ok_or_else(unreadable)?;
             descriptions.take(&self.rules.digests, &subject, draft.data.root());
             let stored = if is_consent(draft.kind) {
@@ -293,12 +293,6 @@ impl<'b> Bearer<'b> {
             place: (*field).to_owned(),
         }
     }
-}
-
-fn labelled(labels: &Labels<'_>, message: &Message<'_>, draft: Draft) -> Draft {
-    let Draft { ranges, data, .. } = draft;
-    let data = labels.label(message, &ranges, data);
-    Draft { ranges, data, ..draft }
 }
 
 pub(super) fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {

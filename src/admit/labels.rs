@@ -10,6 +10,7 @@ use crate::consent::Policy;
 use crate::consent::policy::labels::{Labelling, UNKNOWN};
 use crate::event::schema::{DATA, LABELS};
 use crate::event::{Tree, View};
+use crate::normalize::Draft;
 use crate::parse::hl7::name::{ARV, DG1, OBR, ORC, PD1, PID, PV1, PV2, TXA};
 use crate::parse::hl7::{Composite, Content, Message, Segment};
 
@@ -88,10 +89,15 @@ impl<'p> Labels<'p> {
         self.unmapped.as_ref()
     }
 
-    /// An event with the labels of the segments that it is made of. What is said of patient, visit or document is said of every event of that patient.
+    /// Gives an event the labels of the segments that it is made of. What is said of patient, visit or
+    /// document is said of every event of that patient.
     // PROMISE-5
-    #[must_use]
-    pub fn label(&self, message: &Message<'_>, ranges: &[Range<usize>], data: Tree) -> Tree {
+    pub fn label(&self, message: &Message<'_>, draft: &mut Draft) {
+        let data = std::mem::take(&mut draft.data);
+        draft.data = self.labelled(message, &draft.ranges, data);
+    }
+
+    fn labelled(&self, message: &Message<'_>, ranges: &[Range<usize>], data: Tree) -> Tree {
         let within = |at: usize| ranges.iter().any(|range| range.contains(&at));
         let order = self.order_of(message, ranges);
         let mut found: Vec<Label<'_>> = self
@@ -257,7 +263,7 @@ mod tests {
         let policy = Policy::default();
         let labels = Labels::of(&message, &policy);
         let shown = groups(&message, per).unwrap().into_iter().map(|group| {
-            let data = labels.label(&message, &group.ranges, Tree::new());
+            let data = labels.labelled(&message, &group.ranges, Tree::new());
             let list = data.root().get(LABELS);
             let text = |it: View<'_>, key| it.get(key).unwrap().as_text().unwrap().to_owned();
             let each = list.iter().flat_map(View::children);
@@ -379,7 +385,7 @@ mod tests {
             format!("MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.8\rPID|1\r{}", at("ORC", 28, "ALL^^L"));
         let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
         let labels = Labels::of(&message, &policy);
-        let data = labels.label(&message, &[0..message.len()], Tree::new());
+        let data = labels.labelled(&message, &[0..message.len()], Tree::new());
         let found = labels_of(data.root());
         assert_eq!((found.len(), found.contains(&UNKNOWN)), (LABELS_MAX + 1, true));
     }

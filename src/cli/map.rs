@@ -143,9 +143,12 @@ impl Map {
                 let mapped = normalize::normalize(by.mappings, &message, &context, trace);
                 let correlation = correlation(&message);
                 let (mut normalized, traced) = mapped.map_err(refused)?;
-                label(&message, &mut normalized.drafts, by.policy);
-                let tell = |draft: &mut Draft| tell_consent(draft, by.site, by.policy);
-                normalized.drafts.iter_mut().for_each(tell);
+                // As a feed without a consent.toml would have them.
+                let labels = Labels::of(&message, by.policy);
+                for draft in &mut normalized.drafts {
+                    labels.label(&message, draft);
+                    tell_consent(draft, by.site, by.policy);
+                }
                 Ok((normalized, traced, correlation))
             });
         match mapped {
@@ -201,15 +204,6 @@ impl Map {
             say(&format!("taken by no rule: {}", list(unmapped)));
             say(&format!("values that cannot be: {}", list(normalized.invalid.clone())));
         }
-    }
-}
-
-/// Events with their labels, as a feed without a consent.toml would have them.
-fn label(message: &Message<'_>, drafts: &mut [Draft], policy: &Policy) {
-    let labels = Labels::of(message, policy);
-    for draft in drafts {
-        let data = std::mem::take(&mut draft.data);
-        draft.data = labels.label(message, &draft.ranges, data);
     }
 }
 
@@ -299,13 +293,7 @@ fn correlation(message: &Message<'_>) -> Correlation {
 }
 
 fn refused(refusal: Refusal) -> NoEvent {
-    let (code, text) = (refusal.code(), refusal.to_string());
-    let place = match refusal {
-        Refusal::Unsupported { .. } => "MSH-9".to_owned(),
-        Refusal::Missing { spot } | Refusal::Impossible { spot } => spot.to_string(),
-        Refusal::TooManyGroups | Refusal::TooLarge => String::new(),
-    };
-    NoEvent { code, text, place }
+    NoEvent { code: refusal.code(), text: refusal.to_string(), place: refusal.place() }
 }
 
 fn usual_dir() -> PathBuf {

@@ -96,4 +96,14 @@ impl Refusal {
             | Self::TooLarge => "unmapped",
         }
     }
+
+    /// The field that it is about, such as `PID-3`; empty where it is the whole of the message.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Missing { spot } | Self::Impossible { spot } => spot.to_string(),
+            Self::Unsupported { .. } => "MSH-9".to_owned(),
+            Self::TooManyGroups | Self::TooLarge => String::new(),
+        }
+    }
 }

@@ -14,14 +14,6 @@ const EXPIRY: &str =
     "tidegate_tls_cert_expiry_timestamp_seconds{role=\"mllp_server\",name=\"adt\"}";
 const RELOADED: &str = "tidegate_tls_last_reload_successful{role=\"mllp_server\",name=\"adt\"}";
 
-/// What `check` says of a configuration: its exit code and lines.
-fn check(setup: &Setup) -> (i32, Vec<String>) {
-    let output =
-        Command::new(TIDEGATE).args(["check", "--config"]).arg(setup.config()).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    (output.status.code().unwrap(), text.lines().map(str::to_owned).collect())
-}
-
 /// When a certificate ends, by openssl's word, in seconds since 1970.
 fn ends(cert: &Path) -> f64 {
     let output = openssl(
@@ -131,7 +123,7 @@ fn fault_74_an_expired_certificate_starts_with_a_warning() {
     let authority = Authority::new(setup.dir.path(), "ca");
     let used = authority.issue_at("gate", HOST, Some("2020-01-01"));
     let setup = setup.feed(&tls(&used, ""));
-    let (code, lines) = check(&setup);
+    let (code, lines) = setup.check();
     assert_eq!(code, 0, "{lines:?}");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
@@ -264,7 +256,7 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_its_place() {
         let setup = setup().feed(&feed);
         let text = std::fs::read_to_string(setup.config()).unwrap();
         let begin = text.lines().position(|line| line == "[feed.tls]").unwrap() + 1;
-        let (code, lines) = check(&setup);
+        let (code, lines) = setup.check();
         assert_eq!((code, lines.len()), (2, 1), "{words}: {lines:?}");
         assert!(lines[0].contains(words), "{words}: {lines:?}");
         assert!(
@@ -277,7 +269,7 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_its_place() {
     // What peers may mind, and need not.
     let warned =
         setup().feed(&lines(&skipped.display().to_string(), &leaf.key.display().to_string(), ""));
-    let (code, lines) = check(&warned);
+    let (code, lines) = warned.check();
     assert_eq!(code, 0, "{lines:?}");
     assert!(lines[0].contains("certificate 2 is not the issuer of certificate 1"), "{lines:?}");
 }

@@ -215,16 +215,11 @@ fn what_does_not_go_with_connecting_is_said_at_its_place() {
         ("tls = { cert = \"a.pem\", key = \"a.key\" }", "`feed.tls.ca` is missing"),
     ] {
         let setup = setup().dialing("lab.example:2575").feed(lines);
-        let output = Command::new(TIDEGATE)
-            .args(["check", "--config"])
-            .arg(setup.config())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{text}");
-        let mistakes = text.lines().filter(|line| !line.starts_with("warning: ")).count();
-        assert_eq!(mistakes, 1, "{text}");
-        assert!(text.contains(words), "{words}: {text}");
+        let (code, lines) = setup.check();
+        assert_eq!(code, 2, "{lines:?}");
+        let mistakes = lines.iter().filter(|line| !line.starts_with("warning: ")).count();
+        assert_eq!(mistakes, 1, "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains(words)), "{words}: {lines:?}");
     }
     // In clear beyond this machine: a warning.
     for (setup, clear) in [
@@ -233,18 +228,13 @@ fn what_does_not_go_with_connecting_is_said_at_its_place() {
         (setup().listening("0.0.0.0:2575"), true),
         (setup().listening("[::ffff:127.0.0.1]:2575"), false),
     ] {
-        let output = Command::new(TIDEGATE)
-            .args(["check", "--config"])
-            .arg(setup.config())
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{text}");
-        assert_eq!(text.contains("messages come in clear"), clear, "{text}");
+        let (code, lines) = setup.check();
+        assert_eq!(code, 0, "{lines:?}");
+        let told = lines.iter().any(|line| line.contains("messages come in clear"));
+        assert_eq!(told, clear, "{lines:?}");
     }
     let setup = setup().dialing("lab.example");
-    let output =
-        Command::new(TIDEGATE).args(["check", "--config"]).arg(setup.config()).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("`connect` is not a host and a port"), "{text}");
+    let (_, lines) = setup.check();
+    let wanted = "`connect` is not a host and a port";
+    assert!(lines.iter().any(|line| line.contains(wanted)), "{lines:?}");
 }

@@ -55,10 +55,8 @@ fn send(daemon: &Daemon, feed: &str, control_id: &str, rest: &str) {
 
 /// What `check` prints as mistakes.
 fn mistakes(setup: &Setup) -> String {
-    setup.config();
-    let output = setup.command(&["check"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let mistakes = said.lines().filter(|line| !line.starts_with("warning: "));
+    let (_, said) = setup.check();
+    let mistakes = said.iter().filter(|line| !line.starts_with("warning: "));
     mistakes.map(|line| format!("{line}\n")).collect()
 }
 

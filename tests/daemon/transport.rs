@@ -1,9 +1,7 @@
 //! Who may connect to a feed, and how fast messages come in.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 
-use crate::support::daemon::TIDEGATE;
 use crate::support::eventually;
 use crate::support::sender::{Sender, frame};
 use crate::{admission, dedupe, delivered, heard, rejected, setup};
@@ -139,12 +137,11 @@ fn a_stop_does_not_wait_for_messages_that_wait_for_the_rate() {
 #[test]
 fn what_is_wrong_with_networks_and_rates_is_said_at_its_place() {
     let setup = setup().feed("allow = [\"10.20.3.0/16\", \"lab.example\"]\nrate_max = 100001");
-    let output =
-        Command::new(TIDEGATE).args(["check", "--config"]).arg(setup.config()).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
+    let (code, said) = setup.check();
+    let text = said.join("\n");
+    assert_eq!(code, 2, "{text}");
     let lines: Vec<&str> =
-        text.lines().map(|line| line.split_once("tidegate.toml:").unwrap().1).collect();
+        said.iter().map(|line| line.split_once("tidegate.toml:").unwrap().1).collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[0].contains("the network is \"10.20.0.0/16\""), "{text}");
     assert!(lines[1].contains("is no address and no network"), "{text}");

@@ -276,6 +276,14 @@ impl Setup {
         Daemon { child, addresses: BTreeMap::new(), log }
     }
 
+    /// What `check` says of the configuration: its exit code, and its lines.
+    pub fn check(&self) -> (i32, Vec<String>) {
+        self.config();
+        let output = self.command(&["check"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text.lines().map(str::to_owned).collect())
+    }
+
     /// Runs a command that looks things up.
     pub fn command(&self, arguments: &[&str]) -> Output {
         Command::new(TIDEGATE)

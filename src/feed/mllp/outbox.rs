@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -17,15 +16,13 @@ use tokio::time::timeout;
 use super::quiet::Quiet;
 use crate::clock;
 use crate::metrics::ByWord;
+use crate::pace::Backoff;
 
 /// Most acknowledgements that wait. Some hundred bytes each; with more, the other side has been gone
 /// for long.
 const WAITING_MAX: usize = 4_096;
 /// How long one is tried. A sender that has not heard for so long has asked or sent again.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The first and the longest delay between tries.
-const DELAY_MIN: Duration = Duration::from_millis(250);
-const DELAY_MAX: Duration = Duration::from_secs(15);
 /// How long connecting, and how long writing may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of what the other side says that are read away at once; nothing is expected of it.
@@ -104,12 +101,7 @@ impl Outgoing {
 
     /// Tries until it is sent, given up, or the daemon stops.
     async fn deliver(&mut self, next: &Waiting) -> bool {
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(DELAY_MIN)
-            .with_max_delay(DELAY_MAX)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut backoff = Backoff::new();
         loop {
             let Err(error) = self.send(&next.frame).await else { return true };
             self.stream = None;
@@ -121,7 +113,7 @@ impl Outgoing {
             if left.is_zero() || *self.stopping.borrow() {
                 return false;
             }
-            let delay = delays.next().unwrap_or(DELAY_MAX).min(DELAY_MAX).min(left);
+            let delay = backoff.delay().min(left);
             let stopped = self.stopping.wait_for(|stopping| *stopping);
             // Stopped or not: it is tried once more.
             drop(timeout(delay, stopped).await);
