@@ -55,6 +55,8 @@ lint: need-lint
 	promtool check config --syntax-only deploy/prometheus/prometheus.yml
 	cd deploy/prometheus && promtool test rules rules_test.yml
 	python3 deploy/check.py
+	# The fuzz targets are a workspace of their own, which nothing else here would build.
+	cd fuzz && $(CARGO) metadata --locked --format-version 1 >/dev/null
 
 bench: need-build need-test
 	$(SBIN) $(CARGO) bench --locked --no-fail-fast

@@ -8,6 +8,7 @@
 use memchr::memchr;
 
 use super::wide::{self, Wide};
+use super::wire::UTF8_MARK;
 use super::{Charset, Delimiters, Malformed};
 
 /// Longest control ID that is taken and echoed, in bytes. Table 2-1 of chapter 2 allows 199
@@ -37,7 +38,7 @@ pub struct Head<'a> {
 /// Skips what some senders put before MSH: a byte order mark, blank lines, spaces.
 #[must_use]
 pub fn skip_lead(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start()
+    bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes).trim_ascii_start()
 }
 
 impl<'a> Head<'a> {
