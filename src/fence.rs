@@ -13,7 +13,7 @@
 //! its way. Where that takes too long, the routes that have it on the way are told to cut their connections.
 //! docs/adr/0010 says why by moments and not by a number for each subject.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -196,19 +196,26 @@ impl State {
             || self.narrowed.iter().rev().take(since).any(|one| one == subject)
     }
 
+    /// The routes on which something of some subjects is on its way that entered before.
+    fn on_the_way_of<'s>(
+        &'s self,
+        subjects: &'s [Subject],
+        before: Moment,
+    ) -> impl Iterator<Item = &'s Arc<str>> {
+        let entered = self.on_the_way.iter();
+        let of_them =
+            entered.filter(move |((_, subject), at)| **at < before.0 && subjects.contains(subject));
+        of_them.map(|((route, _), _)| route)
+    }
+
     fn has_any(&self, subjects: &[Subject], before: Moment) -> bool {
-        let mut entered = self.on_the_way.iter();
-        entered.any(|((_, subject), at)| *at < before.0 && subjects.contains(subject))
+        self.on_the_way_of(subjects, before).next().is_some()
     }
 
     fn cut(&self, subjects: &[Subject], before: Moment) {
-        for (route, cuts) in &self.cuts {
-            let has = |((on, subject), at): (&(Arc<str>, Arc<Subject>), &u64)| {
-                on == route && *at < before.0 && subjects.contains(subject)
-            };
-            if self.on_the_way.iter().any(has) {
-                cuts.send_modify(|count| *count += 1);
-            }
+        let routes: HashSet<&Arc<str>> = self.on_the_way_of(subjects, before).collect();
+        for cuts in routes.into_iter().filter_map(|route| self.cuts.get(route)) {
+            cuts.send_modify(|count| *count += 1);
         }
     }
 }
