@@ -35,10 +35,14 @@ pub struct Head<'a> {
     wide: Option<Wide>,
 }
 
-/// Skips what some senders put before MSH: a byte order mark, blank lines, spaces.
+/// Skips what some senders put before MSH: byte order marks, blank lines, spaces, in whatever order.
 #[must_use]
 pub fn skip_lead(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes).trim_ascii_start()
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(behind) = rest.strip_prefix(UTF8_MARK) {
+        rest = behind.trim_ascii_start();
+    }
+    rest
 }
 
 impl<'a> Head<'a> {

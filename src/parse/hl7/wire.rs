@@ -79,14 +79,14 @@ impl<'a> Wire<'a> {
             return open_utf16(encoding, rest, extent);
         }
         let rest = skip_lead(bytes);
+        let is_marked = bytes.trim_ascii_start().starts_with(UTF8_MARK);
         if rest.first() == Some(&b'<') {
-            let is_marked = bytes.starts_with(UTF8_MARK);
             return match xml::decode(rest, is_marked, charsets) {
                 Ok(text) => of_xml(&text, extent),
                 Err(fault) => Self::text(Form::Xml(Dialect::default()), String::new(), Some(fault)),
             };
         }
-        let (head, charset) = if bytes.starts_with(UTF8_MARK) {
+        let (head, charset) = if is_marked {
             (Head::read(rest), Ok(Charset::Utf8))
         } else {
             find_charset(rest, charsets)
@@ -352,6 +352,11 @@ mod tests {
                 let found = read(&wide, &charsets(always)).unwrap();
                 assert_eq!(found, ("Mü".to_owned(), "ü".as_bytes().to_vec(), b"7".to_vec()));
             }
+        }
+        // Of an input of the fuzzer: a blank before the mark, and another mark behind it.
+        for lead in ["\t\u{feff}\t", "\u{feff}\u{feff}", "\r\n \u{feff}\n\u{feff} "] {
+            let bytes = [lead, text].concat().into_bytes();
+            assert_eq!(read(&bytes, &charsets(None)).unwrap().0, "Mü", "{lead:?}");
         }
         let mut broken = marked;
         broken.push(0xFC);
