@@ -20,7 +20,7 @@ FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
   -Cllvm-args=-sanitizer-coverage-trace-compares
 # With a target named, the flags are not for build scripts and macros.
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-TARGETS ?= frame hl7 path datetime escape charset xml mapping
+TARGETS ?= frame hl7 path datetime escape charset xml fhir mapping
 RUNS ?= 20000000
 SECONDS ?= 3600
 # Longest input, in bytes.

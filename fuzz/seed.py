@@ -27,6 +27,15 @@ def documents():
     return [re.sub(rb">\s+<", b"><", document) for document in found]
 
 
+def resources():
+    """Without blanks at the beginning of lines, which would make them too long; some behind a path."""
+    files = sorted((ROOT / "fixtures/corpus/fhir").rglob("*.*")) + sorted((ROOT / "fixtures/corpus/xml").rglob("*.xml"))
+    found = [re.sub(rb"\n\s+", b"\n", path.read_bytes()) for path in files]
+    paths = [b"Patient.identifier.where(system='urn:x').value", b"Observation.value.ofType(Quantity).value",
+             b"Patient.birthDate.extension('u').value", b"Encounter.location[1].location.reference"]
+    return found + [b"//" + path + b"\n" + one for path in paths for one in found]
+
+
 def mappings():
     return [path.read_bytes() for path in sorted((ROOT / "mappings/hl7").glob("*.toml"))]
 
@@ -49,6 +58,8 @@ def seeds(target):
     if target == "escape":
         fields = re.split(rb"[|\r\n]", b"\n".join(messages()))
         return [field for field in fields if b"\\" in field]
+    if target == "fhir":
+        return resources()
     if target == "mapping":
         return mappings()
     sys.exit(f"seed.py: no target {target}")

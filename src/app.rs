@@ -32,10 +32,11 @@ use self::decider::Decider;
 use self::feeds::{Feeds, rules};
 use self::realms::{Realms, Running};
 use crate::admin::auth::Access;
+use crate::admin::keys::Keys;
 use crate::admin::server::PULSE_MAX;
 use crate::admin::tokens::Desk;
 use crate::admin::{self, AdminState};
-use crate::config::Config;
+use crate::config::{Config, Feed};
 use crate::consent::Code;
 use crate::contract::{Contract, Destination};
 use crate::deliver::file::FileSink;
@@ -43,6 +44,7 @@ use crate::deliver::rabbitmq::{RabbitSink, Target};
 use crate::deliver::route::RouteError;
 use crate::deliver::{FENCE_TIMEOUT, Route, RouteConfig, Sink};
 use crate::event::Subject;
+use crate::feed::fhir::auth::published::Published;
 use crate::feed::mllp::listener::ListenError;
 use crate::fence::Fence;
 use crate::metrics::{BrokerMetrics, Pulse, RouteMetrics};
@@ -172,6 +174,8 @@ impl App {
         let feeds: Vec<Arc<str>> = config.feeds.iter().map(|feed| Arc::clone(&feed.name)).collect();
         let routes: Vec<Arc<str>> =
             config.contracts.iter().map(|contract| contract.name.as_str().into()).collect();
+        let once = config.contracts.iter().filter(|contract| contract.once.is_some());
+        config.journal.once = once.map(|contract| contract.name.as_str().into()).collect();
         let (journal, mut threads) =
             Journal::open(&state, &master, config.journal.clone(), &feeds, &routes)?;
         let journal = Arc::new(journal);
@@ -188,6 +192,8 @@ impl App {
         }
         let (realms, vault) = realms::start(&state, &config, &audit).await?;
         let decide = Decider::new(&config, journal.digests(), &realms)?.shared();
+        let published = Published::new(config.feeds.iter().filter_map(Feed::signs).collect());
+        let keys = Keys::new(move || published.key_set());
         // Behind all that looks at the feeds as they are configured.
         let meant = std::mem::take(&mut config.feeds);
         let feeds = Feeds::build(meant, &config, (&journal, &fence), &stopping)?;
@@ -221,6 +227,7 @@ impl App {
             contracts: config.contracts.as_slice().into(),
             halted: halted.iter().map(|halted| halted.name.to_string()).collect(),
             tokens: Desk::new(realms::books(realms, &config), config.admin.resolves),
+            keys,
             lookup: Mutex::new(None),
         });
         Ok(Self {
@@ -247,6 +254,9 @@ impl App {
         let mut addresses = BTreeMap::new();
         for listener in &self.feeds.listeners {
             addresses.insert(listener.feed().to_string(), listener.address().map_err(system)?);
+        }
+        for endpoint in &self.feeds.endpoints {
+            addresses.insert(endpoint.feed().to_string(), endpoint.address().map_err(system)?);
         }
         let admin = self.admin_listener.local_addr().map_err(system)?;
         addresses.insert(ADMIN.to_owned(), admin);

@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 70] = [
+pub const TABLE: [Row; 80] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -85,6 +85,30 @@ pub const TABLE: [Row; 70] = [
         "Of a feed that connects: tries, by connected, unreachable, tls.",
     ),
     (
+        Kind::Counter,
+        "tidegate_fhir_requests_total",
+        &["server", "code_class"],
+        "Requests to a FHIR server, by 2xx, 3xx, 4xx, 5xx; none: there was no whole answer.",
+    ),
+    (
+        Kind::Seconds,
+        "tidegate_fhir_request_duration_seconds",
+        &["server"],
+        "From a request to a FHIR server to the last byte of its answer.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_fhir_throttled_total",
+        &["server"],
+        "Answers 429, and 503 with Retry-After: the server wants fewer requests.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_fhir_token_expiry_timestamp_seconds",
+        &["server"],
+        "When the token for a FHIR server ends, since 1970; 0: none yet.",
+    ),
+    (
         Kind::Gauge,
         "tidegate_tls_cert_expiry_timestamp_seconds",
         &["role", "name"],
@@ -127,6 +151,42 @@ pub const TABLE: [Row; 70] = [
         "1 while the folder can be read, and what was taken moved aside.",
     ),
     (
+        Kind::Gauge,
+        "tidegate_fhir_cursor_timestamp_seconds",
+        &["server"],
+        "When the last round began that took all of a query, of the query where that is longest ago, since 1970; before the first, when the daemon began.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_fhir_queries_stopped",
+        &["server"],
+        "Queries that are not asked for now, since the server refuses them or gives pages that lead nowhere.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_fhir_resources_total",
+        &["server", "result"],
+        "Resources on pages by taken, known (taken before, byte for byte), unreadable.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_fhir_notifications_total",
+        &["server", "result"],
+        "Requests to the endpoint of a feed's subscriptions, by what came of them.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_fhir_notifications_missed_total",
+        &["server"],
+        "Events of subscriptions whose numbers were passed over; the server was asked what happened.",
+    ),
+    (
+        Kind::Gauge,
+        "tidegate_fhir_subscriptions",
+        &["server", "state"],
+        "Subscriptions at a FHIR server, by active, silent (no heartbeat for too long), refused.",
+    ),
+    (
         Kind::Seconds,
         "tidegate_journal_fsync_duration_seconds",
         &[],
@@ -154,7 +214,7 @@ pub const TABLE: [Row; 70] = [
         Kind::Counter,
         "tidegate_events_total",
         &["route", "outcome"],
-        "Events by what the route did: released, suppressed, exception, unselected, notified.",
+        "Events by what the route did: released, suppressed, told, exception, unselected, notified.",
     ),
     (
         Kind::Counter,
@@ -582,6 +642,86 @@ impl FileMetrics {
     }
 }
 
+/// What a feed that polls a FHIR server counts beside.
+#[derive(Clone, Debug)]
+pub struct PollMetrics {
+    /// When all was taken last.
+    pub cursor: Gauge,
+    /// Queries that are not asked.
+    pub stopped: Gauge,
+    /// Resources by what came of them on the page.
+    pub resources: ByWord,
+}
+
+impl PollMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let feed = feed.to_owned();
+        Self {
+            cursor: low(
+                metrics::gauge!("tidegate_fhir_cursor_timestamp_seconds", "server" => feed.clone()),
+            ),
+            stopped: low(
+                metrics::gauge!("tidegate_fhir_queries_stopped", "server" => feed.clone()),
+            ),
+            resources: ByWord::new(
+                &["taken", "known", "unreadable"],
+                |word| metrics::counter!("tidegate_fhir_resources_total", "server" => feed.clone(), "result" => word),
+            ),
+        }
+    }
+}
+
+/// What is counted of a feed's subscriptions.
+#[derive(Clone, Debug)]
+pub struct SubscriptionMetrics {
+    /// Requests by what came of them.
+    pub notifications: ByWord,
+    /// Events whose numbers were passed over.
+    pub missed: Counter,
+    /// Subscriptions that tell.
+    pub active: Gauge,
+    /// Subscriptions that have not been heard for too long.
+    pub silent: Gauge,
+    /// Subscriptions that the server does not take.
+    pub refused: Gauge,
+}
+
+impl SubscriptionMetrics {
+    /// The series of a feed, all at 0.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let server = feed.to_owned();
+        let state = |word: &'static str| {
+            low(metrics::gauge!("tidegate_fhir_subscriptions",
+                "server" => server.clone(), "state" => word))
+        };
+        Self {
+            notifications: ByWord::new(
+                &[
+                    "handshake",
+                    "heartbeat",
+                    "event",
+                    "resource",
+                    "empty",
+                    "refused",
+                    "unknown",
+                    "malformed",
+                    "busy",
+                ],
+                |word| metrics::counter!("tidegate_fhir_notifications_total", "server" => server.clone(), "result" => word),
+            ),
+            missed: zero(
+                metrics::counter!("tidegate_fhir_notifications_missed_total", "server" => server.clone()),
+            ),
+            active: state("active"),
+            silent: state("silent"),
+            refused: state("refused"),
+        }
+    }
+}
+
 /// The room that a reason belongs to.
 fn stage_of(reason: &str) -> &'static str {
     match reason {
@@ -611,6 +751,40 @@ impl DialMetrics {
             connects: ByWord::new(
                 &["connected", "unreachable", "tls"],
                 |word| metrics::counter!("tidegate_feed_connects_total", "feed" => feed.clone(), "result" => word),
+            ),
+        }
+    }
+}
+
+/// What is counted of the requests to the server of a feed.
+#[derive(Clone, Debug)]
+pub struct ServerMetrics {
+    /// Requests by the class of their status.
+    pub requests: ByWord,
+    /// Asked to answered.
+    pub duration: Histogram,
+    /// Answers 429, and 503 with Retry-After.
+    pub throttled: Counter,
+    /// When the token ends.
+    pub token_expiry: Gauge,
+}
+
+impl ServerMetrics {
+    /// The series of a server, all at 0; it is named by its feed, since two feeds may ask one server.
+    #[must_use]
+    pub fn new(feed: &str) -> Self {
+        let server = feed.to_owned();
+        Self {
+            requests: ByWord::new(&["2xx", "3xx", "4xx", "5xx", "none"], |word| {
+                metrics::counter!("tidegate_fhir_requests_total",
+                    "server" => server.clone(), "code_class" => word)
+            }),
+            duration: metrics::histogram!("tidegate_fhir_request_duration_seconds", "server" => server.clone()),
+            throttled: zero(
+                metrics::counter!("tidegate_fhir_throttled_total", "server" => server.clone()),
+            ),
+            token_expiry: low(
+                metrics::gauge!("tidegate_fhir_token_expiry_timestamp_seconds", "server" => server.clone()),
             ),
         }
     }
@@ -726,7 +900,7 @@ impl RouteMetrics {
                     "purpose" => purpose.clone(), "decision" => "deny", "reason" => word)
             }),
             events: ByWord::new(
-                &["released", "suppressed", "exception", "unselected", "notified"],
+                &["released", "suppressed", "told", "exception", "unselected", "notified"],
                 |word| metrics::counter!("tidegate_events_total", "route" => route.clone(), "outcome" => word),
             ),
             fields: ByWord::new(

@@ -304,7 +304,8 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// It cannot be written there.
 pub fn write_hex(bytes: &[u8], out: &mut impl std::fmt::Write) -> std::fmt::Result {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    // Without a branch, so that many are made at once.
+    let digit = |nibble: u8| nibble + b'0' + u8::from(nibble > 9) * (b'a' - b'0' - 10);
     for chunk in bytes.chunks(16) {
         let mut digits = [0; 32];
         for (two, byte) in digits.chunks_exact_mut(2).zip(chunk) {

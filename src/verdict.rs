@@ -141,6 +141,8 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
             | Finding::Malformed(_)
             | Finding::WrongProcessingId
             | Finding::WrongVersion
+            | Finding::BadResource
+            | Finding::Removed
             | Finding::ForeignSender { .. }
             | Finding::Acknowledgement,
             Novelty::New { .. },
@@ -150,6 +152,8 @@ fn taken(finding: &Finding, novelty: Novelty) -> Verdict {
             | Finding::Malformed(_)
             | Finding::WrongProcessingId
             | Finding::WrongVersion
+            | Finding::BadResource
+            | Finding::Removed
             | Finding::ForeignSender { .. }
             | Finding::Acknowledgement,
             Novelty::Wrapped { .. },
@@ -178,6 +182,9 @@ fn refused(finding: &Finding) -> Verdict {
         Finding::ForeignSender { field } => {
             said(Code::AR, Some(fault(msh(*field), 1, 103)), Notable, "foreign-sender")
         }
+        // A FHIR server is owed no answer.
+        Finding::BadResource => silent(Notable, "malformed"),
+        Finding::Removed => silent(Notable, "removed"),
         Finding::Acknowledgement => silent(Usual, "acknowledgement"),
         // A mapped message that is not taken does not occur; should it, the sender keeps it.
         Finding::Mapped => said(Code::AR, Some(fault(None, 0, 207)), Notable, "not-taken"),
@@ -216,7 +223,14 @@ fn of_refusal(refusal: &Refusal) -> Fault {
         Refusal::Missing { spot } => fault(Some(spot.clone()), 0, 101),
         Refusal::Impossible { spot } => fault(Some(spot.clone()), 0, 102),
         Refusal::Unsupported { .. } => fault(msh(9), 2, 201),
-        Refusal::TooManyGroups | Refusal::TooLarge => fault(None, 0, 207),
+        // No answer names an element: who sends resources is told by HTTP.
+        Refusal::UnsupportedResource { .. }
+        | Refusal::NoPatient { .. }
+        | Refusal::MissingElement { .. }
+        | Refusal::ImpossibleElement { .. }
+        | Refusal::UnknownPatient { .. }
+        | Refusal::TooManyGroups
+        | Refusal::TooLarge => fault(None, 0, 207),
     }
 }
 

@@ -22,6 +22,9 @@ mod connections;
 #[path = "daemon/transport.rs"]
 mod transport;
 
+#[path = "daemon/feed_page.rs"]
+mod feed_page;
+
 #[path = "daemon/tls.rs"]
 mod tls;
 
@@ -31,6 +34,9 @@ mod certificates;
 #[path = "daemon/dialing.rs"]
 mod dialing;
 
+#[path = "daemon/fhir_subscriptions.rs"]
+mod fhir_subscriptions;
+
 #[path = "daemon/acknowledge.rs"]
 mod acknowledge;
 
@@ -39,6 +45,15 @@ mod modes;
 
 #[path = "daemon/batched.rs"]
 mod batched;
+
+#[path = "daemon/fhir_events.rs"]
+mod fhir_events;
+
+#[path = "daemon/fhir_poll.rs"]
+mod fhir_poll;
+
+#[path = "daemon/fhir_auth.rs"]
+mod fhir_auth;
 
 #[path = "daemon/files.rs"]
 mod files;
@@ -134,6 +149,9 @@ mod keys;
 
 #[path = "daemon/realms.rs"]
 mod realms;
+
+#[path = "daemon/once.rs"]
+mod once;
 
 #[path = "daemon/leak.rs"]
 mod leak;

@@ -17,6 +17,8 @@ mod support;
 
 #[path = "disk/kill.rs"]
 mod kill;
+#[path = "disk/fhir.rs"]
+mod fhir;
 #[path = "disk/power.rs"]
 mod power;
 #[path = "disk/fsync.rs"]

@@ -24,8 +24,17 @@ mod consent_carriers;
 #[path = "library/consent_cases.rs"]
 mod consent_cases;
 
+#[path = "library/consent_documents.rs"]
+mod consent_documents;
+
+#[path = "library/consent_exceptions.rs"]
+mod consent_exceptions;
+
 #[path = "library/consent_intake.rs"]
 mod consent_intake;
+
+#[path = "library/fhir_consent.rs"]
+mod fhir_consent;
 
 #[path = "library/contracts.rs"]
 mod contracts;
@@ -35,6 +44,18 @@ mod deidentification;
 
 #[path = "library/documents.rs"]
 mod documents;
+
+#[path = "library/fhir.rs"]
+mod fhir;
+
+#[path = "library/fhir_client.rs"]
+mod fhir_client;
+
+#[path = "library/fhir_auth.rs"]
+mod fhir_auth;
+
+#[path = "library/fhir_resources.rs"]
+mod fhir_resources;
 
 #[path = "library/leak.rs"]
 mod leak;
@@ -84,6 +105,16 @@ fn every_shipped_mapping_loads_and_each_of_its_cases_holds() {
         }
     }
     assert!(cases_run >= mappings.files().count(), "a mapping without a case");
+    cases_run = 0;
+    for (_, mapping, cases) in mappings.fhir.files() {
+        for case in cases {
+            cases_run += 1;
+            for line in case.run_resource(mapping) {
+                failed.push(format!("{} {}: {line}", case.place, case.name));
+            }
+        }
+    }
+    assert!(cases_run >= mappings.fhir.files().count(), "a mapping without a case");
     assert_eq!(failed, Vec::<String>::new(), "{}", failed.join("\n"));
 }
 
@@ -320,4 +351,32 @@ fn fault_84_a_panic_ends_the_process_and_prints_its_place_without_its_text() {
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("library.rs")).collect();
     assert_eq!(lines.len(), 1, "one line with the place: {said}");
     assert!(!said.contains("ZZ"), "{said}");
+}
+
+#[test]
+fn every_file_of_the_corpus_is_what_its_provenance_says_under_a_licence_that_is_taken() {
+    let list = std::fs::read_to_string("fixtures/corpus/PROVENANCE.tsv").unwrap();
+    let mut listed = std::collections::BTreeSet::new();
+    for row in list.lines().skip(1) {
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [path, _, _, licence, _, digest] = cells[..] else { panic!("{row}") };
+        assert!(["Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0"].contains(&licence), "{row}");
+        let bytes = std::fs::read(format!("fixtures/corpus/{path}")).unwrap();
+        let found = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let found: String = found.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, digest, "{path}");
+        assert!(listed.insert(path.to_owned()), "{path} is listed twice");
+    }
+    let mut folders = vec![std::path::PathBuf::from("fixtures/corpus")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix("fixtures/corpus").unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.contains('/') {
+                assert!(listed.contains(&name), "{name} is not listed");
+            }
+        }
+    }
 }

@@ -27,6 +27,7 @@ mod intake;
 mod delivery;
 mod consent;
 mod routes;
+mod fhir;
 
 use std::process::ExitCode;
 
@@ -35,11 +36,12 @@ use figures::Table;
 /// A part of the run, with the word that asks for it alone.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("intake", intake::measure),
     ("delivery", delivery::measure),
     ("consent", consent::measure),
     ("routes", routes::measure),
+    ("fhir", fhir::measure),
 ];
 
 fn main() -> ExitCode {

@@ -73,7 +73,9 @@ pub fn shown(shown: &Shown, routes: &[RouteState]) -> Json {
                     Status::Admitted if state.number >= entry.number => "passed",
                     Status::Admitted => "to come",
                     // What waits for a human has not left, and will not by itself.
-                    Status::Parked | Status::Unsupported | Status::Refused => "none",
+                    Status::Parked | Status::Unsupported | Status::Superseded | Status::Refused => {
+                        "none"
+                    }
                 };
                 json!({ "route": state.route, "state": state_word })
             })

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::auth::{Access, Denied, Role};
 use super::decisions::{self, Decide, MESSAGE_BYTES_MAX};
+use super::keys::{self, Keys};
 use super::tokens::{ASK_BYTES_MAX, Desk};
 use super::{api, audit, import, resolve, state};
 use crate::admit::import::FILE_BYTES_MAX;
@@ -76,6 +77,8 @@ pub struct AdminState {
     pub halted: Vec<String>,
     /// Whom tokens stand for.
     pub tokens: Desk,
+    /// Our public keys.
+    pub keys: Keys,
     /// The contracts, for what the evidence says of their fields.
     pub contracts: Arc<[Contract]>,
     /// Opened when first asked.
@@ -95,6 +98,7 @@ pub async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/.well-known/jwks.json", get(keys::key_set))
         .route("/api/journal", get(messages))
         .route("/api/journal/{number}", get(message))
         .route("/api/journal/{number}/consent", get(consents))

@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use crate::consent::Policy;
 use crate::normalize::{self, Context, Mappings, Trace};
+use crate::parse::fhir;
 use crate::parse::hl7::tally::Miscount;
 use crate::parse::hl7::{Charsets, Content as Said, Head, Malformed, Message, Path, Scope, Wire};
-use crate::phi::Phi;
 
 use super::consents::{Bearer, Closing};
 use super::entry::{Admission, Category, Content, Correlated, Given, Raised, SegmentName, Status};
@@ -91,6 +91,10 @@ pub enum Finding {
     WrongProcessingId,
     /// Not of HL7 v2 (MSH-12).
     WrongVersion,
+    /// No FHIR resource that can be told from others.
+    BadResource,
+    /// A FHIR resource that its server has no more.
+    Removed,
     /// An acknowledgement, which is never acknowledged (chapter 2.9.2).
     Acknowledgement,
     /// Of a facility or application that its sender may not speak for.
@@ -167,20 +171,12 @@ pub fn assess_from(speaker: &Speaker, bytes: &Bytes, rules: &Rules, now_ms: i64)
         content: rules.digests.content(&message),
         windows: rules.windows,
     };
+    let (feed, raw) = (Arc::clone(&rules.feed), bytes.clone());
     let admission = Admission {
-        feed: Arc::clone(&rules.feed),
-        received_at: now_ms,
-        kind: kind.clone(),
-        control_id: Phi::new(control_id),
-        raw: Phi::new(bytes.clone()),
         correlated: Some(correlated),
         status: Status::Admitted,
         content: Content { segments: SegmentName::all(&message), ..Content::default() },
-        raised: None,
-        consents: Vec::new(),
-        on_conflict: Vec::new(),
-        acts: Vec::new(),
-        described: Vec::new(),
+        ..Admission::bare(feed, now_ms, kind.clone(), control_id, raw)
     };
     let bearer = Bearer::of(&message, &correlated, rules, now_ms);
     let applied = normalize::normalize(&rules.mappings, &message, &rules.context, Trace::Off)
@@ -354,7 +350,7 @@ fn foreign(
 }
 
 /// The bytes with what is wrong, and nothing of what they say.
-fn unread(
+pub(super) fn unread(
     bytes: &Bytes,
     rules: &Rules,
     now_ms: i64,
@@ -362,21 +358,9 @@ fn unread(
     control_id: &str,
     raised: Raised,
 ) -> Admission {
-    Admission {
-        feed: Arc::clone(&rules.feed),
-        received_at: now_ms,
-        kind,
-        control_id: Phi::new(control_id.to_owned()),
-        raw: Phi::new(bytes.clone()),
-        correlated: None,
-        status: Status::Refused,
-        content: Content::default(),
-        raised: Some(raised),
-        consents: Vec::new(),
-        on_conflict: Vec::new(),
-        acts: Vec::new(),
-        described: Vec::new(),
-    }
+    let (feed, control_id) = (Arc::clone(&rules.feed), control_id.to_owned());
+    let bare = Admission::bare(feed, now_ms, kind, control_id, bytes.clone());
+    Admission { raised: Some(raised), ..bare }
 }
 
 /// What becomes of a frame that could not be read for a fault of ours.
@@ -402,6 +386,33 @@ pub fn miscounted(bytes: &Bytes, rules: &Rules, now_ms: i64, wrong: &Miscount) -
         place: wrong.place().to_owned(),
     };
     unread(bytes, rules, now_ms, "batch".to_owned(), "", raised)
+}
+
+/// What is kept where a query of a FHIR server is not asked for now: the query, and why.
+#[must_use]
+pub fn stopped(query: &str, rules: &Rules, now_ms: i64, why: String) -> Admission {
+    let raised = Raised {
+        category: Category::StoppedQuery,
+        key: rules.digests.text(&format!("{query} {why}")),
+        text: why,
+        place: query.to_owned(),
+    };
+    let bytes = Bytes::copy_from_slice(query.as_bytes());
+    unread(&bytes, rules, now_ms, "query".to_owned(), "", raised)
+}
+
+/// What is kept where an entry of a page cannot be read: the query that found it, and where it stands.
+#[must_use]
+pub fn unlisted(query: &str, rules: &Rules, now_ms: i64, wrong: &fhir::Malformed) -> Admission {
+    let raised = Raised {
+        category: Category::Malformed,
+        // Without its place: in the next round it stands elsewhere.
+        key: rules.digests.text(&format!("{query} {}", wrong.wrong)),
+        text: wrong.to_string(),
+        place: wrong.place.as_deref().unwrap_or("Bundle.entry").to_owned(),
+    };
+    let bytes = Bytes::copy_from_slice(query.as_bytes());
+    unread(&bytes, rules, now_ms, "page".to_owned(), "", raised)
 }
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.
@@ -442,18 +453,20 @@ fn kind_of(head: &Head<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path as FilePath;
     use std::time::Duration;
 
     use super::*;
-    use crate::document::Problems;
+    use crate::document::{Document, Problems};
     use crate::parse::hl7::Charset;
     use crate::secret::Key;
 
-    fn rules() -> Rules {
+    /// Those of a feed `adt` with the shipped mappings, without a consent.toml.
+    pub fn rules() -> Rules {
         let problems = Problems::default();
         let mappings = normalize::load(FilePath::new("mappings"), &problems);
+        assert!(problems.is_clean(), "{:?}", problems.mistakes());
         Rules {
             feed: "adt".into(),
             domain: "adt".to_owned(),
@@ -473,6 +486,15 @@ mod tests {
             policy: Arc::default(),
             site: None,
         }
+    }
+
+    /// The same, with a consent.toml.
+    pub fn rules_by(consent: &str) -> Rules {
+        let problems = Problems::default();
+        let policy = Document::from_text("p", FilePath::new("."), consent);
+        let policy = Arc::new(Policy::of(&policy, &problems));
+        assert!(problems.is_clean(), "{:?}", problems.mistakes());
+        Rules { policy, ..rules() }
     }
 
     fn found(text: &str, rules: &Rules) -> (Finding, Option<Status>, Option<Category>) {

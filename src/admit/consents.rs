@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::consent::intake::{self, Carrier, Doubt, ends_closure, told};
-use crate::consent::{Key, Turn};
+use crate::consent::{Key, Record, Turn};
 use crate::event::{EventType, Subject, Tree};
 use crate::normalize::{Draft, Normalized, Refusal, Spot, salvage};
 use crate::parse::hl7::Message;
@@ -24,18 +24,35 @@ use super::labels::{Labels, Unmapped};
 use super::profile::{Described, Descriptions};
 use super::restrictions::{carriers, has_consent, restrictions};
 
-/// A message that may bear consents.
+/// A message of HL7 v2 that may bear consents.
 pub(super) struct Bearer<'b> {
     pub(super) message: &'b Message<'b>,
+    pub(super) filing: Filing<'b>,
+}
+
+/// Files what one message says, of whichever protocol: its events under their subjects, its consents
+/// for the ledger.
+pub(super) struct Filing<'b> {
     pub(super) content: Digest,
     correlation: Correlation,
     /// What names it, without the epoch, which the store knows. Few messages need it.
     name: OnceCell<String>,
     pub(super) rules: &'b Rules,
     recorded_at: Timestamp,
+    /// What people call a field of a consent event, by the event's place.
+    place_of: fn(&str, &str) -> String,
+}
+
+/// What is filed of a message while its events are made.
+#[derive(Default)]
+pub(super) struct Filed {
+    pub acts: Acts,
+    pub descriptions: Descriptions,
+    worst: Option<(Doubt, Raised)>,
 }
 
 /// What a message with events comes to.
+#[derive(Default)]
 pub(super) struct Applied {
     pub content: Content,
     pub raised: Option<Raised>,
@@ -62,77 +79,40 @@ impl<'b> Bearer<'b> {
         rules: &'b Rules,
         now_ms: i64,
     ) -> Self {
-        Self {
-            message,
-            content: correlated.content,
-            correlation: correlated.correlation,
-            name: OnceCell::new(),
-            rules,
-            recorded_at: Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX),
-        }
+        Self { message, filing: Filing::of(correlated, rules, now_ms, place_of) }
     }
 
     /// Events with their subjects, and what they say of consent.
     pub fn apply(&self, normalized: Normalized) -> Result<Applied, Refusal> {
-        let mut applied = Applied {
-            content: Content::default(),
-            raised: None,
-            consents: Vec::new(),
-            on_conflict: Vec::new(),
-            acts: Vec::new(),
-            described: Vec::new(),
-        };
-        let (mut acts, mut descriptions) = (Acts::default(), Descriptions::default());
+        let mut applied = Applied::default();
+        let mut filed = Filed::default();
         let said = restrictions(self.message);
         let restrictions = carriers(&said);
-        let labels = Labels::of(self.message, &self.rules.policy);
-        let mut worst: Option<(Doubt, Raised)> = None;
+        let labels = Labels::of(self.message, &self.filing.rules.policy);
         let applies = normalized.drafts.iter().any(|draft| is_consent(draft.kind));
         if !applies && has_consent(self.message) {
             self.close_unread(&normalized.drafts, &mut applied)?;
         }
         for mut draft in normalized.drafts {
             labels.label(self.message, &mut draft);
-            let subject = self.subject(&draft).ok_or_else(unreadable)?;
-            descriptions.take(&self.rules.digests, &subject, draft.data.root());
-            let stored = if is_consent(draft.kind) {
-                applied.on_conflict.push(self.closing(&draft, &subject));
-                let (stored, doubt) = self.consent(draft, subject, &mut applied.consents);
-                if let Some(doubt) = doubt
-                    && worst.as_ref().is_none_or(|(known, _)| doubt < *known)
-                {
-                    worst = Some((doubt, self.raised(doubt, &stored)));
+            let subject = self.filing.subject(&draft).ok_or_else(unreadable)?;
+            for carrier in restrictions.iter().filter(|_| !is_consent(draft.kind)) {
+                let key = self.filing.key_of(carrier);
+                let is_known = |given: &Given| given.subject == subject && given.record.key == key;
+                if !applied.on_conflict.iter().any(is_known) {
+                    let closure = self.filing.closure(key, &draft, subject.clone());
+                    applied.on_conflict.push(closure);
                 }
-                stored
-            } else {
-                for carrier in &restrictions {
-                    let key = self.key_of(carrier);
-                    let is_known =
-                        |given: &Given| given.subject == subject && given.record.key == key;
-                    if !applied.on_conflict.iter().any(is_known) {
-                        let closure = self.closure(key, &draft, subject.clone());
-                        applied.on_conflict.push(closure);
-                    }
-                }
-                let (identity, domain) = (&self.rules.identity, &self.rules.domain);
-                let position = applied.content.events.len();
-                let prior = acts.prior(identity, domain, &draft, &subject, position)?;
-                let mut stored = stored(draft.kind, draft.place, subject, draft.data);
-                prior.into_iter().for_each(|prior| stored.set_prior(prior));
-                stored
-            };
-            applied.content.events.push(stored);
+            }
+            self.filing.file(draft, subject, &mut applied, &mut filed)?;
         }
-        acts.pair(&mut applied.content.events)?;
-        applied.acts = acts.acted;
-        applied.described = descriptions.described;
+        self.filing.end(filed, &mut applied)?;
         applied.content.unmapped = normalized.unmapped.iter().map(ToString::to_string).collect();
         applied.content.invalid = normalized.invalid;
-        applied.raised = applied.raised.or(worst.map(|(_, raised)| raised));
         self.protect(&said, &mut applied)?;
         // What closes comes first: of a message there is one exception.
         if applied.raised.is_none() {
-            applied.raised = labels.unmapped().map(|unmapped| self.unlabelled(unmapped));
+            applied.raised = labels.unmapped().map(|unmapped| self.filing.unlabelled(unmapped));
         }
         Ok(applied)
     }
@@ -141,18 +121,116 @@ impl<'b> Bearer<'b> {
     // PROMISE-5
     fn close_unread(&self, drafts: &[Draft], applied: &mut Applied) -> Result<(), Refusal> {
         for draft in drafts {
-            let subject = self.subject(draft).ok_or_else(unreadable)?;
+            let subject = self.filing.subject(draft).ok_or_else(unreadable)?;
             if !applied.consents.iter().any(|given| given.subject == subject) {
-                applied.consents.push(self.closure(self.own_key(draft), draft, subject));
+                let closure = self.filing.closure(self.filing.own_key(draft), draft, subject);
+                applied.consents.push(closure);
             }
         }
         applied.on_conflict.clone_from(&applied.consents);
         applied.raised = Some(Raised {
             category: Category::ConsentUnknown,
-            key: self.content,
+            key: self.filing.content,
             text: "no mapping reads CON: every purpose is closed".to_owned(),
             place: "CON".to_owned(),
         });
+        Ok(())
+    }
+
+    /// What the message closes, where it gave no event.
+    // PROMISE-5
+    pub fn close(&self) -> Closing {
+        let restrictions = carriers(&restrictions(self.message));
+        let has_consent = has_consent(self.message);
+        if restrictions.is_empty() && !has_consent {
+            return Closing::Nothing;
+        }
+        let found = salvage(&self.filing.rules.mappings, self.message, &self.filing.rules.context);
+        let mut closures = Vec::new();
+        for draft in &found.consents {
+            let Some(subject) = self.filing.subject(draft) else {
+                return Closing::Unreadable(unreadable());
+            };
+            closures.push(self.filing.closing(draft, &subject));
+        }
+        let without_events = has_consent && found.consents.is_empty();
+        for draft in &found.patients {
+            let Some(subject) = self.filing.subject(draft) else {
+                return Closing::Unreadable(unreadable());
+            };
+            for carrier in &restrictions {
+                closures.push(self.filing.closure(
+                    self.filing.key_of(carrier),
+                    draft,
+                    subject.clone(),
+                ));
+            }
+            if without_events {
+                closures.push(self.filing.closure(self.filing.own_key(draft), draft, subject));
+            }
+        }
+        if closures.is_empty() {
+            return Closing::Unreadable(unreadable());
+        }
+        Closing::Closes(closures)
+    }
+}
+
+impl<'b> Filing<'b> {
+    pub fn of(
+        correlated: &Correlated,
+        rules: &'b Rules,
+        now_ms: i64,
+        place_of: fn(&str, &str) -> String,
+    ) -> Self {
+        Self {
+            content: correlated.content,
+            correlation: correlated.correlation,
+            name: OnceCell::new(),
+            rules,
+            recorded_at: Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::MAX),
+            place_of,
+        }
+    }
+
+    /// Adds an event of a subject, and what it says of consent.
+    pub fn file(
+        &self,
+        draft: Draft,
+        subject: Subject,
+        applied: &mut Applied,
+        filed: &mut Filed,
+    ) -> Result<(), Refusal> {
+        filed.descriptions.take(&self.rules.digests, &subject, draft.data.root());
+        let visit = self.rules.identity.visit(draft.data.root(), &self.rules.domain);
+        let mut stored = if is_consent(draft.kind) {
+            applied.on_conflict.push(self.closing(&draft, &subject));
+            let (stored, doubt) = self.consent(draft, subject, &mut applied.consents);
+            if let Some(doubt) = doubt
+                && filed.worst.as_ref().is_none_or(|(known, _)| doubt < *known)
+            {
+                filed.worst = Some((doubt, self.raised(doubt, &stored)));
+            }
+            stored
+        } else {
+            let (identity, domain) = (&self.rules.identity, &self.rules.domain);
+            let position = applied.content.events.len();
+            let prior = filed.acts.prior(identity, domain, &draft, &subject, position)?;
+            let mut stored = stored(draft.kind, draft.place, subject, draft.data);
+            prior.into_iter().for_each(|prior| stored.set_prior(prior));
+            stored
+        };
+        stored.set_visit(visit);
+        applied.content.events.push(stored);
+        Ok(())
+    }
+
+    /// Ends it, once all events are there.
+    pub fn end(&self, mut filed: Filed, applied: &mut Applied) -> Result<(), Refusal> {
+        filed.acts.pair(&mut applied.content.events)?;
+        applied.acts = filed.acts.acted;
+        applied.described = filed.descriptions.described;
+        applied.raised = applied.raised.take().or(filed.worst.map(|(_, raised)| raised));
         Ok(())
     }
 
@@ -184,43 +262,9 @@ impl<'b> Bearer<'b> {
         }
     }
 
-    /// What the message closes, where it gave no event.
-    // PROMISE-5
-    pub fn close(&self) -> Closing {
-        let restrictions = carriers(&restrictions(self.message));
-        let has_consent = has_consent(self.message);
-        if restrictions.is_empty() && !has_consent {
-            return Closing::Nothing;
-        }
-        let found = salvage(&self.rules.mappings, self.message, &self.rules.context);
-        let mut closures = Vec::new();
-        for draft in &found.consents {
-            let Some(subject) = self.subject(draft) else {
-                return Closing::Unreadable(unreadable());
-            };
-            closures.push(self.closing(draft, &subject));
-        }
-        let without_events = has_consent && found.consents.is_empty();
-        for draft in &found.patients {
-            let Some(subject) = self.subject(draft) else {
-                return Closing::Unreadable(unreadable());
-            };
-            for carrier in &restrictions {
-                closures.push(self.closure(self.key_of(carrier), draft, subject.clone()));
-            }
-            if without_events {
-                closures.push(self.closure(self.own_key(draft), draft, subject));
-            }
-        }
-        if closures.is_empty() {
-            return Closing::Unreadable(unreadable());
-        }
-        Closing::Closes(closures)
-    }
-
     /// The closure of a consent, under its own key where that can be read, so that the same one
     /// ends it when it comes so that it can be applied.
-    fn closing(&self, draft: &Draft, subject: &Subject) -> Given {
+    pub(super) fn closing(&self, draft: &Draft, subject: &Subject) -> Given {
         let in_doubt = |field: &str| draft.doubtful.iter().any(|it| it == field);
         let named =
             !["consent.identifier", "consent.type", "consent.form"].into_iter().any(in_doubt);
@@ -228,7 +272,7 @@ impl<'b> Bearer<'b> {
         self.closure(key.unwrap_or_else(|| self.own_key(draft)), draft, subject.clone())
     }
 
-    fn closure(&self, key: Key, draft: &Draft, subject: Subject) -> Given {
+    pub(super) fn closure(&self, key: Key, draft: &Draft, subject: Subject) -> Given {
         let carrier = self.carrier(&draft.place);
         let record = intake::closure(key, Turn::Begins, draft.data.root(), &carrier);
         Given { subject, record }
@@ -239,8 +283,14 @@ impl<'b> Bearer<'b> {
         Key { source: self.rules.feed.to_string(), id: carrier.to_owned() }
     }
 
+    /// A closure of what nothing more is known of than whose it is, and when it was written.
+    pub(super) fn closed(&self, key: Key, subject: Subject, at: Option<Timestamp>) -> Given {
+        let closure = intake::closure(key, Turn::Begins, Tree::new().root(), &self.carrier("con1"));
+        Given { subject, record: Record { version: at.map(intake::closure_version), ..closure } }
+    }
+
     /// The key of what names itself by nothing: the message and the place.
-    fn own_key(&self, draft: &Draft) -> Key {
+    pub(super) fn own_key(&self, draft: &Draft) -> Key {
         let id = format!("{} {}", self.name(), draft.place);
         Key { source: self.rules.feed.to_string(), id }
     }
@@ -277,12 +327,12 @@ impl<'b> Bearer<'b> {
             category: Category::ConsentUnknown,
             key,
             text: format!("{}: {} {}", stored.place, doubt.field(), doubt.text()),
-            place: place_of(doubt.field(), &stored.place),
+            place: (self.place_of)(doubt.field(), &stored.place),
         }
     }
 
     /// The exception of a code that nobody mapped: one for each code, since a row settles all.
-    fn unlabelled(&self, unmapped: &Unmapped) -> Raised {
+    pub(super) fn unlabelled(&self, unmapped: &Unmapped) -> Raised {
         let Unmapped { field, code } = unmapped;
         Raised {
             category: Category::ConsentUnknown,
@@ -298,7 +348,7 @@ impl<'b> Bearer<'b> {
 pub(super) fn stored(kind: EventType, place: String, subject: Subject, data: Tree) -> Stored {
     let Subject { authority, value } = subject;
     let (value, data) = (SubjectValue(value), Arc::new(data));
-    Stored { kind, place, authority, value, prior: None, data }
+    Stored { kind, place, authority, value, prior: None, visit: None, data }
 }
 
 /// Whether an event is one of consent.
@@ -324,6 +374,9 @@ fn type_of(data: &Tree) -> String {
 /// The field of HL7 that the shipped mapping makes a field of the event from, in the CON at a
 /// place, such as `CON[2]-11`.
 fn place_of(field: &str, place: &str) -> String {
+    if place.starts_with("cda") {
+        return "OBX-5".to_owned();
+    }
     let number = match field {
         "consent.identifier" | "consent.key" => 4,
         "consent.type" => 2,
@@ -353,46 +406,22 @@ pub(super) fn unreadable() -> Refusal {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use bytes::Bytes;
 
     use super::*;
+    use crate::admit::assess::tests::rules_by;
     use crate::admit::assess::{Assessed, Finding, OnUnmappable, OnUnsupported, Rules, assess};
     use crate::admit::entry::{Admission, Status};
-    use crate::admit::{DigestKey, Windows};
-    use crate::consent::{Policy, Says};
-    use crate::document::{Document, Problems};
-    use crate::normalize::{self, Context};
-    use crate::parse::hl7::Charset;
-    use crate::secret;
+    use crate::consent::Says;
+    use crate::document::Problems;
+    use crate::normalize;
 
     const POLICY: &str = "[codes]\n\"HL70496/109\" = [\"CLINTRCH\"]\n";
 
     fn rules() -> Rules {
-        let problems = Problems::default();
-        let mappings = normalize::load(Path::new("mappings"), &problems);
-        let policy = Policy::of(&Document::from_text("p", Path::new("."), POLICY), &problems);
-        assert!(problems.is_clean(), "{:?}", problems.mistakes());
-        Rules {
-            feed: "adt".into(),
-            domain: "adt".to_owned(),
-            correlation: Vec::new(),
-            windows: Windows {
-                dedupe_retention: Duration::from_secs(1),
-                control_id_reuse: Duration::from_secs(1),
-            },
-            charsets: Charset::Utf8.into(),
-            context: Context::default(),
-            processing_id: None,
-            on_unmappable: OnUnmappable::Nak,
-            on_unsupported: OnUnsupported::Park,
-            mappings: Arc::new(mappings),
-            identity: Arc::default(),
-            digests: DigestKey::new(&secret::Key::from_bytes(&[7; 32]).unwrap()),
-            policy: Arc::new(policy),
-            site: None,
-        }
+        let (correlation, on_unmappable) = (Vec::new(), OnUnmappable::Nak);
+        Rules { correlation, on_unmappable, processing_id: None, ..rules_by(POLICY) }
     }
 
     /// 2026-11-22T12:00:00Z.
@@ -533,6 +562,17 @@ mod tests {
         let admission = admission("ADT^A01", &[PID, &many]);
         assert_eq!(lines(&admission.consents).len(), 1);
         assert_eq!(admission.raised.unwrap().category, Category::ConsentUnknown);
+    }
+
+    /// Its sender knows that it was not taken here.
+    #[test]
+    fn what_a_feed_rejects_is_not_taken_whatever_it_bears() {
+        let text = format!("MSH|^~\\&|A|B|||2026||ADT^Z60|1|P|2.7\r{PID}\rPD1||||||||||||Y");
+        let reject = Rules { on_unsupported: OnUnsupported::Reject, ..rules() };
+        let Assessed { finding, admission, .. } = assess(&Bytes::from(text), &reject, NOW);
+        let then = OnUnsupported::Reject;
+        assert_eq!(finding, Finding::Unsupported { type_known: true, then });
+        assert!(admission.is_none());
     }
 
     /// PROMISE-5

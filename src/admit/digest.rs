@@ -5,12 +5,12 @@
 //! Knows nothing of: where the key is kept.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use crate::consent;
-use crate::event::{Event, Subject};
+use crate::event::{Event, Subject, VisitNumber};
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::MSH;
 use crate::secret::{Key, write_hex};
@@ -34,7 +34,7 @@ impl fmt::Debug for Digest {
 }
 
 /// What stands for whom and what an event names, in the evidence and where things are looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Named {
     /// Its subject.
     pub subject: Digest,
@@ -42,6 +42,9 @@ pub struct Named {
     pub shown: Arc<str>,
     /// Its visit (`visit.number`) as text, where it names one.
     pub visit: Option<Arc<str>>,
+    /// What the evidence about it is found by (`audit::by`), once a route has asked for that: it is the
+    /// same for all of them.
+    pub keys: OnceLock<[i64; 2]>,
 }
 
 impl Named {
@@ -50,14 +53,15 @@ impl Named {
     pub fn of(event: &Event, digests: &DigestKey) -> Self {
         let subject = digests.subject(&event.subject);
         let visit = visit_of(event).map(|number| digests.visit(number).to_string().into());
-        Self { subject, shown: subject.to_string().into(), visit }
+        Self { subject, shown: subject.to_string().into(), visit, keys: OnceLock::new() }
     }
 
     /// The same, of another subject.
     #[must_use]
     pub fn about(&self, subject: &Subject, digests: &DigestKey) -> Self {
         let subject = digests.subject(subject);
-        Self { subject, shown: subject.to_string().into(), visit: self.visit.clone() }
+        let (shown, visit) = (subject.to_string().into(), self.visit.clone());
+        Self { subject, shown, visit, keys: OnceLock::new() }
     }
 }
 
@@ -123,6 +127,12 @@ impl DigestKey {
         self.parts([b"subject", subject.authority.as_bytes(), value.as_bytes()])
     }
 
+    /// What a feed's memory is looked up by.
+    #[must_use]
+    pub fn kept(&self, kind: &str, key: &str) -> Digest {
+        self.parts([b"kept", kind.as_bytes(), key.as_bytes()])
+    }
+
     /// What stands for the key of a consent record in the evidence.
     #[must_use]
     pub fn consent(&self, key: &consent::Key) -> Digest {
@@ -133,6 +143,20 @@ impl DigestKey {
     #[must_use]
     pub fn visit(&self, number: &str) -> Digest {
         self.parts([b"visit", b"", number.as_bytes()])
+    }
+
+    /// What stands for a transition of a subject's visit where it is remembered that it was told.
+    #[must_use]
+    pub fn transition(&self, subject: &Digest, visit: &VisitNumber, what: &str) -> Digest {
+        let VisitNumber { of, authority, value } = visit;
+        self.parts([
+            b"transition",
+            &subject.0,
+            of.name().as_bytes(),
+            authority.as_bytes(),
+            value.expose().as_bytes(),
+            what.as_bytes(),
+        ])
     }
 
     /// Sameness of what is said of one subject: the same word of another gives another digest.
@@ -163,7 +187,7 @@ impl DigestKey {
     }
 
     /// A digest of several texts, each behind its length.
-    fn parts(&self, parts: [&[u8]; 3]) -> Digest {
+    fn parts<const N: usize>(&self, parts: [&[u8]; N]) -> Digest {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());

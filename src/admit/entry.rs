@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::consent::Record;
-use crate::event::{Act, Event, EventType, Subject, Tree};
+use crate::event::{Act, Event, EventType, Numbering, Subject, Tree, VisitNumber};
 use crate::parse::hl7::Message;
 use crate::parse::hl7::name::is_segment_name;
 use crate::phi::Phi;
@@ -28,6 +28,8 @@ pub enum Status {
     Parked,
     /// Taken; nothing maps its type.
     Unsupported,
+    /// Taken; a newer version of the same resource had come before, so that its events do not leave.
+    Superseded,
     /// Not taken: the sender was told so. Its bytes are kept for its exception.
     Refused,
 }
@@ -40,6 +42,7 @@ impl Status {
             Self::Admitted => "admitted",
             Self::Parked => "parked",
             Self::Unsupported => "unsupported",
+            Self::Superseded => "superseded",
             Self::Refused => "refused",
         }
     }
@@ -47,7 +50,7 @@ impl Status {
     /// The status of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Admitted, Self::Parked, Self::Unsupported, Self::Refused]
+        [Self::Admitted, Self::Parked, Self::Unsupported, Self::Superseded, Self::Refused]
             .into_iter()
             .find(|status| status.name() == name)
     }
@@ -72,11 +75,13 @@ pub enum Category {
     ContractViolation,
     /// Its sender may not speak for the facility or application that it names.
     ForeignSender,
+    /// A FHIR server is not asked a query for now: it refuses it, or gives pages that lead nowhere.
+    StoppedQuery,
 }
 
 impl Category {
     /// Every category that this version opens.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Unmapped,
         Self::Unsupported,
@@ -85,6 +90,7 @@ impl Category {
         Self::ConsentUnknown,
         Self::ContractViolation,
         Self::ForeignSender,
+        Self::StoppedQuery,
     ];
 
     /// The word in the store, in metrics and in JSON.
@@ -99,6 +105,7 @@ impl Category {
             Self::ConsentUnknown => "consent-unknown",
             Self::ContractViolation => "contract-violation",
             Self::ForeignSender => "foreign-sender",
+            Self::StoppedQuery => "stopped-query",
         }
     }
 
@@ -154,6 +161,21 @@ pub struct Admission {
     pub acts: Vec<Acted>,
     /// How it describes its subjects.
     pub described: Vec<Described>,
+    /// What its feed remembers of it, should it be new.
+    pub kept: Vec<Kept>,
+}
+
+/// What a feed remembers, by a kind and a key. It is sealed, and its key is kept as a digest.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its kind, such as `cursor`.
+    pub kind: &'static str,
+    /// What it is looked up by within its feed and kind.
+    pub key: String,
+    /// What is remembered; nothing where it is to be forgotten.
+    pub value: Option<Phi<Vec<u8>>>,
+    /// How many of its kind the feed keeps; what was written longest ago goes first.
+    pub most: u32,
 }
 
 /// What a message does to two subjects.
@@ -168,6 +190,33 @@ pub struct Acted {
 }
 
 impl Admission {
+    /// What came in by a feed, with nothing of what it says: it is not taken.
+    #[must_use]
+    pub fn bare(
+        feed: Arc<str>,
+        received_at: i64,
+        kind: String,
+        control_id: String,
+        raw: Bytes,
+    ) -> Self {
+        Self {
+            feed,
+            received_at,
+            kind,
+            control_id: Phi::new(control_id),
+            raw: Phi::new(raw),
+            correlated: None,
+            status: Status::Refused,
+            content: Content::default(),
+            raised: None,
+            consents: Vec::new(),
+            on_conflict: Vec::new(),
+            acts: Vec::new(),
+            described: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
     /// Subjects whose consent it may narrow, each once: a merge may for both, since the more
     /// restrictive state of the two holds from there on.
     // PROMISE-6
@@ -288,6 +337,9 @@ pub struct Stored {
     /// identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<(String, SubjectValue)>,
+    /// The visit that it names: which of its numbers, authority and number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visit: Option<(Numbering, String, SubjectValue)>,
     /// Its fields.
     pub data: Arc<Tree>,
 }
@@ -335,7 +387,9 @@ pub struct Fact {
     /// The name of its message.
     pub correlation_id: Arc<str>,
     /// What stands for its subject and its visit.
-    pub digests: Named,
+    pub digests: Arc<Named>,
+    /// Its visit, where it names one.
+    pub visit: Option<Arc<VisitNumber>>,
 }
 
 impl Entry {
@@ -360,8 +414,8 @@ impl Entry {
             let id = self.correlation_id.filter(|_| self.status == Status::Admitted);
             let Some(id) = id else { return Vec::new() };
             let name: Arc<str> = id.to_string().into();
-            let events = self.content.events.iter().map(|stored| Arc::new(stored.event(&id)));
-            events.map(|event| Fact::new(event, Arc::clone(&name), digests)).collect()
+            let events = self.content.events.iter();
+            events.map(|stored| stored.fact(&id, Arc::clone(&name), digests)).collect()
         })
     }
 }
@@ -370,13 +424,14 @@ impl Fact {
     /// Of an event.
     #[must_use]
     pub fn new(event: Arc<Event>, correlation_id: Arc<str>, digests: &DigestKey) -> Self {
-        Self { digests: Named::of(&event, digests), event, correlation_id }
+        let digests = Arc::new(Named::of(&event, digests));
+        Self { digests, event, correlation_id, visit: None }
     }
 
     /// The same, about another subject.
     #[must_use]
     pub fn about(&self, subject: &Subject, digests: &DigestKey) -> Self {
-        let digests = self.digests.about(subject, digests);
+        let digests = Arc::new(self.digests.about(subject, digests));
         let event = Event { subject: Arc::new(subject.clone()), ..Event::clone(&self.event) };
         Self { event: Arc::new(event), digests, ..self.clone() }
     }
@@ -406,6 +461,25 @@ impl Stored {
     /// Gives it another subject.
     pub fn set_prior(&mut self, subject: Subject) {
         self.prior = Some((subject.authority, SubjectValue(subject.value)));
+    }
+
+    /// The visit that it names.
+    #[must_use]
+    pub fn visit(&self) -> Option<VisitNumber> {
+        let (of, authority, value) = self.visit.as_ref()?;
+        Some(VisitNumber { of: *of, authority: authority.clone(), value: value.0.clone() })
+    }
+
+    /// Gives it a visit, or none.
+    pub fn set_visit(&mut self, visit: Option<VisitNumber>) {
+        self.visit = visit.map(|it| (it.of, it.authority, SubjectValue(it.value)));
+    }
+
+    /// The event with what stands for whom and what it names, of a message of that name.
+    #[must_use]
+    pub fn fact(&self, id: &CorrelationId, name: Arc<str>, digests: &DigestKey) -> Fact {
+        let fact = Fact::new(Arc::new(self.event(id)), name, digests);
+        Fact { visit: self.visit().map(Arc::new), ..fact }
     }
 
     /// The event, with its ID.

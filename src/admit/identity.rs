@@ -1,13 +1,13 @@
-//! Which patient an event is about.
+//! Which patient an event is about, and which visit.
 //!
-//! Promises: the same identifier under any name of its authority is the same subject; an
+//! Promises: the same identifier under any name of its authority is the same subject or visit; an
 //! identifier without an authority belongs to its sender's domain and to no other, so that two
 //! hospitals that both number from 1 are not mixed up.
 //! Knows nothing of: which subjects were merged.
 
 use std::collections::HashMap;
 
-use crate::event::{Subject, View};
+use crate::event::{Numbering, Subject, View, VisitNumber};
 use crate::phi::Phi;
 
 /// `[identity]`: the names that an authority goes by, and which one is preferred.
@@ -55,6 +55,19 @@ impl Identity {
         };
         let chosen = self.preferred(&candidates).or_else(of_same).or_else(|| usual(&candidates))?;
         Some(chosen.subject(domain))
+    }
+
+    /// The visit of an event, by the first of its numbers that is there. A number without an authority
+    /// is of its sender's domain, as a patient's is.
+    #[must_use]
+    pub fn visit(&self, data: View<'_>, domain: &str) -> Option<VisitNumber> {
+        let visit = data.get("visit")?;
+        let (of, found) = Numbering::ALL.into_iter().find_map(|of| {
+            let found = self.candidate(visit.get(of.name())?)?;
+            (!found.value.trim().is_empty()).then_some((of, found))
+        })?;
+        let Subject { authority, value } = found.subject(domain);
+        Some(VisitNumber { of, authority, value })
     }
 
     /// Every subject that a list of identifiers names.
@@ -159,6 +172,42 @@ mod tests {
             ("[]", None),
         ] {
             assert_eq!(subject(&identity, identifiers), wanted, "{identifiers}");
+        }
+    }
+
+    #[test]
+    fn a_visit_is_known_by_any_name_of_its_authority_and_by_the_first_of_its_numbers() {
+        let aliases = [("EPIC^VN", "VISIT"), ("urn:oid:1.2.3", "VISIT")];
+        let aliases = aliases.map(|(alias, name)| (alias.to_owned(), name.to_owned())).into();
+        let identity = Identity::new(aliases, vec![]);
+        let visit = |json: &str| {
+            let tree: Tree = serde_json::from_str(&format!(r#"{{"visit":{json}}}"#)).unwrap();
+            let found = identity.visit(tree.root(), "adt")?;
+            Some((found.of, found.authority, found.value.into_exposed()))
+        };
+        let wanted = |of, authority: &str| Some((of, authority.to_owned(), "V1".to_owned()));
+        for (json, wanted) in [
+            (
+                r#"{"number":{"value":"V1","authority":"EPIC","type":"VN"}}"#,
+                wanted(Numbering::Number, "VISIT"),
+            ),
+            (
+                r#"{"number":{"value":"V1","authorityId":"1.2.3","authorityIdType":"ISO"}}"#,
+                wanted(Numbering::Number, "VISIT"),
+            ),
+            (r#"{"number":{"value":"V1"}}"#, wanted(Numbering::Number, "adt")),
+            (
+                r#"{"preadmitNumber":{"value":"P"},"alternateNumber":{"value":"V1"},"number":null}"#,
+                wanted(Numbering::AlternateNumber, "adt"),
+            ),
+            (
+                r#"{"number":{"value":" "},"preadmitNumber":{"value":"V1"}}"#,
+                wanted(Numbering::PreadmitNumber, "adt"),
+            ),
+            (r#"{"number":{"authority":"EPIC"}}"#, None),
+            (r#"{"class":{"code":"IMP"}}"#, None),
+        ] {
+            assert_eq!(visit(json), wanted, "{json}");
         }
     }
 }

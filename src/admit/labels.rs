@@ -11,6 +11,8 @@ use crate::consent::policy::labels::{Labelling, UNKNOWN};
 use crate::event::schema::{DATA, LABELS};
 use crate::event::{Tree, View};
 use crate::normalize::Draft;
+use crate::normalize::fhir::Scene;
+use crate::parse::fhir::{Node, Resource};
 use crate::parse::hl7::name::{ARV, DG1, OBR, ORC, PD1, PID, PV1, PV2, TXA};
 use crate::parse::hl7::{Composite, Content, Message, Segment};
 
@@ -132,6 +134,71 @@ impl<'p> Labels<'p> {
         let is_patient = |at: usize| message.segment(at).is_some_and(|it| it.packed_name() == PID);
         (!(last..start).any(is_patient)).then_some(last)
     }
+}
+
+/// What the security labels of a FHIR resource and of its patient say (`meta.security`).
+#[derive(Debug, Default)]
+pub struct Security<'p> {
+    labels: Vec<Label<'p>>,
+    unmapped: Option<Unmapped>,
+}
+
+impl<'p> Security<'p> {
+    /// Reads them.
+    #[must_use]
+    pub fn of(scene: &Scene<'_>, policy: &'p Policy) -> Self {
+        let mut security = Self::default();
+        security.read(scene.focus, "message", policy);
+        if let Some(patient) = scene.patient {
+            security.read(patient, "person", policy);
+        }
+        security.labels.sort_unstable();
+        security.labels.dedup();
+        if security.labels.len() > LABELS_MAX {
+            security.labels.truncate(LABELS_MAX);
+            security.labels.push(Label { about: "message", code: UNKNOWN });
+        }
+        security
+    }
+
+    fn read(&mut self, resource: &Resource<'_>, about: &'static str, policy: &'p Policy) {
+        let codings = resource.root().get("meta").and_then(|meta| meta.get("security"));
+        for coding in codings.into_iter().flat_map(Node::items) {
+            let text = |name: &str| coding.get(name).and_then(Node::text).map(str::trim);
+            let system = text("system").map(system_of);
+            let code = text("code").unwrap_or_default();
+            match policy.labels_of(system, system.unwrap_or_default(), code) {
+                Labelling::Labels(labels) => {
+                    self.labels.extend(labels.into_iter().map(|code| Label { about, code }));
+                }
+                Labelling::Unknown => {
+                    let code = format!("{}/{code}", system.unwrap_or_default());
+                    self.unmapped.get_or_insert(Unmapped { field: "meta.security", code });
+                    self.labels.push(Label { about, code: UNKNOWN });
+                }
+            }
+        }
+    }
+
+    /// The first code that nobody mapped.
+    #[must_use]
+    pub const fn unmapped(&self) -> Option<&Unmapped> {
+        self.unmapped.as_ref()
+    }
+
+    /// Gives an event what they say.
+    // PROMISE-5
+    #[must_use]
+    pub fn label(&self, data: Tree) -> Tree {
+        if self.labels.is_empty() { data } else { with(&data, &self.labels) }
+    }
+}
+
+/// The name of a code system as tables and `[labels]` call it: the last word of HL7's own URIs.
+fn system_of(uri: &str) -> &str {
+    uri.strip_prefix("http://terminology.hl7.org/CodeSystem/v3-")
+        .or_else(|| uri.strip_prefix("http://hl7.org/fhir/v3/"))
+        .unwrap_or(uri)
 }
 
 /// The labels of an event, each once.

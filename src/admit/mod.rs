@@ -8,7 +8,8 @@
 //! two are the same), [`identity`] (which patient it is about), [`decide`] (new or not),
 //! [`entry`] (what is kept), [`sender`] (for whom it may speak), [`profile`] (how it describes that one),
 //! `acts` (whom it merges), [`labels`] (what is sensitive in it), `restrictions`, [`consents`] and
-//! `protect` (what it says of consent), [`assess`] (a frame to all of that), [`import`] (a file to the
+//! `protect` (what it says of consent), [`assess`] (a frame to all of that), [`about`] and
+//! [`resource`] (a FHIR resource to all of that), [`import`] (a file to the
 //! same).
 
 pub mod correlation;
@@ -25,6 +26,8 @@ pub mod consents;
 mod protect;
 pub mod import;
 pub mod assess;
+pub mod about;
+pub mod resource;
 
 pub use correlation::{Correlation, CorrelationId};
 pub use decide::{Known, Novelty, Windows, novelty};

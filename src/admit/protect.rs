@@ -69,7 +69,7 @@ impl Bearer<'_> {
     fn protect_one(&self, said: &Said, patient: &Patient, applied: &mut Applied) {
         let visit = patient.visit.clone().filter(|_| said.reach == Reach::Visit);
         let key = self.key_of_protection(said, visit.as_deref());
-        let (root, carrier) = (patient.data.root(), self.carrier(&said.place));
+        let (root, carrier) = (patient.data.root(), self.filing.carrier(&said.place));
         // Whose visit nobody knows is protected everywhere; where it ends nobody knows either.
         if said.turn == Some(Turn::Ends) && said.reach == Reach::Visit && visit.is_none() {
             return;
@@ -110,7 +110,7 @@ impl Bearer<'_> {
 
     /// The key of a protection: the feed and the field, with the code and the visit that it is for.
     fn key_of_protection(&self, said: &Said, visit: Option<&str>) -> Key {
-        let Key { source, mut id } = self.key_of(said.carrier);
+        let Key { source, mut id } = self.filing.key_of(said.carrier);
         // Apart from the person's, which an end of it must not reach.
         let visit = visit.or((said.reach == Reach::Visit).then_some("any visit"));
         for part in [Some(said.code.as_str()), visit].into_iter().flatten() {
@@ -138,9 +138,9 @@ impl Bearer<'_> {
             });
             return vec![first];
         }
-        let found = salvage(&self.rules.mappings, self.message, &self.rules.context);
+        let found = salvage(&self.filing.rules.mappings, self.message, &self.filing.rules.context);
         let patients = found.patients.into_iter().map(|draft| {
-            let subject = self.subject(&draft)?;
+            let subject = self.filing.subject(&draft)?;
             // The visit of an event of the same patient, whose groups have it.
             let mut own = events.iter().filter(|event| event.subject() == subject);
             let visit = own.find_map(|event| visit(&event.data));
@@ -153,7 +153,7 @@ impl Bearer<'_> {
         let text = "holds no word that is known: it is taken for a restriction";
         Raised {
             category: Category::ConsentUnknown,
-            key: self.content,
+            key: self.filing.content,
             text: format!("{}: {} {text}", said.place, said.carrier),
             place: said.carrier.to_owned(),
         }

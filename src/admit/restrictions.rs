@@ -6,6 +6,7 @@
 
 use crate::consent::Turn;
 use crate::event::PartialDate;
+use crate::normalize::bears_consent;
 use crate::parse::hl7::name::{ARV, CON, PD1, PID, PV1, PV2};
 use crate::parse::hl7::{Composite, Content, Message, Segment, datetime};
 
@@ -17,9 +18,9 @@ const NOT_SENSITIVE: [&str; 6] = ["JurisNSI", "JurisPI", "OrgNSI", "OrgPI", "Per
 /// Longest code of ARV-3 that is part of a key, in bytes: some forty times the codes of table 0717.
 const CODE_BYTES_MAX: usize = 128;
 
-/// Whether a message has a CON.
+/// Whether a message has a CON, or a consent as a document.
 pub(super) fn has_consent(message: &Message<'_>) -> bool {
-    message.segments().any(|segment| segment.packed_name() == CON)
+    message.segments().any(|segment| segment.packed_name() == CON) || bears_consent(message)
 }
 
 /// What one segment says of a protection.

@@ -42,18 +42,23 @@ impl Watched {
     /// Those of a feed that is connected to, and what its handshakes take.
     pub fn server(
         feed: &Arc<str>,
+        role: &'static str,
         tls: Tls<ServerConfig>,
         roster: &Roster,
     ) -> (Self, Arc<Live<ServerConfig>>) {
         let live = Arc::new(Live::new(Arc::clone(&tls.made.config)));
         let side = Side::Server(Arc::clone(&live), roster.clone());
-        (Self::new(feed, "mllp_server", tls, side), live)
+        (Self::new(feed, role, tls, side), live)
     }
 
     /// Those of a feed that connects.
-    pub fn client(feed: &Arc<str>, tls: Tls<ClientConfig>) -> (Self, Arc<Live<ClientConfig>>) {
+    pub fn client(
+        feed: &Arc<str>,
+        role: &'static str,
+        tls: Tls<ClientConfig>,
+    ) -> (Self, Arc<Live<ClientConfig>>) {
         let live = Arc::new(Live::new(Arc::clone(&tls.made.config)));
-        (Self::new(feed, "mllp_client", tls, Side::Client(Arc::clone(&live))), live)
+        (Self::new(feed, role, tls, Side::Client(Arc::clone(&live))), live)
     }
 
     fn new<T>(feed: &Arc<str>, role: &'static str, tls: Tls<T>, side: Side) -> Self {

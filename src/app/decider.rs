@@ -3,6 +3,7 @@
 //! Promises: decides by the configuration and the ledger at hand; keeps nothing.
 //! Knows nothing of: HTTP and terminals.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -73,8 +74,11 @@ impl Decider {
             let names: Vec<&str> = self.feeds.keys().map(String::as_str).collect();
             return Err(format!("a feed is wanted, of: {}", names.join(", ")));
         };
-        let filed = |subject: &_| lookup.filed(subject);
-        let told = self.dry_run.of_message(message, rules, filed, clock::now());
+        let lookup = RefCell::new(lookup);
+        let filed = |subject: &_| lookup.borrow_mut().filed(subject);
+        let telling =
+            &mut |route: &str, transition: &_| lookup.borrow_mut().told(route, transition);
+        let told = self.dry_run.of_message(message, rules, filed, telling, clock::now());
         let told = told.map_err(|error: Untold| error.to_string())?;
         serde_json::to_value(told).map_err(|error| error.to_string())
     }

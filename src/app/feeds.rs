@@ -6,15 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use axum::http::header::AUTHORIZATION;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::AppError;
 use super::certificates::Watched;
 use crate::admit::DigestKey;
 use crate::admit::assess::Rules;
-use crate::config::{Application, Config, Feed, Mllp, Source, Way};
+use crate::config::{Application, Config, Feed, Fhir, Mllp, Source, Subscription, Way};
 use crate::deliver::FENCE_TIMEOUT;
+use crate::feed::fhir::asking::Pace;
+use crate::feed::fhir::poller::{Poller, Polling};
+use crate::feed::fhir::subscription::ear::Ear;
+use crate::feed::fhir::subscription::endpoint::{Endpoint, Proof};
+use crate::feed::fhir::subscription::keeper::Keeper;
+use crate::feed::fhir::subscription::notice::{Notice, notices};
+use crate::feed::fhir::subscription::{self, Terms};
+use crate::feed::fhir::{Client, Settings};
 use crate::feed::file::Files;
 use crate::feed::intake::{Acknowledging, ApplicationAck, FeedContext};
 use crate::feed::mllp::acknowledge::ControlIds;
@@ -27,7 +36,7 @@ use crate::feed::mllp::quiet::Quiet;
 use crate::feed::mllp::sequence::{OnGap, Sequences};
 use crate::feed::mllp::{Dialer, Listener};
 use crate::fence::Fence;
-use crate::metrics::{DialMetrics, FeedMetrics, FileMetrics};
+use crate::metrics::{DialMetrics, FeedMetrics, FileMetrics, PollMetrics, SubscriptionMetrics};
 use crate::normalize::{Context, Documents};
 use crate::pace::Fair;
 use crate::store::Journal;
@@ -43,12 +52,22 @@ pub struct Feeds {
     certificates: Vec<Watched>,
     /// The folders.
     files: Vec<Files>,
+    /// What asks FHIR servers.
+    pollers: Vec<Poller>,
+    /// What FHIR servers notify.
+    pub endpoints: Vec<Endpoint>,
+    /// What looks after the subscriptions there.
+    keepers: Vec<Keeper>,
     /// What sends application acknowledgements elsewhere.
     outgoing: Vec<Outgoing>,
 }
 
 /// Messages of one file that may be under way: as many as the default of a connection.
 const FILE_PIPELINE_MAX: usize = 64;
+
+/// How long a FHIR server's name, its connection and the handshake may take together: a second try of a
+/// lost SYN comes after one second, a third after three.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a feed is wired with.
 struct Shared<'s> {
@@ -134,6 +153,13 @@ impl Feeds {
                     let metrics = FileMetrics::new(&feed.name);
                     feeds.files.push(Files::new(file.clone(), context, metrics));
                 }
+                Source::Fhir(_) => {
+                    let metrics = FeedMetrics::new(&feed.name, "fhir");
+                    let context = shared.context(metrics, ApplicationAck::None, None)?;
+                    let name = Arc::clone(&feed.name);
+                    let Source::Fhir(fhir) = feed.source else { continue };
+                    feeds.fhir(&name, *fhir, context)?;
+                }
             }
         }
         Ok(feeds)
@@ -155,14 +181,106 @@ impl Feeds {
         shared.context(metrics, application, Some(mllp))
     }
 
+    fn fhir(&mut self, name: &Arc<str>, fhir: Fhir, context: FeedContext) -> Result<(), AppError> {
+        let tls = fhir.tls.map(|tls| {
+            let (watched, live) = Watched::client(name, "fhir_client", tls);
+            self.certificates.push(watched);
+            live
+        });
+        let client = Client::new(Settings {
+            feed: Arc::clone(name),
+            base: fhir.base,
+            auth: fhir.auth,
+            tls,
+            page_bytes_max: fhir.page_bytes_max,
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: fhir.request_timeout,
+        });
+        let polling = Polling {
+            version: fhir.version,
+            queries: fhir.queries,
+            since: fhir.since,
+            pace: Pace {
+                interval: fhir.interval,
+                overlap: fhir.overlap,
+                page_size: fhir.page_size,
+                pages_max: fhir.pages_max,
+                subjects: fhir.subjects,
+            },
+            page_bytes_max: fhir.page_bytes_max,
+            patients_max: fhir.patients_max,
+            patient_age_max: fhir.patient_max_age,
+        };
+        let metrics = PollMetrics::new(name);
+        let (client, context) = (Arc::new(client), Arc::new(context));
+        let notices = self.subscription(name, fhir.subscription, (&client, &polling, &context))?;
+        self.pollers.push(Poller::new(client, polling, context, metrics, notices));
+        Ok(())
+    }
+
+    /// What a feed's server tells by itself. Without any, those that were made before are removed.
+    fn subscription(
+        &mut self,
+        name: &Arc<str>,
+        meant: Option<Subscription>,
+        (client, polling, context): (&Arc<Client>, &Polling, &Arc<FeedContext>),
+    ) -> Result<Option<mpsc::Receiver<Notice>>, AppError> {
+        let server = client.base().to_string();
+        let mut types: Vec<_> = polling.queries.iter().map(|query| query.resource).collect();
+        types.dedup();
+        let (notices, waiting) = notices();
+        let wanted = meant.as_ref().map(|it| it.wanted.clone()).unwrap_or_default();
+        let metrics = SubscriptionMetrics::new(name);
+        let ear = Ear::new(Arc::clone(context), metrics, (server, types), wanted, notices);
+        let ear = Arc::new(ear);
+        let Some(meant) = meant else {
+            self.keepers.push(Keeper::new(ear, Arc::clone(client), None, None));
+            return Ok(None);
+        };
+        let terms = meant.endpoint.map(|endpoint| Terms {
+            feed: Arc::clone(name),
+            style: meant.style,
+            endpoint,
+            proof: meant.proof.as_ref().map(|(name, value)| {
+                let name = if *name == AUTHORIZATION { "Authorization" } else { name.as_str() };
+                (name.to_owned(), Arc::clone(value))
+            }),
+            content: meant.content,
+            heartbeat: meant.heartbeat.unwrap_or_default(),
+            timeout: meant.answer_timeout,
+            lifetime: meant.lifetime,
+        });
+        let silence = meant.heartbeat.map(|it| it * meant.heartbeats_missed_max);
+        // By another name than what the feed asks with: each has authorities of its own.
+        let served: Arc<str> = format!("{name}/notify").into();
+        let door = meant.tls.map(|tls| {
+            let (watched, live) = Watched::server(&served, "fhir_server", tls, &meant.roster);
+            self.certificates.push(watched);
+            Arc::new(Door::new(live, meant.roster, meant.connections_max))
+        });
+        let entrance = subscription::endpoint::Entrance {
+            path: meant.path,
+            connections_max: meant.connections_max,
+            allow: meant.allow,
+            door,
+            proof: meant.proof.map(|(name, value)| Proof::new(name, &value)),
+            version: polling.version,
+            body_bytes_max: meant.body_bytes_max,
+            timeout: meant.answer_timeout,
+        };
+        self.endpoints.push(Endpoint::bind(meant.listen, entrance, Arc::clone(&ear))?);
+        self.keepers.push(Keeper::new(ear, Arc::clone(client), terms, silence));
+        Ok(Some(waiting))
+    }
+
     fn add(&mut self, name: &Arc<str>, way: Way, context: FeedContext) -> Result<(), AppError> {
         match way {
             Way::Listen(listen) => {
                 let roster = listen.roster;
                 let door = listen.tls.map(|tls| {
-                    let (watched, live) = Watched::server(name, tls, &roster);
+                    let (watched, live) = Watched::server(name, "mllp_server", tls, &roster);
                     self.certificates.push(watched);
-                    Door::new(live, roster, listen.connections_max)
+                    Arc::new(Door::new(live, roster, listen.connections_max))
                 });
                 let entrance = Entrance {
                     connections_max: listen.connections_max,
@@ -174,7 +292,7 @@ impl Feeds {
             }
             Way::Connect(connect) => {
                 let bell = connect.tls.map(|(tls, name_of_peer)| {
-                    let (watched, live) = Watched::client(name, tls);
+                    let (watched, live) = Watched::client(name, "mllp_client", tls);
                     self.certificates.push(watched);
                     Bell { live, name: name_of_peer }
                 });
@@ -204,6 +322,15 @@ impl Feeds {
         }
         for dialer in self.dialers {
             accepting.spawn(dialer.run());
+        }
+        for poller in self.pollers {
+            accepting.spawn(poller.run());
+        }
+        for endpoint in self.endpoints {
+            accepting.spawn(endpoint.run(sessions.clone()));
+        }
+        for keeper in self.keepers {
+            accepting.spawn(keeper.run());
         }
         self.certificates
     }

@@ -28,16 +28,15 @@ impl By<'_> {
     #[must_use]
     pub fn key(self) -> i64 {
         let (label, text) = match self {
-            Self::Correlation(text) => ("correlation", text),
-            Self::Subject(text) => ("subject", text),
-            Self::Token(text) => ("token", text),
-            Self::Consent(text) => ("consent", text),
-            Self::Act(text) => ("act", text),
+            Self::Correlation(text) => ("tidegate audit key 1\ncorrelation\n", text),
+            Self::Subject(text) => ("tidegate audit key 1\nsubject\n", text),
+            Self::Token(text) => ("tidegate audit key 1\ntoken\n", text),
+            Self::Consent(text) => ("tidegate audit key 1\nconsent\n", text),
+            Self::Act(text) => ("tidegate audit key 1\nact\n", text),
         };
         let mut context = Context::new(&SHA256);
-        for part in ["tidegate audit key 1", label, text] {
+        for part in [label, text, "\n"] {
             context.update(part.as_bytes());
-            context.update(b"\n");
         }
         let digest = context.finish();
         digest.as_ref().first_chunk::<8>().map_or(0, |first| i64::from_be_bytes(*first))
@@ -55,17 +54,24 @@ pub fn correlation_of(event: &str) -> &str {
 pub fn keys(says: &Says) -> Vec<i64> {
     match says {
         Says::Act(act) => vec![By::Act(&act.act).key()],
-        Says::Decision(decision) => keys_of(decision),
+        Says::Decision(decision) => {
+            keys_of(decision, keys_of_event(&decision.event, &decision.subject))
+        }
     }
 }
 
-/// The same, of a decision.
+/// What all decisions about an event are found by, whatever else they say.
 #[must_use]
-pub fn keys_of(decision: &Decision) -> Vec<i64> {
-    let mut keys = vec![
-        By::Correlation(correlation_of(&decision.event)).key(),
-        By::Subject(&decision.subject).key(),
-    ];
+pub fn keys_of_event(event: &str, subject: &str) -> [i64; 2] {
+    [By::Correlation(correlation_of(event)).key(), By::Subject(subject).key()]
+}
+
+/// The same, of a decision about an event that is found by these keys.
+#[must_use]
+pub fn keys_of(decision: &Decision, of_event: [i64; 2]) -> Vec<i64> {
+    let mut keys = Vec::with_capacity(5);
+    keys.extend(of_event);
+    keys.extend(decision.told_by.iter().map(|by| By::Correlation(correlation_of(by)).key()));
     let tokens = [&decision.token, &decision.retired].into_iter().flatten();
     keys.extend(tokens.map(|token| By::Token(token).key()));
     keys.extend(decision.consents.iter().map(|one| By::Consent(&one.record).key()));
@@ -84,5 +90,14 @@ mod tests {
         assert_eq!(By::Correlation("ab-1").key(), -6_678_648_557_327_920_735);
         assert_ne!(By::Subject("ab-1").key(), By::Token("ab-1").key());
         assert_eq!(correlation_of("ab-1.patient.admitted.pid1"), "ab-1");
+    }
+
+    #[test]
+    fn what_another_source_told_is_found_by_either_message() {
+        let text = r#"{"decision":{"outcome":"told","reason":"told-by-another-source","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"cd-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","epoch":4,"toldBy":"ab-1.patient.admitted.pid1"}}"#;
+        let found = keys(&serde_json::from_str(text).unwrap());
+        for message in ["ab-1", "cd-1"] {
+            assert!(found.contains(&By::Correlation(message).key()), "{message}");
+        }
     }
 }

@@ -114,8 +114,9 @@ fn entities(one: &Decision) -> Vec<Json> {
     });
     let mut of_event = vec![detail("type", one.kind.name())];
     of_event.extend(
-        one.fields.0.iter().map(|(path, fate)| detail(&format!("field {path}"), fate.name())),
+        one.fields.iter().map(|(path, fate)| detail(&format!("field {path}"), fate.name())),
     );
+    of_event.extend(one.told_by.as_deref().map(|by| detail("told by event", by)));
     of_event.extend(one.instead.map(|number| detail("instead of record", &number.to_string())));
     of_event.extend(one.of.map(|number| detail("of record", &number.to_string())));
     of_event.extend(one.place.as_deref().map(|place| detail("place", place)));

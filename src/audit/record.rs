@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::common::Common;
 use crate::admit::DigestKey;
 use crate::consent::Reference;
 use crate::event::EventType;
@@ -60,12 +61,12 @@ impl Says {
 pub struct Decision {
     /// What.
     pub outcome: Outcome,
-    /// Why: `permitted`, the code of a refusal (docs/consent.md), `contract-violation`, or what a notice
-    /// tells of.
+    /// Why: `permitted`, the code of a refusal (docs/consent.md), `contract-violation`,
+    /// `told-by-another-source`, or what a notice tells of.
     pub reason: Cow<'static, str>,
     /// Under what it was decided; its fields stand here in the record.
     #[serde(flatten)]
-    pub under: Arc<Under>,
+    pub under: Common<Under>,
     /// Journal number of the message.
     pub message: u64,
     /// ID of the event inside the trust boundary; it begins with the correlation ID.
@@ -106,6 +107,9 @@ pub struct Decision {
     /// Of what is in doubt: the record of its release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
+    /// Of what another source told before: the ID of the event that left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_by: Option<Arc<str>>,
     /// Of what did not satisfy the contract: the path of the field, as the contract names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
@@ -160,6 +164,8 @@ pub enum Outcome {
     Release,
     /// It does not.
     Suppress,
+    /// It may, and does not a second time: another source's event has told the same.
+    Told,
     /// A notice leaves: the consumer is told to stop, or to link.
     Notice,
     /// A payload was handed over and its confirm never came: it may have arrived, or surface later.
@@ -168,7 +174,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Release, Self::Suppress, Self::Notice, Self::InDoubt];
+    pub const ALL: [Self; 5] =
+        [Self::Release, Self::Suppress, Self::Told, Self::Notice, Self::InDoubt];
 
     /// The word in records and commands.
     #[must_use]
@@ -176,6 +183,7 @@ impl Outcome {
         match self {
             Self::Release => "release",
             Self::Suppress => "suppress",
+            Self::Told => "told",
             Self::Notice => "notice",
             Self::InDoubt => "in-doubt",
         }
@@ -213,19 +221,48 @@ impl Consulted {
     }
 }
 
-/// Fields by path, each with its fate, in the order of the recipe.
+/// Fields by path, each with its fate, in the order of the recipe. Of most events of a route they are the
+/// same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(pub Vec<(Arc<str>, Fate)>);
+pub struct Fields(Option<Common<Listed>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Listed(Vec<(Arc<str>, Fate)>);
 
 impl Fields {
+    /// Of a list.
+    #[must_use]
+    pub fn new(list: Vec<(Arc<str>, Fate)>) -> Self {
+        Self((!list.is_empty()).then(|| Common::new(Listed(list))))
+    }
+
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Each with its fate.
+    pub fn iter(&self) -> impl Iterator<Item = &(Arc<str>, Fate)> {
+        self.0.iter().flat_map(|listed| listed.0.iter())
+    }
+
+    /// As JSON without white space; nothing where there is none.
+    ///
+    /// # Errors
+    /// They are of a type that JSON cannot hold.
+    pub fn json(&self) -> serde_json::Result<Option<&str>> {
+        self.0.as_ref().map(Common::json).transpose()
     }
 }
 
 impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_map(self.iter().map(|(path, fate)| (path, fate)))
+    }
+}
+
+impl Serialize for Listed {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.collect_map(self.0.iter().map(|(path, fate)| (path, fate)))
     }
@@ -246,7 +283,7 @@ impl<'de> Deserialize<'de> for Fields {
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(Fields::new(fields))
             }
         }
         input.deserialize_map(InOrder)
@@ -301,7 +338,7 @@ fn custom<'de, D: Deserializer<'de>>() -> D::Error {
 mod tests {
     use super::*;
 
-    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","labels":["HIV"],"consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5,"place":"visit.class"}}}"#;
+    const RECORD: &str = r#"{"number":7,"at":"2026-11-22T12:00:00.000001Z","says":{"decision":{"outcome":"release","reason":"permitted","route":"r","contract":"1.0.0","configuration":"sha256:00","purpose":"CLINTRCH","consumer":"crm","agreement":"BAA-1","protocol":"P-1","allowedUse":"u","retention":"1y","destination":"rabbitmq:x","recipe":"sha256:01","message":9,"event":"ab-1.patient.admitted.pid1","type":"patient.admitted","subject":"0a","token":"t","visit":"0b","labels":["HIV"],"consents":[{"record":"0c","version":"2"}],"epoch":4,"fields":{"visit.class":"kept","patient.sex":"removed"},"glass":["visit.class"],"instead":5,"toldBy":"cd-1.patient.admitted.pid1","place":"visit.class"}}}"#;
     const ACT: &str = r#"{"number":8,"at":"2026-11-22T12:00:00Z","says":{"act":{"act":"start","who":"tidegate","with":{"version":"0.1.0"}}}}"#;
 
     /// PROMISE-8

@@ -29,6 +29,14 @@ pub fn sentence(decision: &Decision, names: &Names<'_>) -> String {
             format!("Released to {consumer} ({destination}) for {purpose}: {}", yes(decision))
         }
         Outcome::Suppress => format!("Suppressed for {consumer}: {}", no(decision)),
+        Outcome::Told => {
+            let by = decision.told_by.as_deref().unwrap_or_default();
+            format!(
+                "Told before, for {consumer}: nothing denies it, and event {by} of another source, which left, \
+                 said the same ({}).",
+                decision.reason
+            )
+        }
         Outcome::Notice => format!(
             "Notice {} to {consumer} ({destination}) for {purpose}: {}",
             decision.kind,
@@ -116,7 +124,6 @@ fn fields(decision: &Decision, names: &Names<'_>) -> String {
     let recipe = names.recipe.filter(|recipe| recipe.hash == decision.under.recipe);
     let mut told: Vec<String> = decision
         .fields
-        .0
         .iter()
         .map(|(path, fate)| match fate {
             Fate::Kept => format!("{path} kept"),
@@ -132,7 +139,7 @@ fn fields(decision: &Decision, names: &Names<'_>) -> String {
         })
         .collect();
     if let Some(recipe) = recipe {
-        let has = |path: &str| decision.fields.0.iter().any(|(known, _)| **known == *path);
+        let has = |path: &str| decision.fields.iter().any(|(known, _)| **known == *path);
         let absent = recipe.lines.iter().filter(|line| !has(&line.path));
         told.extend(absent.map(|line| format!("{} not in the event", line.path)));
     }

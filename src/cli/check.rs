@@ -12,7 +12,7 @@ use crate::app::not_last_run;
 use crate::clock;
 use crate::config::{self, Config, Realm, Source, TokenKind, Way};
 use crate::contract::schemas::{NOTICE, async_api};
-use crate::contract::{Broken, Contract, Destination};
+use crate::contract::{Broken, Contract, Destination, Once};
 use crate::document::{Place, Problem, Problems};
 use crate::store::state::look_at_key;
 use crate::store::vault::VAULT_KEY;
@@ -193,6 +193,7 @@ fn route(contract: &Contract) -> Json {
         "purpose": contract.purpose,
         "tier": contract.recipe.tier.name(),
         "events": contract.events,
+        "once": contract.once.map(Once::name),
         "recipe": contract.recipe.hash,
         "deliver": contract.deliver.kind(),
         "fields": fields,
@@ -247,6 +248,10 @@ fn describe(config: &Config, now: Timestamp) {
         let from = match &feed.source {
             Source::Mllp(mllp) => format!("mllp {}", way(&mllp.transport.way)),
             Source::File(file) => format!("files of {}", file.dir.display()),
+            Source::Fhir(fhir) => {
+                let queries: Vec<&str> = fhir.queries.iter().map(|it| &**it.text()).collect();
+                format!("FHIR {} of {}: {}", fhir.version, fhir.base, queries.join(", "))
+            }
         };
         say(&format!("feed {}: {from}{}", feed.name, site.unwrap_or_default()));
     }
@@ -274,6 +279,9 @@ fn describe(config: &Config, now: Timestamp) {
                 format!(" as {}", line.leaves_as)
             };
             say(&format!("  {} {}{renamed} ({class})", line.transform, line.path));
+        }
+        if contract.once == Some(Once::Visit) {
+            say("  each transition of a visit once, of whichever feed comes first");
         }
         for filter in contract.when.fields() {
             say(&format!("  discloses by `when` {} ({})", filter.path, filter.class.name()));

@@ -203,5 +203,73 @@ fn says(says: &Json) -> String {
         Some(these) => these.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(" "),
         None => text(consent, "purposes"),
     };
-    format!("{} {} {}", text(consent, "decision"), text(consent, "status"), purposes)
+    let mut said =
+        format!("{} {} {}", text(consent, "decision"), text(consent, "status"), purposes);
+    if let Some(within) = consent.get("within") {
+        said = format!("{said} only{}", about(within));
+    }
+    let exceptions = exceptions(consent, "");
+    if exceptions.is_empty() { said } else { format!("{said}, but {}", exceptions.join(", ")) }
+}
+
+/// `1 deny for HMARKT`, `1.1 permit to crm`: each behind the one that it is an exception to.
+fn exceptions(of: &Json, before: &str) -> Vec<String> {
+    let mut said = Vec::new();
+    let nested = of.get("exceptions").and_then(Json::as_array);
+    for (exception, at) in nested.into_iter().flatten().zip(1..) {
+        let path = format!("{before}{at}");
+        let what = exception.get("about").map(about).unwrap_or_default();
+        said.push(format!("{path} {}{what}", text(exception, "decision")));
+        said.extend(exceptions(exception, &format!("{path}.")));
+    }
+    said
+}
+
+/// What a decision or an exception is limited to, behind its word.
+fn about(criteria: &Json) -> String {
+    let mut said = String::new();
+    for (name, word) in
+        [("purposes", "for"), ("grantees", "to"), ("labels", "labelled"), ("classes", "of fields")]
+    {
+        let Some(listed) = criteria.get(name) else { continue };
+        let these = listed.get("these").and_then(Json::as_array);
+        let mut these: Vec<&str> = these.into_iter().flatten().filter_map(Json::as_str).collect();
+        if listed.get("others").is_some() {
+            these.push("others");
+        }
+        said = format!("{said} {word} {}", these.join(" "));
+    }
+    if let Some(level) = criteria.get("confidentiality").and_then(Json::as_str) {
+        said = format!("{said} up to {level}");
+    }
+    for (name, word) in [("from", "from"), ("to", "until")] {
+        if let Some(date) = criteria.pointer(&format!("/{name}/0")).and_then(Json::as_str) {
+            said = format!("{said} {word} {date}");
+        }
+    }
+    if criteria.get("beyond").is_some() { format!("{said} beyond what can be told") } else { said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_told_with_its_exceptions() {
+        let consent = serde_json::json!({
+            "purposes": { "these": ["TREAT"] }, "decision": "permit", "status": "active",
+            "within": { "grantees": { "these": ["crm"], "others": true } },
+            "exceptions": [
+                { "decision": "deny", "about": { "labels": { "these": ["PSY"] },
+                    "to": ["2027-06-30", 1, 2] },
+                  "exceptions": [{ "decision": "permit", "about": { "beyond": true } }] },
+                { "decision": "deny", "about": { "confidentiality": "restricted" } },
+            ],
+        });
+        assert_eq!(
+            says(&serde_json::json!({ "consent": consent })),
+            "permit active TREAT only to crm others, but 1 deny labelled PSY until 2027-06-30, \
+             1.1 permit beyond what can be told, 2 deny up to restricted"
+        );
+    }
 }

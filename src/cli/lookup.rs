@@ -15,6 +15,7 @@ use crate::secret::{self, Key};
 use crate::store::query::Lookup;
 use crate::store::state::is_held;
 use crate::store::state::key_path;
+use crate::tls::client;
 
 /// How long an answer of the API is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -143,9 +144,13 @@ impl Whence {
             .build()
             .map_err(|error| LookupError::Failed(error.to_string()))?;
         runtime.block_on(async {
+            let nobody =
+                client::nobody().map_err(|wrong| LookupError::Failed(wrong.to_string()))?;
             let client = reqwest::Client::builder()
                 .timeout(ANSWER_TIMEOUT)
                 .no_proxy()
+                // The API speaks no TLS; whom this machine trusts is not even looked up.
+                .tls_backend_preconfigured((*nobody).clone())
                 .build()
                 .map_err(failed)?;
             let mut request = request(&client);

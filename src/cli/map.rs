@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::coverage;
 use super::messages::{files, read, split};
+use super::resources::{self, Resources};
 use super::{Outcome, complain, say};
 use crate::admit::assess::place_of;
 use crate::admit::consents::is_consent;
@@ -21,6 +22,7 @@ use crate::event::schema::LABELS;
 use crate::event::{EventType, View};
 use crate::normalize::case::Case;
 use crate::normalize::{self, Context, Draft, Mappings, Normalized, Refusal, Site, Trace, Traced};
+use crate::parse::fhir::Version;
 use crate::parse::hl7::wire::Extent;
 use crate::parse::hl7::{Charset, Message, Wire};
 
@@ -28,14 +30,17 @@ use crate::parse::hl7::{Charset, Message, Wire};
 const INSTALLED: &str = "/usr/share/tidegate/mappings";
 
 /// The feed that messages are of here.
-const FEED: &str = "map";
+pub(super) const FEED: &str = "map";
 
 /// Map messages to canonical events, without a daemon.
 #[derive(Debug, Args)]
 pub struct Map {
-    /// Files with one or more messages, or folders of such files.
+    /// Files with one or more messages, with a FHIR resource or a Bundle, or folders of such files.
     #[arg(required_unless_present = "test")]
     files: Vec<PathBuf>,
+    /// The release of FHIR resources, R4 or R5; else what each of them looks like.
+    #[arg(long, value_name = "RELEASE", value_parser = resources::release)]
+    fhir: Option<Version>,
     /// The mappings; else `mappings/` here, else the installed ones.
     #[arg(long, value_name = "DIR")]
     mappings: Option<PathBuf>,
@@ -64,17 +69,21 @@ pub struct Map {
 /// What messages are mapped by.
 pub(super) struct By<'m> {
     pub mappings: &'m Mappings,
-    site: Option<&'m str>,
-    policy: &'m Policy,
+    pub site: Option<&'m str>,
+    pub policy: &'m Policy,
     pub charset: Charset,
+    pub fhir: Option<Version>,
 }
 
 /// Why a message gave no event.
-struct NoEvent {
-    code: &'static str,
-    text: String,
-    place: String,
+pub(super) struct NoEvent {
+    pub code: &'static str,
+    pub text: String,
+    pub place: String,
 }
+
+/// What came of a message or a resource.
+pub(super) type Mapped = (Normalized, Vec<Traced>, Correlation);
 
 impl Map {
     /// Runs it.
@@ -112,14 +121,23 @@ impl Map {
             Some((name, site)) => (Some(*name), &*site.mappings),
             None => (None, &mappings),
         };
-        let by = By { mappings, site, policy: &policy, charset };
+        let by = By { mappings, site, policy: &policy, charset, fhir: self.fhir };
         let Some(files) = files(&self.files) else { return Outcome::Wrong };
         if self.coverage {
             return coverage::run(&files, &by, self.json);
         }
         let mut outcome = Outcome::Done;
+        let mut resources = Resources::new(&by, self.trace());
         for file in &files {
             let Some(bytes) = read(file) else { return Outcome::Wrong };
+            if resources::is_fhir(&bytes) {
+                for mapped in resources.map(bytes) {
+                    if !self.tell(file, mapped) {
+                        outcome = Outcome::No;
+                    }
+                }
+                continue;
+            }
             for message in split(&bytes) {
                 if !self.one(file, &message, &by) {
                     outcome = Outcome::No;
@@ -129,9 +147,13 @@ impl Map {
         outcome
     }
 
+    const fn trace(&self) -> Trace {
+        if self.explain { Trace::On } else { Trace::Off }
+    }
+
     /// Maps one message; false where it is refused.
     fn one(&self, file: &Path, bytes: &[u8], by: &By<'_>) -> bool {
-        let trace = if self.explain { Trace::On } else { Trace::Off };
+        let trace = self.trace();
         let mapped = Message::parse(bytes, by.charset)
             .map_err(|malformed| NoEvent {
                 code: "malformed",
@@ -151,13 +173,20 @@ impl Map {
                 }
                 Ok((normalized, traced, correlation))
             });
+        if mapped.is_ok() {
+            let wire = Wire::open_to(bytes, &by.charset.into(), Extent::Header);
+            if wire.head().is_ok_and(|head| head.control_id().is_err()) {
+                let file = file.display();
+                complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
+            }
+        }
+        self.tell(file, mapped)
+    }
+
+    /// Prints what came of a message or a resource; false where that is no event.
+    fn tell(&self, file: &Path, mapped: Result<Mapped, NoEvent>) -> bool {
         match mapped {
             Ok((normalized, traced, correlation)) => {
-                let wire = Wire::open_to(bytes, &by.charset.into(), Extent::Header);
-                if wire.head().is_ok_and(|head| head.control_id().is_err()) {
-                    let file = file.display();
-                    complain(&format!("{file}: warning: no usable MSH-10; a feed would answer AE"));
-                }
                 self.print(file, &normalized, &traced, correlation);
                 true
             }
@@ -208,7 +237,7 @@ impl Map {
 }
 
 /// A consent event as a feed of the site without a consent.toml would have it.
-fn tell_consent(draft: &mut Draft, site: Option<&str>, policy: &Policy) {
+pub(super) fn tell_consent(draft: &mut Draft, site: Option<&str>, policy: &Policy) {
     if !is_consent(draft.kind) {
         return;
     }
@@ -238,6 +267,8 @@ fn explain<'t>(draft: &Draft, traced: impl Iterator<Item = &'t Traced>) {
         let (from, rule) = match traced.get(field) {
             Some(traced) if traced.source.is_empty() => ("constant", traced.rule.as_str()),
             Some(traced) => (traced.source.as_str(), traced.rule.as_str()),
+            None if field == "message.occurredAt" => ("the step", "docs/fhir.md"),
+            None if field.starts_with("visit.") => ("the version before", "docs/fhir.md"),
             None if field.starts_with(LABELS) => ("the message", "docs/consent.md"),
             None => ("the consent", "docs/consent.md"),
         };
@@ -312,8 +343,12 @@ fn test(mappings: &Mappings, only: Option<(&str, &Site)>, policy: &Policy, json:
         .flat_map(|(name, site)| {
             site.cases.iter().map(move |case| (case, of_site(case, name, site, policy)))
         });
+    let of_resources =
+        mappings.fhir.files().filter(|_| only.is_none()).flat_map(|(_, mapping, cases)| {
+            cases.iter().map(|case| (case, case.run_resource(mapping)))
+        });
     let (mut held, mut failed) = (0, 0);
-    for (case, differs) in of_files.chain(of_sites) {
+    for (case, differs) in of_files.chain(of_resources).chain(of_sites) {
         if differs.is_empty() {
             held += 1;
         } else {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::complain;
 use crate::parse::hl7::batch::{Piece, Pieces, apart_in_utf16};
+use crate::parse::hl7::head::{is_marked, skip_lead};
 use crate::parse::hl7::wire::UTF8_MARK;
 
 /// Most files that are found in folders.
@@ -73,25 +74,20 @@ pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
 /// the file's byte order mark.
 #[must_use]
 pub fn split(bytes: &[u8]) -> Vec<Bytes> {
-    let marked = |mark: &[u8], part: &[u8]| Bytes::from([mark, part].concat());
+    const VT: u8 = 0x0B;
+    const FS: u8 = 0x1C;
     if let Some(parts) = apart_in_utf16(bytes) {
         return parts;
     }
-    let Some(rest) = bytes.strip_prefix(UTF8_MARK) else { return split_bytes(bytes) };
-    split_bytes(rest).iter().map(|part| marked(UTF8_MARK, part)).collect()
-}
-
-fn split_bytes(bytes: &[u8]) -> Vec<Bytes> {
-    const VT: u8 = 0x0B;
-    const FS: u8 = 0x1C;
     if bytes.contains(&VT) {
+        let mark = if is_marked(bytes) { UTF8_MARK } else { b"" };
         let frames = bytes.split(|byte| *byte == VT).skip(1);
         return frames
             .map(|frame| frame.split(|byte| *byte == FS).next().unwrap_or(frame))
-            .map(Bytes::copy_from_slice)
+            .map(|frame| Bytes::from([mark, frame].concat()))
             .collect();
     }
-    if bytes.trim_ascii_start().starts_with(b"<") {
+    if skip_lead(bytes).starts_with(b"<") {
         return vec![Bytes::copy_from_slice(bytes.trim_ascii_start())];
     }
     let mut pieces = Pieces::new(usize::MAX, false);
@@ -143,6 +139,11 @@ mod tests {
             split(b"\xef\xbb\xbfMSH|^~\\&|A\nMSH|^~\\&|B"),
             [&b"\xef\xbb\xbfMSH|^~\\&|A\n"[..], b"\xef\xbb\xbfMSH|^~\\&|B"]
         );
+        assert_eq!(
+            split(b"\xef\xbb\xbf\x0bone\x1c\r\x0btwo\x1c\r"),
+            [&b"\xef\xbb\xbfone"[..], b"\xef\xbb\xbftwo"]
+        );
+        assert_eq!(split(b"\n\xef\xbb\xbf<a/>"), [&b"\xef\xbb\xbf<a/>"[..]]);
         let xml = b"<a>\nMSH|^~\\&\nMSH|^~\\&</a>";
         assert_eq!(split(xml), [&xml[..]]);
     }

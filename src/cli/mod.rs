@@ -18,6 +18,7 @@ pub mod log;
 pub mod lookup;
 pub mod map;
 pub mod messages;
+mod resources;
 pub mod run;
 pub mod send;
 pub mod shadow;

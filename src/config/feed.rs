@@ -10,11 +10,13 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::acks::{self, Acks};
+use super::fhir::{self, Fhir};
 use super::transport::{self, Transport};
 use crate::admit::Windows;
 use crate::admit::assess::{OnUnmappable, OnUnsupported};
 use crate::contract::check::is_name;
 use crate::document::{Place, Placed, Table, hint};
+use crate::feed::fhir::auth::{Auth, Smart};
 use crate::feed::file::FileConfig;
 use crate::parse::hl7::charset::fold;
 use crate::parse::hl7::{Charset, Charsets, Path};
@@ -56,6 +58,20 @@ pub struct Feed {
     pub place: Place,
 }
 
+impl Feed {
+    /// What its assertions are signed with, if it signs any, beside its name.
+    #[must_use]
+    pub fn signs(&self) -> Option<(Arc<str>, Smart)> {
+        match &self.source {
+            Source::Mllp(_) | Source::File(_) => None,
+            Source::Fhir(fhir) => match &fhir.auth {
+                Auth::SmartBackend(smart) => Some((Arc::clone(&self.name), (**smart).clone())),
+                Auth::None | Auth::Bearer { .. } | Auth::Basic { .. } => None,
+            },
+        }
+    }
+}
+
 /// Where the messages of a feed come from.
 #[derive(Debug)]
 pub enum Source {
@@ -63,6 +79,8 @@ pub enum Source {
     Mllp(Box<Mllp>),
     /// `kind = "file"`
     File(FileConfig),
+    /// `kind = "fhir"`
+    Fhir(Box<Fhir>),
 }
 
 /// What a feed of kind `mllp` has of its own.
@@ -82,6 +100,7 @@ pub struct Mllp {
 enum Kind {
     Mllp,
     File,
+    Fhir,
 }
 
 /// Reads one.
@@ -93,55 +112,70 @@ pub(super) fn read(table: &Table<'_>) -> Option<Feed> {
         let text = "`name` is small letters, digits and hyphens, at most 64, and not admin";
         table.mistake(&name.place, text);
     }
-    let kind = table.required_choice("kind", &[("mllp", Kind::Mllp), ("file", Kind::File)]);
-    let (source, bytes_key) = match kind {
-        Some(Kind::File) => (Source::File(file(table)), "message_bytes_max"),
-        Some(Kind::Mllp) | None => (Source::Mllp(Box::new(mllp(table))), "frame_bytes_max"),
+    let kinds = [("mllp", Kind::Mllp), ("file", Kind::File), ("fhir", Kind::Fhir)];
+    let kind = table.required_choice("kind", &kinds);
+    let site = table.text("site");
+    let zone = zone(table);
+    let source = match kind {
+        Some(Kind::File) => Some(Source::File(file(table))),
+        Some(Kind::Fhir) => {
+            fhir::read(table, zone.as_ref()).map(|fhir| Source::Fhir(Box::new(fhir)))
+        }
+        Some(Kind::Mllp) | None => Some(Source::Mllp(Box::new(mllp(table)))),
     };
-    let frame_bytes_max = bytes(table, bytes_key, 16 << 20, 1 << 10..=1 << 30);
+    let frame_bytes_max = match &source {
+        Some(Source::Fhir(fhir)) => fhir.page_bytes_max,
+        Some(Source::File(_)) => bytes(table, "message_bytes_max", 16 << 20, 1 << 10..=1 << 30),
+        Some(Source::Mllp(_)) => bytes(table, "frame_bytes_max", 16 << 20, 1 << 10..=1 << 30),
+        None => 0,
+    };
     let on_busy = match kind {
-        // A file waits by itself.
-        Some(Kind::File) => OnBusy::Close,
+        // A file and a page wait by themselves.
+        Some(Kind::File | Kind::Fhir) => OnBusy::Close,
         Some(Kind::Mllp) | None => table
             .choice("on_busy", &[("close", OnBusy::Close), ("reject", OnBusy::Reject)])
             .unwrap_or(OnBusy::Close),
     };
-    let site = table.text("site");
-    let zone = zone(table);
-    let processing_id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
-    let charsets = charsets(table);
-    let correlation = correlation(table);
+    let (processing_id, charsets, correlation) = match kind {
+        // A resource says none of it.
+        Some(Kind::Fhir) => ("any".to_owned(), Charset::Utf8.into(), Vec::new()),
+        Some(Kind::Mllp | Kind::File) | None => {
+            let id = table.text("processing_id").map_or_else(|| "P".to_owned(), |id| id.value);
+            (id, charsets(table), correlation(table))
+        }
+    };
     let sender_domain = table.text("sender_domain").map(|domain| domain.value);
-    let feed = Feed {
+    let on_unmappable = table
+        .choice("on_unmappable", &[("park", OnUnmappable::Park), ("nak", OnUnmappable::Nak)])
+        .unwrap_or(OnUnmappable::Park);
+    let on_unsupported = table
+        .choice(
+            "on_unsupported",
+            &[("park", OnUnsupported::Park), ("reject", OnUnsupported::Reject)],
+        )
+        .unwrap_or(OnUnsupported::Park);
+    let windows = Windows {
+        dedupe_retention: table.duration("dedupe_retention", 90 * DAY, MINUTE..=3650 * DAY),
+        control_id_reuse: table.duration("control_id_reuse", DAY, Duration::ZERO..=365 * DAY),
+    };
+    table.finish();
+    let name: Arc<str> = name?.value.into();
+    Some(Feed {
         place: table.place(),
-        source,
+        source: source?,
         site,
         zone,
         processing_id: (processing_id != "any").then_some(processing_id),
         frame_bytes_max,
-        on_unmappable: table
-            .choice("on_unmappable", &[("park", OnUnmappable::Park), ("nak", OnUnmappable::Nak)])
-            .unwrap_or(OnUnmappable::Park),
-        on_unsupported: table
-            .choice(
-                "on_unsupported",
-                &[("park", OnUnsupported::Park), ("reject", OnUnsupported::Reject)],
-            )
-            .unwrap_or(OnUnsupported::Park),
+        on_unmappable,
+        on_unsupported,
         on_busy,
         correlation,
-        sender_domain: sender_domain
-            .or_else(|| name.as_ref().map(|name| name.value.clone()))
-            .unwrap_or_default(),
-        windows: Windows {
-            dedupe_retention: table.duration("dedupe_retention", 90 * DAY, MINUTE..=3650 * DAY),
-            control_id_reuse: table.duration("control_id_reuse", DAY, Duration::ZERO..=365 * DAY),
-        },
+        sender_domain: sender_domain.unwrap_or_else(|| name.to_string()),
+        windows,
         charsets,
-        name: name?.value.into(),
-    };
-    table.finish();
-    Some(feed)
+        name,
+    })
 }
 
 fn mllp(table: &Table<'_>) -> Mllp {
@@ -258,7 +292,7 @@ fn aliases(table: &Table<'_>) -> Vec<(String, Charset)> {
 }
 
 fn correlation(table: &Table<'_>) -> Vec<Path> {
-    if !table.has("correlation") {
+    if table.item("correlation").is_none() {
         let usual = ["MSH-3", "MSH-4", "MSH-10"];
         return usual.into_iter().filter_map(|path| Path::read(path).ok()).collect();
     }
@@ -288,7 +322,12 @@ pub(super) fn count(
     usize::try_from(table.integer(key, usual, bounds)).unwrap_or(usize::MAX)
 }
 
-fn bytes(table: &Table<'_>, key: &str, usual: u64, bounds: std::ops::RangeInclusive<u64>) -> usize {
+pub(super) fn bytes(
+    table: &Table<'_>,
+    key: &str,
+    usual: u64,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> usize {
     usize::try_from(table.size(key, usual, bounds)).unwrap_or(usize::MAX)
 }
 

@@ -7,6 +7,9 @@
 mod acks;
 mod audit;
 mod feed;
+mod fhir;
+mod fhir_auth;
+mod subscription;
 mod hash;
 mod identity;
 mod sections;
@@ -35,6 +38,8 @@ use crate::store::JournalConfig;
 pub use acks::{Acks, Application};
 pub use audit::{Audit, CHECKPOINTS};
 pub use feed::{Feed, Mllp, Source};
+pub use fhir::Fhir;
+pub use subscription::Subscription;
 pub use transport::{Connect, Listen, Tls, Transport, Way};
 
 /// A configuration, as meant.
@@ -278,6 +283,16 @@ fn check_together(
                     table.mistake(&feed.place, text);
                 }
             }
+            // Two may ask one server, each for its own.
+            Source::Fhir(fhir) => {
+                if let Some(listen) = fhir.subscription.as_ref().map(|it| it.listen)
+                    && listen.port() != 0
+                    && !addresses.insert(listen)
+                {
+                    let text = format!("{listen} is listened on by another feed, too");
+                    table.mistake(&feed.place, text);
+                }
+            }
         }
         if let Some(node) = node
             && feed.frame_bytes_max as u64 > node.intake_bytes_max
@@ -285,6 +300,7 @@ fn check_together(
             let key = match &feed.source {
                 Source::Mllp(_) => "frame_bytes_max",
                 Source::File(_) => "message_bytes_max",
+                Source::Fhir(_) => "page_bytes_max",
             };
             let text = format!(
                 "`{key}` is above `node.intake_bytes_max`, so that the largest frame would never fit"

@@ -227,6 +227,7 @@ pub(super) fn journal(
         encrypt: true,
         environment,
         policy: Arc::default(),
+        once: Vec::new(),
     };
     let Some(table) = table else { return (config, None) };
     let hour = Duration::from_secs(3600);

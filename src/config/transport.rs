@@ -202,10 +202,8 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
     Some((host, port))
 }
 
-fn allow(table: &Table<'_>) -> Option<Allow> {
-    if !table.has("allow") {
-        return None;
-    }
+pub(super) fn allow(table: &Table<'_>) -> Option<Allow> {
+    table.item("allow")?;
     let texts = table.texts("allow");
     if texts.is_empty() || texts.len() > NETWORKS_MAX {
         let text =
@@ -259,7 +257,7 @@ fn clients(table: &Table<'_>) -> (Roster, Vec<Arc<Sender>>) {
     (Roster::new(names), senders)
 }
 
-fn server_tls(table: &Table<'_>, roster: &Roster) -> Option<Tls<ServerConfig>> {
+pub(super) fn server_tls(table: &Table<'_>, roster: &Roster) -> Option<Tls<ServerConfig>> {
     let [cert, key] =
         ["cert", "key"].map(|key| table.required(key).and_then(|item| origin(table, &item)));
     let [ca, crl] = ["client_ca", "client_crl"].map(|key| optional(table, key));
@@ -275,20 +273,36 @@ fn server_tls(table: &Table<'_>, roster: &Roster) -> Option<Tls<ServerConfig>> {
 }
 
 fn client_tls(table: &Table<'_>, host: &str) -> Option<(Tls<ClientConfig>, ServerName<'static>)> {
-    let ca = table.required("ca").and_then(|item| origin(table, &item));
-    let [cert, key] = ["cert", "key"].map(|key| optional(table, key));
     let name = table.text("server_name");
-    table.finish();
+    if !table.has("ca") {
+        // Of a device in the house nobody in the world's list of authorities vouches for.
+        table.required("ca");
+        return None;
+    }
+    let tls = outbound_tls(table);
     let wanted = name.as_ref().map_or(host, |name| &name.value);
     let Ok(wanted) = ServerName::try_from(wanted.to_owned()) else {
         let text = "`server_name` is no host name and no address, such as \"lab.example\"";
         table.mistake(&table.place_of("server_name"), text);
         return None;
     };
-    let files = Files { ca: Some(ca?), cert: cert?, key: key?, crl: None };
+    Some((tls?, wanted))
+}
+
+/// TLS to a server that is connected to: `ca`, without it the operating system's; and `cert` and `key`
+/// where it wants a certificate.
+pub(super) fn outbound_tls(table: &Table<'_>) -> Option<Tls<ClientConfig>> {
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|key| optional(table, key));
+    table.finish();
+    let files = Files { ca: ca?, cert: cert?, key: key?, crl: None };
     let names = ["cert", "key", "ca", "crl"];
-    let tls = look(table, files, names, |contents| client::make(contents, clock::now()))?;
-    Some((tls, wanted))
+    look(table, files, names, |contents| client::make(contents, clock::now()))
+}
+
+/// TLS to a server that is connected to, by the operating system's authorities alone; what is wrong
+/// with those stands at `key`.
+pub(super) fn usual_tls(table: &Table<'_>, key: &str) -> Option<Tls<ClientConfig>> {
+    look(table, Files::default(), [key; 4], |contents| client::make(contents, clock::now()))
 }
 
 /// Reads the files and makes of them what a handshake needs; what is wrong stands at the key that
@@ -333,7 +347,7 @@ fn optional(table: &Table<'_>, key: &str) -> Option<Option<Origin>> {
 }
 
 /// Where a file is: by its path, or as `{ credential = "NAME" }`, `{ file = "PATH" }`, `{ env = "NAME" }`.
-fn origin(table: &Table<'_>, item: &Item<'_>) -> Option<Origin> {
+pub(super) fn origin(table: &Table<'_>, item: &Item<'_>) -> Option<Origin> {
     if !item.is_text() {
         return item.origin();
     }

@@ -16,6 +16,7 @@ use super::rules::{
     Asked, rule_1_standing, rule_2_denied, rule_3_permitted, rule_4_demand, rule_4_preferred,
     rule_5_labelled, rule_7_required,
 };
+use super::weigh::weigh;
 use crate::event::EventId;
 
 /// A yes, for one event, one route and one epoch of the subject's consent. Only [`ask()`] makes one:
@@ -74,6 +75,9 @@ pub fn ask(
     if question.ends.is_some_and(|ends| now >= ends) {
         return Err(Refusal::of(Code::Ended, question.purpose, None));
     }
+    // What a record with exceptions says of this question is a decision without any.
+    let weighed = weigh(ledger, question, now);
+    let ledger = &weighed.as_ref().map_or(*ledger, |weighed| weighed.ledger(ledger));
     let withdraws = |record: &&Record| record.origin.withdraws.is_some();
     let withdrawals: Vec<&Record> = ledger.all().filter(withdraws).collect();
     let asked = Asked { question, policy, now, withdrawals: &withdrawals };

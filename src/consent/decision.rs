@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exception::{Criteria, Exception, all};
 use super::moment::Moment;
 use crate::phi::Phi;
 
@@ -217,6 +218,48 @@ pub struct Consent {
     /// record.
     #[serde(default, skip_serializing_if = "nothing", with = "exposed")]
     pub limitations: Option<Phi<String>>,
+    /// What the decision is limited to, beyond the fields above, exceptions included; none:
+    /// nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Criteria>,
+    /// Exceptions to the decision. One that names purposes speaks about those, whatever the
+    /// decision itself speaks about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
+    /// Which exception decided, such as `1.2`: of what was weighed for one question alone, never
+    /// kept.
+    #[serde(skip)]
+    pub by_exception: Option<String>,
+}
+
+impl Consent {
+    /// Whether it says the same of every question that its fields are about.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.exceptions.is_empty() && self.within.is_none()
+    }
+
+    /// Whether it is limited to what cannot be told, so that it opens nothing.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.within.as_ref().is_some_and(Criteria::is_unsure)
+    }
+
+    /// Whether it opens something: itself or by an exception.
+    #[must_use]
+    pub fn may_permit(&self) -> bool {
+        self.has(Decision::Permit)
+    }
+
+    /// Whether it closes something: itself or by an exception.
+    #[must_use]
+    pub fn may_deny(&self) -> bool {
+        self.has(Decision::Deny)
+    }
+
+    fn has(&self, decision: Decision) -> bool {
+        self.decision == decision || all(&self.exceptions).iter().any(|it| it.decision == decision)
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde hands it so")]

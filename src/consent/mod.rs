@@ -7,9 +7,10 @@
 //! cannot be replayed for an auditor.
 //!
 //! Reading order: [`moment`] (a date as the span of time that it stands for), [`record`] and
-//! [`decision`] (what is kept), [`fold`] (which records count), [`persons`] (who is one
+//! [`decision`] (what is kept), [`exception`] (what a decision excepts), [`fold`] (which records count), [`persons`] (who is one
 //! with whom), [`ledger`] (whose they are),
-//! [`purpose`], [`question`] and [`scope`] (what a record speaks about), [`policy`]
+//! [`purpose`], [`question`] and [`scope`] (what a record speaks about), `weigh` (what one with
+//! exceptions says of a question), [`policy`]
 //! (consent.toml), [`intake`] (a consent event to a record), [`refusal`], [`ask`](mod@ask) and
 //! [`rules`] (the seven of them), [`next`] (when time alone changes an answer), [`restate`] (what
 //! the ledger need not keep), [`notice`](mod@notice) (what needs no permit).
@@ -20,12 +21,14 @@
 pub mod moment;
 pub mod record;
 pub mod decision;
+pub mod exception;
 pub mod fold;
 pub mod persons;
 pub mod ledger;
 pub mod purpose;
 pub mod question;
 pub mod scope;
+mod weigh;
 pub mod policy;
 pub mod intake;
 pub mod refusal;
@@ -39,6 +42,7 @@ pub use ask::{Permit, ask};
 pub use decision::{
     Capacity, Consent, Decision, Kind, Presence, Purposes, Signer, Standin, Status,
 };
+pub use exception::{Confidentiality, Criteria, Exception, Listed};
 pub use ledger::{Alias, Epoch, Ledger, closes_between};
 pub use moment::{Moment, Span};
 pub use next::when_next;

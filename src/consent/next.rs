@@ -6,7 +6,8 @@
 
 use jiff::{Timestamp, ToSpan};
 
-use super::decision::Standin;
+use super::decision::{Standin, Status};
+use super::exception::{Criteria, all};
 use super::fold::fold;
 use super::ledger::Ledger;
 use super::moment::Moment;
@@ -27,13 +28,27 @@ fn instants_of(record: &Record, policy: &Policy) -> Vec<Timestamp> {
     let begins = [record.decided_at, record.effective_from];
     instants.extend(begins.into_iter().flatten().map(|moment| moment.span().earliest));
     instants.extend(end_of(record));
+    instants.extend(criteria_of(record).into_iter().flat_map(|about| {
+        [about.from.map(|from| from.span().earliest), after(about.to)].into_iter().flatten()
+    }));
     instants.extend(majorities_of(record, policy));
     instants
 }
 
 /// From when on a record is past its dates: the last microsecond of them still holds.
 fn end_of(record: &Record) -> Option<Timestamp> {
-    record.effective_to?.span().latest.checked_add(1.microsecond()).ok()
+    after(record.effective_to)
+}
+
+fn after(to: Option<Moment>) -> Option<Timestamp> {
+    to?.span().latest.checked_add(1.microsecond()).ok()
+}
+
+/// What a record and its exceptions are about.
+fn criteria_of(record: &Record) -> Vec<&Criteria> {
+    let Some(consent) = record.consent() else { return Vec::new() };
+    let nested = all(&consent.exceptions).into_iter().map(|it| &it.about);
+    consent.within.iter().chain(nested).collect()
 }
 
 fn majorities_of(record: &Record, policy: &Policy) -> impl Iterator<Item = Timestamp> {
@@ -62,10 +77,13 @@ pub fn ended(records: &[Record], policy: &Policy, now: Timestamp) -> Vec<End> {
     let mut ends = Vec::new();
     let withdrawals: Vec<&Record> =
         records.iter().filter(|record| record.origin.withdraws.is_some()).collect();
-    let opens = |record: &&Record| {
-        record.opens() && !withdrawals.iter().any(|other| record.is_withdrawn_by(other))
+    let permits = |record: &&Record| {
+        let opens = record
+            .consent()
+            .is_some_and(|consent| consent.status == Status::Active && consent.may_permit());
+        opens && !withdrawals.iter().any(|other| record.is_withdrawn_by(other))
     };
-    for record in fold(records).into_iter().filter(opens) {
+    for record in fold(records).into_iter().filter(permits) {
         let Some(place) = records.iter().position(|it| std::ptr::eq(it, record)) else { continue };
         let last = end_of(record);
         let come_of_age = majorities_of(record, policy);

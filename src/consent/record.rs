@@ -196,11 +196,13 @@ impl Record {
         }
     }
 
-    /// Whether it is a permit as written: an active one.
+    /// Whether it is a permit as written, an active one, and closes nothing by an exception.
     #[must_use]
     pub fn opens(&self) -> bool {
         self.consent().is_some_and(|consent| {
-            consent.status == Status::Active && consent.decision == Decision::Permit
+            consent.status == Status::Active
+                && consent.decision == Decision::Permit
+                && !consent.may_deny()
         })
     }
 }

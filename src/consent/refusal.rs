@@ -190,7 +190,9 @@ impl Refusal {
                 Some(moment) => format!("decided {}", moment.given()),
                 None => format!("undated, arrived {}", record.recorded_at),
             };
-            sentence = format!("{sentence} Record {}, {dated}.", record.reference());
+            let by = record.consent().and_then(|consent| consent.by_exception.as_ref());
+            let by = by.map(|path| format!(", by its exception {path}")).unwrap_or_default();
+            sentence = format!("{sentence} Record {}, {dated}{by}.", record.reference());
         }
         let records = records.into_iter().map(Record::reference).collect();
         Self { code, sentence, records, wait: None }

@@ -92,7 +92,9 @@ pub fn names_what(permit: &Consent, deny: &Consent, question: &Question<'_>) -> 
         .filter(|label| question.labels.contains(&label.as_str()))
         .all(|label| permit.labels.contains(label));
     let classed = deny.classes.is_empty() || !permit.classes.is_empty();
-    purpose && channel && grantee && place && labelled && classed
+    // What nobody can tell here, no permit names.
+    let told = !deny.within.as_ref().is_some_and(|within| within.beyond);
+    purpose && channel && grantee && place && labelled && classed && told
 }
 
 /// Whether a permit names something that another does not: it is the narrower one.

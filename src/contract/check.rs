@@ -16,7 +16,7 @@ use crate::privacy::recipe::Wanted;
 use crate::privacy::{Recipe, Tier};
 
 use super::fields::{self, Codings, Glass};
-use super::{Broken, Contract, Contracts, Destination, References, Terms, When, deliver};
+use super::{Broken, Contract, Contracts, Destination, Once, References, Terms, When, deliver};
 
 /// Most contracts in one folder.
 pub const CONTRACTS_MAX: usize = 200;
@@ -122,6 +122,7 @@ fn read(
     let events = events(table);
     let when = When::read(table, declared, &events);
     let history = table.boolean("history", false);
+    let once = once(table, tier, &events);
     let labels = labels(table);
     let naming = purpose.as_deref().map_or(Naming::Anybody, |purpose| naming(tier, purpose));
     let consent = table.required("consent").and_then(|item| consent(&item.table()?, naming));
@@ -171,6 +172,7 @@ fn read(
             realm: realm?,
             events,
             history,
+            once,
             labels,
             requirement: consent.as_ref()?.requirement.clone(),
             channel: consent?.channel,
@@ -225,6 +227,24 @@ fn check_limited(table: &Table<'_>, purpose: Option<&str>, terms: &Terms) {
                     `agreement_ends`";
         table.mistake(&table.place_of("tier"), text);
     }
+}
+
+/// `once`, which is about transitions, of visits that the consumer may know.
+fn once(table: &Table<'_>, tier: Option<Tier>, events: &[EventType]) -> Option<Once> {
+    let once = table.choice("once", &Once::NAMES)?;
+    let place = table.place_of("once");
+    if tier == Some(Tier::Deidentified) {
+        table.mistake(&place, "`once` does not go with tier deidentified, which knows no visits");
+    }
+    // Where `events` is wrong in itself, that is told there.
+    if !events.is_empty() && !events.iter().any(|kind| kind.is_transition()) {
+        let all = EventType::ALL.into_iter().filter(|kind| kind.is_transition());
+        let names: Vec<&str> = all.map(EventType::name).collect();
+        let text =
+            format!("`once` is about transitions, and `events` names none of {}", names.join(", "));
+        table.mistake(&place, text);
+    }
+    Some(once)
 }
 
 /// `batch` and `expert`, which belong to tier deidentified.
@@ -595,6 +615,32 @@ exchange = "tidegate.care"
             ("pseudonymized", "batch = \"30d\""),
         ] {
             assert_eq!(said(tier, lines).1, 1, "{tier} {lines}");
+        }
+    }
+
+    #[test]
+    fn a_contract_asks_for_each_transition_once_where_it_has_some_and_knows_visits() {
+        let said = |tier: &str, events: &str, lines: &str| {
+            let text = RIGHT
+                .replace("tier = \"identified\"", &format!("tier = \"{tier}\"\n{lines}"))
+                .replace("\"subject\" = \"keep\"", "");
+            let text = text.replace("[\"patient.admitted\"]", events);
+            let (contract, mistakes) = check(&text);
+            (contract.and_then(|contract| contract.once), mistakes)
+        };
+        let (admitted, reported) = ("[\"patient.admitted\"]", "[\"observation.reported\"]");
+        let once = "once = \"visit\"";
+        assert_eq!(said("pseudonymized", admitted, ""), (None, vec![]));
+        assert_eq!(said("pseudonymized", admitted, once), (Some(Once::Visit), vec![]));
+        let both = "[\"observation.reported\", \"patient.discharge-cancelled\"]";
+        assert_eq!(said("identified", both, once), (Some(Once::Visit), vec![]));
+        for (tier, events, lines, text) in [
+            ("pseudonymized", reported, once, "`once` is about transitions"),
+            ("pseudonymized", admitted, "once = \"patient\"", "visit"),
+            ("deidentified", admitted, "once = \"visit\"\nbatch = \"30d\"", "knows no visits"),
+        ] {
+            let (_, mistakes) = said(tier, events, lines);
+            assert!(mistakes.len() == 1 && mistakes[0].contains(text), "{mistakes:?}");
         }
     }
 

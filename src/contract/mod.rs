@@ -5,7 +5,7 @@
 //! Knows nothing of: brokers and files; where a route delivers to is only named here.
 //!
 //! Reading order: [`check`] (one contract as written), [`terms`], [`fields`], [`when`], [`deliver`] (its
-//! sections), [`select`], [`schemas`], [`against`] (an earlier one).
+//! sections), [`select`], [`once`], [`schemas`], [`against`] (an earlier one).
 
 pub mod check;
 pub mod terms;
@@ -13,6 +13,7 @@ pub mod fields;
 pub mod when;
 pub mod deliver;
 pub mod select;
+pub mod once;
 pub mod schemas;
 pub mod against;
 
@@ -29,6 +30,7 @@ use crate::privacy::Recipe;
 pub use check::{gather, load};
 pub use deliver::{DEAD_SUFFIX, Destination};
 pub use fields::Glass;
+pub use once::Once;
 pub use select::wants;
 pub use terms::Terms;
 pub use when::When;
@@ -58,6 +60,8 @@ pub struct Contract {
     pub when: When,
     /// Whether events of history leave (MSH-11.2 A, R or I).
     pub history: bool,
+    /// What it wants once, whichever of several sources tells it first; none: everything from each.
+    pub once: Option<Once>,
     /// Sensitivity labels that the consumer may see.
     pub labels: Vec<String>,
     /// Which consent they need.

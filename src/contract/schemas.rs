@@ -39,6 +39,9 @@ impl Contract {
         if recipe.tier == Tier::Deidentified {
             said.insert("consentref".to_owned(), Json::Null);
         }
+        if !recipe.shows_visit() {
+            said.insert("visitkey".to_owned(), Json::Null);
+        }
         let own = route_schema_uri(kind, &self.name, &self.version);
         let general = data_schema_uri(kind);
         // While a glass is broken that renames a field the data is no longer of the general schema.

@@ -4,7 +4,7 @@
 //! what is released and what is recorded are the same event; no answer, no release.
 //! Knows nothing of: sinks, where a subject's consent, its tokens and the evidence are kept.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -12,14 +12,14 @@ use super::queue::{Item, Recorded, Task};
 use crate::admit::DigestKey;
 use crate::admit::digest::visit_of;
 use crate::admit::labels::labels_of;
-use crate::audit::{Consulted, Decision, Fields, Outcome, Under};
+use crate::audit::{Common, Consulted, Decision, Fields, Outcome, Under};
 use crate::consent::notice::{link, notice, retract};
 use crate::consent::{Ledger, Policy, Question, Refusal, ask};
 use crate::contract::Contract;
 use crate::event::{EventId, EventType, Subject};
 use crate::privacy::recipe::{SUBJECT, SubjectForm};
 use crate::privacy::{
-    Fate, RealmKeys, Recipe, Release, Supplies, Tokens, Withheld, announce, release,
+    Fate, Fates, RealmKeys, Recipe, Release, Supplies, Tokens, Withheld, announce, release,
 };
 use crate::store::StoreError;
 
@@ -36,6 +36,8 @@ pub enum Answer {
         /// The field's path in the contract.
         place: String,
     },
+    /// It may, and another source's event has told the same: it does not leave a second time.
+    Told,
     /// There is nothing to tell, and nothing to decide.
     Nothing,
 }
@@ -109,10 +111,18 @@ pub struct Grounds<'g> {
 
 /// What all decisions of a route share, for each recipe that it may let out by: its own, and those with
 /// a broken glass.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Shared {
-    own: Arc<Under>,
-    broken: Vec<Arc<Under>>,
+    own: Way,
+    broken: Vec<Way>,
+}
+
+/// What the decisions by one recipe share.
+#[derive(Debug)]
+struct Way {
+    under: Common<Under>,
+    /// What became of the fields of the newest release: of most others the same does.
+    fields: Mutex<Option<(Fates, Fields)>>,
 }
 
 impl Shared {
@@ -121,7 +131,7 @@ impl Shared {
     pub fn new(contract: &Contract, configuration: &str) -> Self {
         let Contract { name, version, purpose, consumer, terms, deliver, .. } = contract;
         let by = |recipe: &Recipe| {
-            Arc::new(Under {
+            Way::new(Under {
                 route: name.clone(),
                 contract: version.clone(),
                 configuration: configuration.to_owned(),
@@ -139,9 +149,25 @@ impl Shared {
         Self { own: by(&contract.recipe), broken }
     }
 
-    fn of(&self, recipe: &Recipe) -> Arc<Under> {
-        let is_it = |under: &&Arc<Under>| under.recipe == recipe.hash;
-        Arc::clone(self.broken.iter().find(is_it).unwrap_or(&self.own))
+    fn of(&self, recipe: &Recipe) -> &Way {
+        self.broken.iter().find(|way| way.under.recipe == recipe.hash).unwrap_or(&self.own)
+    }
+}
+
+impl Way {
+    fn new(under: Under) -> Self {
+        Self { under: Common::new(under), fields: Mutex::default() }
+    }
+
+    /// The fields of a release by path, with their fates.
+    fn fields(&self, recipe: &Recipe, fates: &Fates) -> Fields {
+        let mut newest = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fields)) = newest.as_ref().filter(|(known, _)| known == fates) {
+            return fields.clone();
+        }
+        let found = fields(recipe, fates);
+        *newest = Some((fates.clone(), found.clone()));
+        found
     }
 }
 
@@ -183,13 +209,20 @@ pub fn decide_event(
     evidence.visit.clone_from(&item.digests.visit);
     let answer = match asked {
         Err(refusal) => Answer::Suppress(Box::new(refusal)),
+        // Behind consent: what that refuses is a refusal, whoever told it.
+        Ok(_) if item.told_by.is_some() => {
+            evidence.outcome = Outcome::Told;
+            evidence.reason = TOLD.into();
+            evidence.told_by.clone_from(&item.told_by);
+            Answer::Told
+        }
         Ok(permit) => {
             let source = grounds.source(item);
             // Only now: what is suppressed makes no token.
             let tokens = grounds.tokens(item)?;
             let supplies = grounds.supplies(item, &source, &tokens, now);
             let released = release(permit, &item.event, recipe, &supplies);
-            answered(released, (recipe, glass), &mut evidence)?
+            answered(released, (recipe, grounds.under.of(recipe), glass), &mut evidence)?
         }
     };
     Ok((answer, evidence))
@@ -199,13 +232,13 @@ pub fn decide_event(
 // PROMISE-7: what is not what the contract says does not leave.
 fn answered(
     released: Result<Release, Withheld>,
-    (recipe, glass): (&Recipe, &[String]),
+    (recipe, way, glass): (&Recipe, &Way, &[String]),
     evidence: &mut Decision,
 ) -> Result<Answer, Withheld> {
     match released {
         Ok(release) => {
             evidence.token = release.token().map(str::to_owned);
-            evidence.fields = fields(recipe, &release);
+            evidence.fields = way.fields(recipe, release.fates());
             evidence.glass = glass.to_vec();
             Ok(Answer::Release(Box::new(release)))
         }
@@ -281,6 +314,8 @@ fn tell(grounds: &Grounds<'_>, item: &Item, now: Timestamp) -> Result<Decided, U
 pub const PERMITTED: &str = "permitted";
 /// The reason of what did not satisfy the contract.
 pub const CONTRACT_VIOLATION: &str = "contract-violation";
+/// The reason of what another source told before.
+pub const TOLD: &str = "told-by-another-source";
 /// The reason of what stands instead of a notice that waited until there was nothing to tell.
 pub const NOTHING_TO_TELL: &str = "nothing-to-tell";
 
@@ -375,6 +410,7 @@ impl Grounds<'_> {
             tokens,
             source,
             correlation_id: &item.correlation_id,
+            visit: item.visit.as_deref(),
             sequence: item.sequence,
             route: &contract.name,
             contract: &contract.version,
@@ -396,7 +432,7 @@ impl Grounds<'_> {
         Decision {
             outcome,
             reason: reason.into(),
-            under: self.under.of(recipe),
+            under: self.under.of(recipe).under.clone(),
             message: item.number,
             event: evidence_id(item),
             kind: item.event.kind,
@@ -411,13 +447,14 @@ impl Grounds<'_> {
             glass: Vec::new(),
             instead: None,
             of: None,
+            told_by: None,
             place: None,
         }
     }
 }
 
 /// The fields of a release by path, with their fates.
-fn fields(recipe: &Recipe, release: &Release) -> Fields {
+fn fields(recipe: &Recipe, fates: &Fates) -> Fields {
     let subject = match recipe.subject {
         SubjectForm::Hidden => None,
         SubjectForm::Clear => Some(Fate::Kept),
@@ -425,13 +462,11 @@ fn fields(recipe: &Recipe, release: &Release) -> Fields {
     };
     static PATH: LazyLock<Arc<str>> = LazyLock::new(|| SUBJECT.into());
     let subject = subject.map(|fate| (Arc::clone(&PATH), fate));
-    let lines = release
-        .fates()
-        .iter()
-        .filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
+    let lines =
+        fates.iter().filter_map(|(line, fate)| Some((recipe.lines.get(line)?.path.clone(), fate)));
     let mut fields = Vec::with_capacity(1 + recipe.lines.len());
     fields.extend(subject.into_iter().chain(lines));
-    Fields(fields)
+    Fields::new(fields)
 }
 
 #[cfg(test)]
@@ -439,10 +474,11 @@ mod tests {
     use super::*;
     use crate::audit::{Consulted, Names, sentence};
     use crate::consent::Epoch;
-    use crate::document::Problems;
+    use crate::document::{Place, Placed, Problems};
     use crate::event::{Declaration, Event, EventType, Subject, Tree};
     use crate::phi::Phi;
-    use crate::privacy::Tier;
+    use crate::privacy::recipe::Wanted;
+    use crate::privacy::{Tier, Transform};
     use crate::secret::Key;
 
     /// The evidence of an event that may leave.
@@ -474,7 +510,7 @@ mod tests {
         let decision = Decision {
             outcome: Outcome::Release,
             reason: PERMITTED.into(),
-            under: Arc::new(under),
+            under: Common::new(under),
             message: 1,
             event: Arc::clone(&event.id.0),
             kind: event.kind,
@@ -489,6 +525,7 @@ mod tests {
             glass: Vec::new(),
             instead: None,
             of: None,
+            told_by: None,
             place: None,
         };
         (decision, recipe)
@@ -498,8 +535,9 @@ mod tests {
     #[test]
     fn what_is_not_what_the_contract_says_does_not_leave_and_the_evidence_says_where() {
         let (mut evidence, recipe) = permitted();
+        let way = Way::new(Under::clone(&evidence.under));
         let violation = Withheld::Violation { place: "visit.class".to_owned() };
-        let answer = answered(Err(violation), (&recipe, &[]), &mut evidence).unwrap();
+        let answer = answered(Err(violation), (&recipe, &way, &[]), &mut evidence).unwrap();
         assert!(matches!(answer, Answer::Violation { place } if place == "visit.class"));
         assert_eq!(evidence.outcome, Outcome::Suppress);
         assert_eq!(evidence.reason, "contract-violation");
@@ -510,10 +548,61 @@ mod tests {
         assert!(told.starts_with(wanted), "{told}");
     }
 
+    /// PROMISE-8
+    #[test]
+    fn the_evidence_says_what_became_of_the_fields_of_this_very_event() {
+        let problems = Problems::default();
+        let named = ["visit.class", "patient.sex"].map(|path| Wanted {
+            path: Placed {
+                value: path.to_owned(),
+                place: Place { file: "r".into(), line: 1, column: 1 },
+            },
+            transform: Transform::Keep,
+            leaves_as: None,
+            required: false,
+        });
+        let recipe = Recipe::compile(Declaration::default(), Tier::Identified, &named, &problems);
+        assert!(problems.is_clean() && recipe.lines.len() == 2);
+        let way = Way::new(Under::clone(&permitted().0.under));
+        let [first, second] = [0, 1].map(|line| recipe.lines[line].path.clone());
+        for (nth, known) in [
+            vec![],
+            vec![Fate::Kept],
+            vec![Fate::Kept],
+            vec![Fate::Removed],
+            vec![Fate::Kept, Fate::Undone],
+            vec![Fate::Kept],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut fates = Fates::of(2);
+            known.iter().enumerate().for_each(|(line, fate)| fates.add(line, *fate));
+            let wanted: Vec<_> = [&first, &second].into_iter().cloned().zip(known).collect();
+            let found = way.fields(&recipe, &fates);
+            assert!(found.iter().eq(&wanted), "{nth}: {found:?}");
+            assert_eq!(found.json().unwrap().is_some(), !wanted.is_empty());
+        }
+    }
+
+    /// PROMISE-8
+    #[test]
+    fn what_another_source_told_names_the_event_that_left() {
+        let (mut evidence, _) = permitted();
+        (evidence.outcome, evidence.reason) = (Outcome::Told, TOLD.into());
+        evidence.told_by = Some("ab-1.patient.admitted.pid1".into());
+        let nobody = |_: &Consulted| None;
+        let told = sentence(&evidence, &Names { consent: &nobody, recipe: None });
+        let wanted = "Told before, for crm: nothing denies it, and event ab-1.patient.admitted.pid1 of \
+                      another source, which left, said the same (told-by-another-source). Contract";
+        assert!(told.starts_with(wanted), "{told}");
+    }
+
     #[test]
     fn a_fault_of_ours_is_no_answer() {
         let (mut evidence, recipe) = permitted();
-        let fault = answered(Err(Withheld::OtherPermit), (&recipe, &[]), &mut evidence);
+        let way = Way::new(Under::clone(&evidence.under));
+        let fault = answered(Err(Withheld::OtherPermit), (&recipe, &way, &[]), &mut evidence);
         assert_eq!(fault.unwrap_err(), Withheld::OtherPermit);
         assert_eq!(evidence, permitted().0);
     }

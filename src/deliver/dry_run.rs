@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::decide::{Answer, Grounds, Shared, Undecided, decide_event};
+use super::once::transition_of;
 use super::queue::{Item, Task};
 use super::tokens::{DryNames, Realm};
 use crate::admit::assess::{Rules, assess};
-use crate::admit::{CorrelationId, DigestKey, Fact};
+use crate::admit::{CorrelationId, Digest, DigestKey, Fact};
 use crate::audit::{Consulted, Decision, Names, sentence};
 use crate::consent::Policy;
+use crate::contract::once::Occurrences;
 use crate::contract::{Contract, wants};
 use crate::event::{EventType, Subject};
 use crate::store::{Filed, StoreError};
@@ -47,7 +49,7 @@ pub struct Told {
     pub kind: EventType,
     /// The route.
     pub route: String,
-    /// `release`, `suppress`, `unselected`, or `stopped`.
+    /// `release`, `suppress`, `told`, `unselected`, or `stopped`.
     pub outcome: &'static str,
     /// Why.
     pub sentence: String,
@@ -100,6 +102,9 @@ pub enum Taken<'t> {
     Decided(Answer, Box<Decision>),
 }
 
+/// What a route's sources told of a transition, by the route and what stands for that.
+pub type Telling<'t> = dyn FnMut(&str, &Digest) -> Result<Occurrences, StoreError> + 't;
+
 /// An event by whom its subject is known as since it was merged, as a route takes it up; and what is
 /// filed of that one.
 ///
@@ -125,6 +130,7 @@ impl DryRun {
         bytes: &Bytes,
         rules: &Rules,
         mut filed: impl FnMut(&Subject) -> Result<Filed, StoreError>,
+        telling: &mut Telling<'_>,
         now: Timestamp,
     ) -> Result<Vec<Told>, Untold> {
         let assessed = assess(bytes, rules, now.as_millisecond());
@@ -137,8 +143,7 @@ impl DryRun {
         let id = CorrelationId { correlation: correlated.correlation, epoch: 1 };
         let mut told = Vec::new();
         for stored in &admission.content.events {
-            let fact =
-                Fact::new(Arc::new(stored.event(&id)), id.to_string().into(), &rules.digests);
+            let fact = stored.fact(&id, id.to_string().into(), &rules.digests);
             let subject = Arc::clone(&fact.event.subject);
             let own = admission.consents.iter().filter(|given| given.subject == *subject);
             let records = own.map(|given| given.clone().of(&id).record).collect();
@@ -154,7 +159,7 @@ impl DryRun {
                 digests: &rules.digests,
             };
             for nth in 0..self.routes.len() {
-                told.extend(self.one(nth, &asked, now)?);
+                told.extend(self.one(nth, &asked, telling, now)?);
             }
         }
         Ok(told)
@@ -168,6 +173,7 @@ impl DryRun {
         &self,
         nth: usize,
         asked: &Asked<'_>,
+        telling: &mut Telling<'_>,
         now: Timestamp,
     ) -> Result<Taken<'_>, Undecided> {
         let Some((contract, realm)) = self.routes.get(nth) else { return Ok(Taken::Unselected) };
@@ -178,9 +184,15 @@ impl DryRun {
             Ok(realm) => realm,
             Err(why) => return Ok(Taken::Stopped(why)),
         };
+        let transition = transition_of(contract, asked.fact, asked.digests);
+        let told = transition.map(|transition| telling(&contract.name, &transition)).transpose()?;
+        let event = &asked.fact.event.id.0;
+        let told_by = told.as_ref().and_then(|told| told.told_by(asked.feed, event));
         let item = Item {
             number: asked.number,
             received_at: asked.received_at,
+            transition,
+            told_by: told_by.map(Into::into),
             ..Item::new(Task::Event, asked.fact.clone(), Arc::clone(asked.feed))
         };
         let grounds = Grounds {
@@ -199,7 +211,13 @@ impl DryRun {
     }
 
     /// The same in words.
-    fn one(&self, nth: usize, asked: &Asked<'_>, now: Timestamp) -> Result<Option<Told>, Untold> {
+    fn one(
+        &self,
+        nth: usize,
+        asked: &Asked<'_>,
+        telling: &mut Telling<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Told>, Untold> {
         let Some((contract, _)) = self.routes.get(nth) else { return Ok(None) };
         let told = |outcome, sentence, payload| Told {
             event: asked.fact.event.id.to_string(),
@@ -210,7 +228,7 @@ impl DryRun {
             payload,
         };
         let Contract { name, version, .. } = &**contract;
-        let (answer, evidence) = match self.decide(nth, asked, now)? {
+        let (answer, evidence) = match self.decide(nth, asked, telling, now)? {
             Taken::Decided(answer, evidence) => (answer, evidence),
             Taken::Unselected => {
                 let kind = asked.fact.event.kind;
@@ -226,7 +244,7 @@ impl DryRun {
         let names = Names { consent: &name, recipe: Some(contract.recipe_at(now).0) };
         let payload = match answer {
             Answer::Release(release) => serde_json::from_slice(release.body()).ok(),
-            Answer::Suppress(_) | Answer::Violation { .. } | Answer::Nothing => None,
+            Answer::Suppress(_) | Answer::Violation { .. } | Answer::Told | Answer::Nothing => None,
         };
         Ok(Some(told(evidence.outcome.name(), sentence(&evidence, &names), payload)))
     }

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use super::decide::{Answer, Decided, evidence_id, is_renaming_of};
 use super::queue::{Handed, Item, Recorded, Renaming, Task};
 use crate::admit::DigestKey;
-use crate::audit::{Decision, Draft, Fields, Outcome, Record, Says};
+use crate::audit::draft::At;
+use crate::audit::{Decision, Draft, Fields, Outcome, Record, Says, by};
 use crate::event::{EventType, Subject};
 use crate::fence::Moment;
 use crate::store::StoreError;
@@ -193,6 +194,7 @@ impl Evidence {
     pub fn stage(&mut self, decided: Vec<(Item, Decided, Moment)>, now: Timestamp) {
         self.settling = std::mem::take(&mut self.owed);
         // Written here, each from where it is, so that nothing of it has to be copied for that.
+        let written_at = At::new(&now);
         let mut drafts: Vec<Option<Draft>> =
             self.settling.iter().map(|(at, says)| Draft::new(at, says)).collect();
         self.staged.reserve(decided.len());
@@ -214,7 +216,13 @@ impl Evidence {
             if let Some(mut decision) = news {
                 let unsent = known.filter(|known| known.handed == Handed::No);
                 decision.instead = unsent.map(|known| known.number);
-                drafts.push(Draft::of_decision(&now, &decision));
+                let keys = *staged
+                    .item
+                    .digests
+                    .keys
+                    .get_or_init(|| by::keys_of_event(&decision.event, &decision.subject));
+                let keys = by::keys_of(&decision, keys);
+                drafts.push(Draft::of_decision(&written_at, &decision, keys));
                 staged.record = Some((decision, drafts.len() - 1));
             }
             self.staged.push(staged);
@@ -314,6 +322,7 @@ fn is_same(known: &Decision, decision: &Decision) -> bool {
         && known.token == decision.token
         && known.place == decision.place
         && known.retired == decision.retired
+        && known.told_by == decision.told_by
         && known.under.contract == decision.under.contract
         && known.under.configuration == decision.under.configuration
         && known.under.recipe == decision.under.recipe

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`queue`] with [`lanes`] and [`mod@line`] (which event may go next, how far the
 //! route has come), [`decide`] (an event to a release), [`tokens`] (by which name), [`evidence`] (what is recorded before it goes),
-//! [`unnoted`] (exceptions that wait for the cursor), [`sink`] (where it goes: [`rabbitmq`],
+//! [`unnoted`] (exceptions that wait for the cursor), [`once`] (what other sources told), [`sink`] (where it goes: [`rabbitmq`],
 //! [`file`](mod@file)), [`due`] and [`shuffle`] (batches), [`route`] (the loop),
 //! [`dry_run`] (what would go), [`shadow`] (what would, by another configuration).
 
@@ -18,6 +18,7 @@ pub mod decide;
 pub mod tokens;
 pub mod evidence;
 pub mod unnoted;
+pub mod once;
 pub mod due;
 pub mod shuffle;
 pub mod sink;

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::lanes::Lanes;
 use super::line::Line;
-use crate::admit::{Fact, Named};
+use crate::admit::{Digest, Fact, Named};
 use crate::audit::{Decision, Outcome};
-use crate::event::Event;
+use crate::event::{Event, VisitNumber};
 use crate::store::Position;
 
 /// Most events that a route holds in memory. More would only be read earlier than needed.
@@ -81,7 +81,13 @@ pub struct Item {
     /// The event.
     pub event: Arc<Event>,
     /// What stands for its subject and its visit.
-    pub digests: Named,
+    pub digests: Arc<Named>,
+    /// Its visit, where it names one.
+    pub visit: Option<Arc<VisitNumber>>,
+    /// What stands for the transition that it tells of, where its route wants each once.
+    pub transition: Option<Digest>,
+    /// The event of another source that has told it before.
+    pub told_by: Option<Arc<str>>,
     /// Its place among the events that the route selects.
     pub sequence: u64,
     /// The name of its message.
@@ -119,7 +125,7 @@ impl Item {
     /// it.
     #[must_use]
     pub fn new(task: Task, fact: Fact, feed: Arc<str>) -> Self {
-        let Fact { event, correlation_id, digests } = fact;
+        let Fact { event, correlation_id, digests, visit } = fact;
         Self {
             task,
             recorded: None,
@@ -127,6 +133,9 @@ impl Item {
             step: 0,
             event,
             digests,
+            visit,
+            transition: None,
+            told_by: None,
             sequence: 0,
             correlation_id,
             feed,

@@ -71,6 +71,8 @@ pub static NAME: Part = Part {
         Field::text("prefix", Class::Direct, "Before the name (XPN.5).").safe_harbor('A'),
         Field::text("suffix", Class::Direct, "Behind the name (XPN.4).").safe_harbor('A'),
         Field::text("use", Class::Operational, "legal, alias, maiden … (XPN.7, table 0200)."),
+        Field::text("text", Class::Direct, "The whole name, where it came so (HumanName.text).")
+            .safe_harbor('A'),
     ],
 };
 

@@ -45,5 +45,15 @@ pub static CONSENT: Part = Part {
         Field::text("standin", Class::Clinical, "Why somebody else decided (CON-23, table 0502)."),
         Field::text("bypass", Class::Clinical, "Why nobody was asked (CON-20, table 0499)."),
         Field::text("limitations", Class::FreeText, "Limitations, as given."),
+        Field::flag(
+            "partial",
+            Class::Operational,
+            "Whether its document says more than the record can, such as sections of a directive.",
+        ),
+        Field::text(
+            "directive",
+            Class::FreeText,
+            "The FHIR Consent as it came, without its narrative, as JSON text.",
+        ),
     ],
 };

@@ -56,6 +56,7 @@ pub fn notice_schema() -> Json {
     let mut properties = envelope(EventType::ConsentDenied, data);
     if let Some(properties) = properties.as_object_mut() {
         properties.remove("consentref");
+        properties.remove("visitkey");
         properties.insert("type".to_owned(), json!({ "enum": NOTICES.map(EventType::name) }));
         properties.insert("dataschema".to_owned(), json!({ "const": notice_schema_uri() }));
         if let Some(data) = properties.get_mut("data").and_then(Json::as_object_mut) {
@@ -163,6 +164,8 @@ fn envelope(kind: EventType, data: Json) -> Json {
         "datacontenttype": { "const": "application/json" },
         "dataschema": { "const": data_schema_uri(kind) },
         "correlationid": text("Names the message; below tier identified, a keyed digest."),
+        "visitkey": { "type": "string", "pattern": "^[0-9a-f]{32}$",
+            "description": "Names the visit in the route's realm, whichever source told of it: a keyed digest. Absent where the event names none." },
         "route": text("The route that let it out."),
         "contract": text("Version of the route's contract."),
         "purpose": text("HL7 v3 PurposeOfUse."),

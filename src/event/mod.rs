@@ -114,6 +114,22 @@ impl EventType {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+
+    /// Whether it says that a visit passed from one state to another, or that it did not after all.
+    #[must_use]
+    pub const fn is_transition(self) -> bool {
+        matches!(
+            self,
+            Self::PatientAdmitted
+                | Self::PatientTransferred
+                | Self::PatientDischarged
+                | Self::PatientRegistered
+                | Self::PatientPreadmitted
+                | Self::PatientAdmitCancelled
+                | Self::PatientTransferCancelled
+                | Self::PatientDischargeCancelled
+        )
+    }
 }
 
 impl fmt::Display for EventType {
@@ -142,6 +158,44 @@ pub struct Subject {
     pub authority: String,
     /// The identifier.
     pub value: Phi<String>,
+}
+
+/// The encounter, inside the trust boundary: one of its numbers, under one authority.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VisitNumber {
+    /// Which of its numbers: two that read the same are not, where one is a preadmission's.
+    pub of: Numbering,
+    /// Who issued it: the canonical name of `[identity]`, or what the message says.
+    pub authority: String,
+    /// The number.
+    pub value: Phi<String>,
+}
+
+/// The numbers that a visit goes by, the first that is there first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Numbering {
+    /// `visit.number` (PV1-19).
+    Number,
+    /// `visit.alternateNumber` (PV1-50).
+    AlternateNumber,
+    /// `visit.preadmitNumber` (PV1-5).
+    PreadmitNumber,
+}
+
+impl Numbering {
+    /// Every number, in the order in which they are looked for.
+    pub const ALL: [Self; 3] = [Self::Number, Self::AlternateNumber, Self::PreadmitNumber];
+
+    /// The field of `visit` that holds it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::AlternateNumber => "alternateNumber",
+            Self::PreadmitNumber => "preadmitNumber",
+        }
+    }
 }
 
 /// Names an event once and for all: the same after a replay, a crash or a resend.

@@ -13,16 +13,32 @@ pub static REPORT: Part = Part {
     doc: "The order group that was reported.",
     kept: &[],
     fields: &[
-        Field::part("code", &CODE, "What was ordered (OBR-4)."),
-        Field::part("placerNumber", &IDENTIFIER, "The orderer's number (OBR-2, else ORC-2).")
-            .safe_harbor('R'),
-        Field::part("fillerNumber", &IDENTIFIER, "The laboratory's number (OBR-3, else ORC-3).")
-            .safe_harbor('R'),
-        Field::part("status", &CODED, "How final it is (OBR-25, table 0123)."),
-        Field::text("section", Class::Operational, "Diagnostic service section (OBR-24)."),
-        Field::date("observedAt", "When it was observed or collected (OBR-7)."),
+        Field::part(
+            "code",
+            &CODE,
+            "What was ordered (OBR-4; DiagnosticReport.code, Observation.code).",
+        ),
+        Field::part(
+            "placerNumber",
+            &IDENTIFIER,
+            "The orderer's number (OBR-2, else ORC-2; basedOn).",
+        )
+        .safe_harbor('R'),
+        Field::part(
+            "fillerNumber",
+            &IDENTIFIER,
+            "The laboratory's number (OBR-3, else ORC-3; identifier).",
+        )
+        .safe_harbor('R'),
+        Field::part("status", &CODED, "How final it is (OBR-25, table 0123; status)."),
+        Field::text(
+            "section",
+            Class::Operational,
+            "Diagnostic service section (OBR-24; category).",
+        ),
+        Field::date("observedAt", "When it was observed or collected (OBR-7; effective)."),
         Field::date("observedUntil", "When that ended (OBR-8)."),
-        Field::date("issuedAt", "When it was reported (OBR-22)."),
+        Field::date("issuedAt", "When it was reported (OBR-22; issued)."),
         Field::part("parentPlacerNumber", &IDENTIFIER, "The parent order (OBR-29.1, ORC-8.1).")
             .safe_harbor('R'),
         Field::part("parentFillerNumber", &IDENTIFIER, "The parent order (OBR-29.2, ORC-8.2).")
@@ -69,16 +85,27 @@ pub static OBSERVATION: Part = Part {
     doc: "One thing that was found.",
     kept: &[],
     fields: &[
-        Field::part("code", &CODE, "What was observed (OBX-3)."),
+        Field::part("code", &CODE, "What was observed (OBX-3; Observation.code)."),
         Field::text("subId", Class::Operational, "Groups observations of one code (OBX-4)."),
-        Field::part("value", &VALUE, "What was found (OBX-5, by OBX-2)."),
+        Field::part("value", &VALUE, "What was found (OBX-5, by OBX-2; Observation.value)."),
+        Field::part("absentReason", &CODE, "Why there is no value (Observation.dataAbsentReason)."),
         Field::part("unit", &CODE, "Its unit (OBX-6)."),
-        Field::text("range", Class::FreeText, "The reference range, as text (OBX-7)."),
-        Field::text("flags", Class::Clinical, "Interpretation (OBX-8, table 0078).").many(),
-        Field::part("status", &CODED, "How final it is (OBX-11, table 0085)."),
-        Field::date("observedAt", "When it was observed (OBX-14)."),
+        Field::text(
+            "range",
+            Class::FreeText,
+            "The reference range, as text (OBX-7; referenceRange).",
+        ),
+        Field::text(
+            "flags",
+            Class::Clinical,
+            "Interpretation (OBX-8, table 0078; interpretation).",
+        )
+        .many(),
+        Field::part("status", &CODED, "How final it is (OBX-11, table 0085; Observation.status)."),
+        Field::date("observedAt", "When it was observed (OBX-14; effective)."),
         Field::date("analyzedAt", "When it was analyzed (OBX-19)."),
         Field::part("method", &CODE, "How it was found (OBX-17)."),
+        Field::part("bodySite", &CODE, "Where on the body (Observation.bodySite)."),
         Field::part("performers", &PERSON, "Who is responsible (OBX-16).").many(),
         Field::text("comments", Class::FreeText, "Notes on the result (NTE-3).").many(),
     ],

@@ -11,19 +11,27 @@ pub static PATIENT: Part = Part {
     doc: "The patient, as the message describes him or her.",
     kept: &[],
     fields: &[
-        Field::part("identifiers", &IDENTIFIER, "Every identifier (PID-3, PID-2, PID-4, PID-19).")
-            .many(),
-        Field::part("names", &NAME, "Every name (PID-5, PID-9).").many(),
-        Field::date("birthDate", "Date of birth (PID-7)."),
+        Field::part(
+            "identifiers",
+            &IDENTIFIER,
+            "Every identifier (PID-3, PID-2, PID-4, PID-19; Patient.identifier).",
+        )
+        .many(),
+        Field::part("names", &NAME, "Every name (PID-5, PID-9; Patient.name).").many(),
+        Field::date("birthDate", "Date of birth (PID-7; Patient.birthDate)."),
         Field::date("birthTime", "Date of birth with its hour, where that was given (PID-7)."),
-        Field::part("sex", &CODED, "Administrative sex (PID-8, table 0001)."),
-        Field::flag("deceased", Class::Clinical, "Whether the patient has died (PID-30)."),
-        Field::date("deceasedAt", "When the patient died (PID-29)."),
-        Field::part("addresses", &ADDRESS, "Every address (PID-11).").many(),
+        Field::part("sex", &CODED, "Administrative sex (PID-8, table 0001; Patient.gender)."),
+        Field::flag(
+            "deceased",
+            Class::Clinical,
+            "Whether the patient has died (PID-30; Patient.deceased).",
+        ),
+        Field::date("deceasedAt", "When the patient died (PID-29; Patient.deceased)."),
+        Field::part("addresses", &ADDRESS, "Every address (PID-11; Patient.address).").many(),
         Field::part("telecoms", &TELECOM, "Ways to reach the patient (PID-13, PID-14, PID-40).")
             .many(),
-        Field::part("language", &CODE, "Primary language (PID-15)."),
-        Field::part("maritalStatus", &CODE, "Marital status (PID-16)."),
+        Field::part("language", &CODE, "Primary language (PID-15; Patient.communication)."),
+        Field::part("maritalStatus", &CODE, "Marital status (PID-16; Patient.maritalStatus)."),
         Field::part("religion", &CODE, "Religion (PID-17)."),
         Field::part("account", &IDENTIFIER, "Account number (PID-18).").safe_harbor('J'),
         Field::part("races", &CODE, "Race (PID-10).").many(),

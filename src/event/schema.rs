@@ -185,19 +185,23 @@ pub static MESSAGE: Part = Part {
     kept: &[],
     fields: &[
         Field::text("protocol", Class::Operational, "hl7v2 or fhir."),
-        Field::text("type", Class::Operational, "Message type (MSH-9.1)."),
+        Field::text("type", Class::Operational, "Message type (MSH-9.1), or resource type."),
         Field::text("event", Class::Operational, "Trigger event (MSH-9.2)."),
         Field::text("structure", Class::Operational, "Message structure (MSH-9.3)."),
-        Field::text("version", Class::Operational, "HL7 version (MSH-12)."),
+        Field::text("version", Class::Operational, "HL7 version (MSH-12), or R4 or R5."),
         Field::text("processingId", Class::Operational, "Processing ID (MSH-11.1)."),
-        Field::text("controlId", Class::Direct, "Control ID (MSH-10); it may hold anything.")
-            .safe_harbor('R'),
+        Field::text(
+            "controlId",
+            Class::Direct,
+            "Control ID (MSH-10); it may hold anything. Of a resource Encounter/1/_history/2.",
+        )
+        .safe_harbor('R'),
         Field::flag("history", Class::Operational, "Archive, restore or initial load (MSH-11.2)."),
         Field::text("sendingApplication", Class::Operational, "Sending application (MSH-3)."),
         Field::text("sendingFacility", Class::Operational, "Sending facility (MSH-4)."),
         Field::date("sentAt", "When it was sent (MSH-7)."),
-        Field::date("occurredAt", "When it happened (EVN-6)."),
-        Field::date("recordedAt", "When it was recorded (EVN-2)."),
+        Field::date("occurredAt", "When it happened (EVN-6; the start or end of an Encounter)."),
+        Field::date("recordedAt", "When it was recorded (EVN-2; meta.lastUpdated)."),
     ],
 };
 

@@ -22,13 +22,15 @@ use super::mllp::quiet::Quiet;
 use super::mllp::sequence::Sequences;
 use crate::admit::Novelty;
 use crate::admit::assess::{Assessed, Finding, Rules, assess_from, miscounted, unreadable};
+use crate::admit::entry::{Admission, Kept};
 use crate::admit::sender::Speaker;
 use crate::event::Subject;
 use crate::fence::Fence;
 use crate::metrics::FeedMetrics;
 use crate::pace::Fair;
 use crate::parse::hl7::tally::Miscount;
-use crate::store::{Admitted, Busy, Journal, Turn};
+use crate::phi::Phi;
+use crate::store::{Admitted, Busy, Journal, StoreError, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity};
 use crate::{bug, clock};
 
@@ -102,6 +104,28 @@ impl FeedContext {
     }
 }
 
+impl FeedContext {
+    /// Has something in the journal; done when it is durable.
+    pub(super) async fn append(&self, admission: Admission, turn: &Turn) -> Result<(), Busy> {
+        let answer = self.journal.append(admission, turn).await?;
+        answer.await.unwrap_or(Err(Busy::Stopping)).map(drop)
+    }
+
+    /// Has something remembered; done when it is durable.
+    pub(super) async fn keep(&self, kept: Vec<Kept>) -> Result<(), Busy> {
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let durable = self.journal.keep(&self.rules.feed, kept).await?;
+        durable.await.unwrap_or(Err(Busy::Stopping))
+    }
+
+    /// What the feed remembers under a kind and a key.
+    pub(super) fn kept(&self, kind: &str, key: &str) -> Result<Option<Phi<Vec<u8>>>, StoreError> {
+        tokio::task::block_in_place(|| self.journal.kept(&self.rules.feed, kind, key))
+    }
+}
+
 /// An answer that is owed.
 pub(super) struct Owed {
     pub state: OwedState,
@@ -125,6 +149,12 @@ pub(super) enum OwedState {
     Fenced(Outcome, Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
+/// Does what reads a message, off the runtime's threads where that may take long: XML and UTF-16 are
+/// decoded whole for their header alone.
+pub(super) fn reading<T>(frame: &Bytes, read: impl FnOnce() -> T) -> T {
+    if frame.len() > BLOCKING_BYTES { tokio::task::block_in_place(read) } else { read() }
+}
+
 /// Reads a message and hands it to the journal; with how many of its fields no rule took.
 pub(super) async fn submit(
     context: &FeedContext,
@@ -135,15 +165,20 @@ pub(super) async fn submit(
     let begun = clock::monotonic();
     let now_ms = clock::now_ms();
     let rules = &context.rules;
-    let assessed = if frame.len() > BLOCKING_BYTES {
-        tokio::task::block_in_place(|| assess_safely(speaker, frame, rules, now_ms))
-    } else {
-        assess_safely(speaker, frame, rules, now_ms)
-    };
+    let assessed = reading(frame, || assess_safely(speaker, frame, rules, now_ms));
+    context.metrics.assess.record(clock::seconds_since(begun));
+    hand_on(context, assessed, turn).await
+}
+
+/// Hands a message that was read to the journal; with how many of its fields no rule took.
+pub(super) async fn hand_on(
+    context: &FeedContext,
+    assessed: Assessed,
+    turn: &Turn,
+) -> (OwedState, usize) {
     let metrics = &context.metrics;
-    metrics.assess.record(clock::seconds_since(begun));
     metrics.received.count(message_type(&assessed.kind));
-    metrics.last_message.set(seconds(now_ms));
+    metrics.last_message.set(seconds(clock::now_ms()));
     let unmapped = assessed.admission.as_ref().map_or(0, |some| some.content.unmapped.len());
     let state = match assessed.admission {
         None => OwedState::Known(Outcome::Refused(assessed.finding)),
@@ -172,7 +207,7 @@ pub(super) async fn miscount(
     turn: &Turn,
 ) -> Result<(), Busy> {
     let admission = miscounted(envelope, &context.rules, clock::now_ms(), wrong);
-    context.journal.append(admission, turn).await?.await.unwrap_or(Err(Busy::Stopping))?;
+    context.append(admission, turn).await?;
     context.metrics.errors.count("miscount");
     if let Some(more) = context.quiet.due("miscount") {
         tracing::warn!(feed = %context.rules.feed, %wrong, more, "a batch needs a look");
@@ -287,14 +322,15 @@ fn assess_safely(speaker: &Speaker, frame: &Bytes, rules: &Rules, now_ms: i64) -
 /// The closed set of message types that is counted by.
 fn message_type(kind: &str) -> &'static str {
     match kind.split('^').next() {
-        Some("ADT") => "adt",
-        Some("ORU") => "oru",
-        Some("MDM") => "consent",
+        Some("ADT" | "Patient" | "Encounter" | "Condition") => "adt",
+        Some("ORU" | "Observation" | "DiagnosticReport") => "oru",
+        Some("MDM" | "Consent") => "consent",
         _ => "other",
     }
 }
 
+/// A time as a gauge has it.
 #[expect(clippy::cast_precision_loss, reason = "a time of a gauge")]
-fn seconds(millis: i64) -> f64 {
+pub(super) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
 }

@@ -7,3 +7,4 @@
 pub mod intake;
 pub mod mllp;
 pub mod file;
+pub mod fhir;

@@ -65,7 +65,7 @@ fn described<'m>(parts: [Composite<'m>; 3], media: &Table, run: &mut Run<'m, '_>
 
 /// Length in bytes, and `sha256:` with the digest, of what was encoded as table 0299 says; nothing
 /// where it is not, or where nothing says how.
-fn measure(encoding: &str, text: &str) -> Option<(f64, String)> {
+pub(super) fn measure(encoding: &str, text: &str) -> Option<(f64, String)> {
     let mut taken = Taken { digest: Context::new(&SHA256), bytes: 0 };
     match encoding.trim().to_ascii_uppercase().as_str() {
         "A" => taken.take(text.as_bytes()),

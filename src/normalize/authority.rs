@@ -1,8 +1,8 @@
 //! What a site calls an assigning authority, and the one that its bare patient numbers are of.
 //!
 //! Promises: a name is looked up once, so that two that are each other's names change places and do
-//! not go round; a number that comes without an authority gets one only where it is the patient's,
-//! and by its type, so that no account becomes a medical record number.
+//! not go round; a number that comes without an authority gets one only where it is the patient's or a
+//! visit's, and a patient's by its type, so that no account becomes a medical record number.
 //! Knows nothing of: which authority keys the subject; `[identity]` says that.
 
 use std::collections::HashMap;
@@ -12,6 +12,10 @@ use crate::event::Tree;
 
 /// The word for a number that comes without a type (CX.5). Table 0203 has capitals alone.
 const NO_TYPE: &str = "none";
+/// The word for the numbers of a visit, which mostly come without a type.
+const VISIT: &str = "visit";
+/// The numbers of a visit.
+const OF_VISIT: [&str; 3] = ["visit.number", "visit.alternateNumber", "visit.preadmitNumber"];
 /// Lists of the patient's own numbers. Both, or a merge would retire somebody else.
 const OF_PATIENT: [&str; 2] = ["patient.identifiers", "patient.priorIdentifiers"];
 /// Most rows of each table. A site that took over dozens of others has some hundred.
@@ -20,7 +24,7 @@ const ROWS_MAX: usize = 10_000;
 /// `[authority]` of a site's file.
 #[derive(Debug, Default)]
 pub(super) struct Authorities {
-    /// What comes by this name: NAMESPACE^TYPE, `urn:oid:…`, `urn:uuid:…` or NAMESPACE.
+    /// What comes by this name: NAMESPACE^TYPE, `urn:oid:…`, `urn:uuid:…`, a URI or NAMESPACE.
     renamed: HashMap<String, Given>,
     /// What comes without one, by its type.
     missing: HashMap<String, Given>,
@@ -60,6 +64,9 @@ impl Authorities {
     pub fn given(&self, named: Named<'_>, target: &str) -> Option<&Given> {
         let Named { namespace, universal, universal_type, kind } = named;
         if namespace.is_empty() && universal.is_empty() {
+            if OF_VISIT.contains(&target) {
+                return self.missing.get(VISIT);
+            }
             let kind = if kind.is_empty() { NO_TYPE } else { kind };
             return self.missing.get(kind).filter(|_| OF_PATIENT.contains(&target));
         }
@@ -68,6 +75,8 @@ impl Authorities {
             let urn = match universal_type {
                 "ISO" => format!("urn:oid:{universal}"),
                 "UUID" | "GUID" => format!("urn:uuid:{}", universal.to_ascii_lowercase()),
+                // A system of FHIR that is no URN of these goes by itself.
+                "URI" => universal.to_owned(),
                 _ => return None,
             };
             self.renamed.get(&urn)
@@ -115,9 +124,10 @@ fn rows(table: &Table<'_>, key: &str) -> HashMap<String, Given> {
 fn misnamed(key: &str, name: &str) -> Option<String> {
     let is_blank = |text: &str| text.trim().is_empty();
     if key == "missing" {
-        let right = name == NO_TYPE || !(is_blank(name) || name.contains(['^', '&']));
+        let right =
+            [NO_TYPE, VISIT].contains(&name) || !(is_blank(name) || name.contains(['^', '&']));
         return (!right).then(|| {
-            format!("`{name}` is no type of a number; one of table 0203, or `{NO_TYPE}`, would be")
+            format!("`{name}` is no type of a number; one of table 0203, `{NO_TYPE}` or `{VISIT}` would be")
         });
     }
     let (namespace, kind) = name.split_once('^').unwrap_or((name, "-"));
@@ -170,7 +180,7 @@ mod tests {
     fn an_authority_goes_by_the_nearest_of_its_names() {
         let (found, mistakes) = read(
             "[authority.renamed]\nOLD = \"NEW\"\n\"OLD^PI\" = \"NEWPI&1.2&ISO\"\nNEW = \"OLD\"\n\
-             \"urn:oid:9.9\" = \"NINE\"\n[authority.missing]\nMR = \"M\"\nnone = \"N\"\n",
+             \"urn:oid:9.9\" = \"NINE\"\n[authority.missing]\nMR = \"M\"\nnone = \"N\"\nvisit = \"V\"\n",
         );
         assert_eq!(mistakes, Vec::<String>::new());
         let found = found.unwrap();
@@ -190,7 +200,14 @@ mod tests {
         assert_eq!(given("", "", "", "patient.priorIdentifiers"), Some("N"));
         // An insurance number is no medical record number, and a visit's number is no patient's.
         assert_eq!(given("", "", "SS", OWN), None);
-        assert_eq!(given("", "", "", "visit.number"), None);
+        for visit in OF_VISIT {
+            assert_eq!(given("", "", "", visit), Some("V"));
+            assert_eq!(given("", "", "MR", visit), Some("V"));
+        }
+        assert_eq!(given("", "", "visit", "visit.priorNumber"), None);
+        let (found, _) = read("[authority.missing]\nnone = \"N\"\n");
+        let named = Named { namespace: "", universal: "", universal_type: "", kind: "" };
+        assert!(found.unwrap().given(named, "visit.number").is_none());
     }
 
     #[test]

@@ -8,11 +8,16 @@ use std::path::PathBuf;
 
 use crate::document::{Item, Table};
 use crate::event::{EventType, Value, View};
+use crate::parse::fhir::{Resource, Version};
 use crate::parse::hl7::{Charset, Message};
 
 use super::Refusal;
+use super::fhir;
 use super::mapping::Mapping;
 use super::run::{self, Context, Normalized, Trace};
+
+/// Longest resource of a case, in bytes.
+const BYTES_MAX: usize = 16 << 20;
 
 /// One example.
 #[derive(Clone, Debug)]
@@ -23,6 +28,10 @@ pub struct Case {
     pub message: PathBuf,
     /// Which event of the message is looked at, from 1.
     event: usize,
+    /// Its type, where that is said.
+    kind: Option<EventType>,
+    /// What only resources have.
+    of_resource: OfResource,
     /// How many events there must be, where that is said.
     events: Option<usize>,
     /// Fields and the text of their values.
@@ -35,17 +44,56 @@ pub struct Case {
     pub place: String,
 }
 
-/// Reads the `[[case]]`s of a mapping file.
-pub(super) fn read(table: &Table<'_>) -> Vec<Case> {
-    table.tables("case").iter().filter_map(read_one).collect()
+/// What a case of a resource says beside.
+#[derive(Clone, Debug, Default)]
+struct OfResource {
+    /// Which of a Bundle, as `Observation/1`; without it the first that the mapping selects.
+    focus: Option<String>,
+    /// The file with the version that was seen before.
+    before: Option<PathBuf>,
+    /// The release; without it what the resource looks like.
+    version: Option<Version>,
 }
 
-fn read_one(table: &Table<'_>) -> Option<Case> {
+/// What the messages of cases are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Messages of HL7 v2.
+    Messages,
+    /// FHIR resources.
+    Resources,
+}
+
+/// Reads the `[[case]]`s of a mapping file.
+pub(super) fn read(table: &Table<'_>, of: Of) -> Vec<Case> {
+    table.tables("case").iter().filter_map(|case| read_one(case, of)).collect()
+}
+
+/// The same of a file that must have one.
+pub(super) fn of_file(table: &Table<'_>, of: Of) -> Vec<Case> {
+    let cases = read(table, of);
+    if cases.is_empty() {
+        table.mistake(&table.place(), "there is no [[case]]: a message and what must come out");
+    }
+    cases
+}
+
+fn read_one(table: &Table<'_>, of: Of) -> Option<Case> {
     let place = table.place();
     let name = table.required_text("name");
     let message = table.required_text("message");
     let texts = |key| table.texts(key).into_iter().map(|text| text.value).collect::<Vec<_>>();
+    let of_resource = match of {
+        Of::Messages => OfResource::default(),
+        Of::Resources => OfResource {
+            focus: table.text("focus").map(|text| text.value),
+            before: table.text("before").map(|text| table.dir().join(text.value)),
+            version: table.choice("version", &fhir::load::VERSIONS),
+        },
+    };
     let case = Case {
+        kind: table.choice("type", &EventType::ALL.map(|kind| (kind.name(), kind))),
+        of_resource,
         name: name?.value,
         message: table.dir().join(message?.value),
         event: usize::try_from(table.integer("event", 1, 1..=1_000)).unwrap_or(1),
@@ -111,6 +159,65 @@ impl Case {
         }
     }
 
+    /// Runs the case of a resource by its mapping; what differs, one line each.
+    #[must_use]
+    pub fn run_resource(&self, mapping: &fhir::Mapping) -> Vec<String> {
+        let mapped = self.bytes(&self.message).and_then(|bytes| {
+            let before = match &self.of_resource.before {
+                None => None,
+                Some(path) => Some(self.seen(&self.bytes(path)?, mapping)?),
+            };
+            self.map_resource(&bytes, mapping, before.as_ref())
+        });
+        match mapped {
+            Ok(normalized) => self.compare(&normalized),
+            Err(text) => vec![text],
+        }
+    }
+
+    fn bytes(&self, path: &std::path::Path) -> Result<Vec<u8>, String> {
+        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        fhir::opened::json(bytes, BYTES_MAX, self.of_resource.version)
+            .map_err(|malformed| format!("malformed: {malformed}"))
+    }
+
+    /// What was seen of the version before.
+    fn seen(&self, bytes: &[u8], mapping: &fhir::Mapping) -> Result<fhir::Seen, String> {
+        let mapped = self.map_resource(bytes, mapping, None)?;
+        let draft = mapped.drafts.first().ok_or("the version before gives no event")?;
+        Ok(fhir::Seen::of(draft.data.root()))
+    }
+
+    fn map_resource(
+        &self,
+        bytes: &[u8],
+        mapping: &fhir::Mapping,
+        before: Option<&fhir::Seen>,
+    ) -> Result<Normalized, String> {
+        let opened = fhir::opened::open(bytes, BYTES_MAX)
+            .map_err(|malformed| format!("malformed: {malformed}"))?;
+        let around = fhir::opened::around(&opened);
+        let is_focus = |resource: &Resource<'_>| match &self.of_resource.focus {
+            Some(focus) => {
+                resource.id().is_some_and(|id| *focus == format!("{}/{id}", resource.kind()))
+            }
+            // A part has no type of its own.
+            None => mapping.resource.as_deref().is_none_or(|kind| kind == resource.kind()),
+        };
+        let focus = opened
+            .iter()
+            .filter_map(|one| one.resource.as_ref().ok())
+            .find(|resource| is_focus(resource))
+            .ok_or("there is no such resource")?;
+        let version = self.of_resource.version.unwrap_or_else(|| fhir::release::release(focus));
+        let scene = fhir::Scene { focus, patient: None, before, version, around: &around };
+        // As in `run`: any type serves a part.
+        let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
+        fhir::apply(mapping, kind, &scene, &Context::default(), Trace::Off)
+            .map(|(normalized, _)| normalized)
+            .map_err(|refusal| format!("refused: {refusal}"))
+    }
+
     fn compare(&self, normalized: &Normalized) -> Vec<String> {
         let mut differs = Vec::new();
         if let Some(events) = self.events
@@ -122,6 +229,9 @@ impl Case {
             differs.push(format!("there is no event {}", self.event));
             return differs;
         };
+        if let Some(kind) = self.kind.filter(|kind| *kind != draft.kind) {
+            differs.push(format!("{kind} wanted, {} came out", draft.kind));
+        }
         let data = draft.data.root();
         for (field, wanted) in &self.expect {
             let found = data.at(field).map_or_else(|| "nothing".to_owned(), show);

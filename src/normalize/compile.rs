@@ -4,54 +4,75 @@
 //! does not fit and a table that is not there are found here, each at its place.
 //! Knows nothing of: messages.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::document::{Place, Placed, Problems, hint};
+use crate::document::{Placed, Problems, hint};
 use crate::event::schema::{self, Field, Part, Shape, Step};
 use crate::event::{Declaration, Key};
-use crate::parse::hl7::{self, Path};
 
-use super::authority::Authorities;
-use super::load::{File, Rule, Source as Written, Use};
-use super::mapping::{Constant, Convert, Each, From, Leaf, Mapping, Node, Only, Origin, Source};
+use super::load::{File, Rule, Select, Source as Written, Use};
+use super::mapping::{
+    Constant, Dialect, Each, Elements, From, Leaf, Node, Only, Origin, Source, Within,
+};
 use super::table::{Table, Tables};
 
-struct Compiler<'a, 'p> {
+struct Compiler<'a, 'p, D: Dialect> {
     tables: &'a mut Tables<'p>,
     problems: &'a Problems,
+    select: Option<&'a Select>,
+    /// What the elements of the list are, whose fields are compiled.
+    around: Vec<D::Path>,
 }
 
 /// A rule whose target was looked up.
 struct Targeted<'r> {
     steps: Vec<Step>,
     rule: &'r Rule,
+    unless: Option<&'r Placed<String>>,
 }
 
 /// What mappings are compiled with.
+#[derive(Clone, Copy)]
 pub(super) struct Compiling<'c> {
     /// What an event may hold.
     pub declared: Declaration,
-    /// What the site calls authorities.
-    pub authorities: Option<Arc<Authorities>>,
     /// Where mistakes go.
     pub problems: &'c Problems,
 }
 
-/// The rules of a file with those of the parts it uses, by target. Its own override theirs.
+/// A rule, and where it counts.
+#[derive(Clone, Copy)]
+pub(super) struct Ruled<'f> {
+    pub rule: &'f Rule,
+    /// The condition of the part that has this target: it is the target's, whoever's the rule is.
+    unless: Option<&'f Placed<String>>,
+}
+
+/// The rules of a mapping, by target.
+pub(super) type Rules<'f> = BTreeMap<&'f str, Ruled<'f>>;
+
+/// Puts a rule in the place of the one of its target, where there is one.
+pub(super) fn stand_in<'f>(rules: &mut Rules<'f>, rule: &'f Rule) {
+    rules
+        .entry(&rule.target.value)
+        .and_modify(|ruled| ruled.rule = rule)
+        .or_insert(Ruled { rule, unless: None });
+}
+
+/// The rules of a file with those of the parts it uses, by target. Its own stand in for theirs.
 pub(super) fn gather<'f>(
     file: &'f File,
     files: &'f BTreeMap<String, File>,
     problems: &Problems,
-) -> BTreeMap<&'f str, Cow<'f, Rule>> {
-    let mut rules: BTreeMap<&str, Cow<'_, Rule>> = BTreeMap::new();
+) -> Rules<'f> {
+    let mut rules = Rules::new();
     for Use { part: used, unless } in &file.uses {
         match files.get(&used.value) {
             Some(part) if part.event.is_none() && part.uses.is_empty() => {
                 for rule in &part.rules {
-                    let taken = taken(rule, unless.as_ref(), problems);
-                    if rules.insert(&rule.target.value, taken).is_some() {
+                    let ruled = Ruled { rule, unless: unless.as_ref() };
+                    if rules.insert(&rule.target.value, ruled).is_some() {
                         let text = format!("`{}` is made by two of the parts", rule.target.value);
                         problems.mistake(&used.place, text);
                     }
@@ -72,20 +93,20 @@ pub(super) fn gather<'f>(
         }
     }
     for rule in &file.rules {
-        rules.insert(&rule.target.value, Cow::Borrowed(rule));
+        stand_in(&mut rules, rule);
     }
     rules
 }
 
-/// Compiles the rules of a file.
-pub(super) fn compile(
+/// Compiles the rules of a file to the fields of `data`.
+pub(super) fn compile<D: Dialect>(
     file: &File,
-    rules: &BTreeMap<&str, Cow<'_, Rule>>,
+    rules: &Rules<'_>,
     tables: &mut Tables<'_>,
-    Compiling { declared, authorities, problems }: Compiling<'_>,
-) -> Mapping {
+    Compiling { declared, problems }: Compiling<'_>,
+) -> Vec<(Key, Node<D>)> {
     let mut targeted = Vec::new();
-    for rule in rules.values() {
+    for Ruled { rule, unless } in rules.values().copied() {
         match declared.find(&rule.target.value) {
             // PROMISE-10: labels are words of the configuration, and stand in the evidence.
             Ok(found) if found.fields.first().is_some_and(|top| top.name == schema::LABELS) => {
@@ -94,7 +115,7 @@ pub(super) fn compile(
             }
             Ok(found) if in_event(file, &found.fields) => {
                 let steps = schema::steps(&rule.target.value).unwrap_or_default();
-                targeted.push(Targeted { steps, rule });
+                targeted.push(Targeted { steps, rule, unless });
             }
             Ok(_) => {
                 let text = format!("`{}` is no part of this event type", rule.target.value);
@@ -104,29 +125,9 @@ pub(super) fn compile(
         }
     }
     let all: Vec<&Targeted<'_>> = targeted.iter().collect();
-    let mut compiler = Compiler { tables, problems };
-    let fields = compiler.part(declared.data(), 0, &all);
-    Mapping { event: file.event, per: file.per, act: file.act, fields, authorities }
-}
-
-/// A part's rule as it is taken over: where there is a condition, by each of its sources.
-fn taken<'r>(
-    rule: &'r Rule,
-    unless: Option<&Placed<String>>,
-    problems: &Problems,
-) -> Cow<'r, Rule> {
-    let Some(unless) = unless else { return Cow::Borrowed(rule) };
-    let mut rule = rule.clone();
-    // What has a condition of its own would have to hold two.
-    if rule.default.is_some() || rule.sources.iter().any(|source| source.unless.is_some()) {
-        let text =
-            format!("`{}` has `default` or `unless`, so its part takes none", rule.target.value);
-        problems.mistake(&unless.place, text);
-    }
-    for source in &mut rule.sources {
-        source.unless = Some(unless.clone());
-    }
-    Cow::Owned(rule)
+    let select = file.select.as_ref();
+    let mut compiler = Compiler { tables, problems, select, around: Vec::new() };
+    compiler.part(declared.data(), 0, &all)
 }
 
 fn in_event(file: &File, fields: &[&'static Field]) -> bool {
@@ -134,13 +135,13 @@ fn in_event(file: &File, fields: &[&'static Field]) -> bool {
     file.event.is_none_or(|kind| schema::parts_of(kind).contains(&top))
 }
 
-impl Compiler<'_, '_> {
+impl<D: Dialect> Compiler<'_, '_, D> {
     fn part(
         &mut self,
         part: &'static Part,
         depth: usize,
         rules: &[&Targeted<'_>],
-    ) -> Vec<(Key, Node)> {
+    ) -> Vec<(Key, Node<D>)> {
         let mut nodes = Vec::new();
         for field in part.fields {
             let mine: Vec<&Targeted<'_>> = rules
@@ -163,12 +164,12 @@ impl Compiler<'_, '_> {
         depth: usize,
         exact: Option<&Targeted<'_>>,
         deeper: &[&Targeted<'_>],
-    ) -> Option<Node> {
+    ) -> Option<Node<D>> {
         let inner = match field.shape {
             Shape::Part(inner) => Some(inner),
             Shape::Text | Shape::Date | Shape::Number | Shape::Bool => None,
         };
-        let Some(Targeted { rule, .. }) = exact else {
+        let Some(targeted) = exact else {
             let first = deeper.first()?;
             if field.many {
                 self.problems.mistake(
@@ -182,8 +183,7 @@ impl Compiler<'_, '_> {
             && field.many
             && !deeper.is_empty()
         {
-            let element = self.part(part, depth + 1, deeper);
-            return Some(Node::Each(Box::new(self.each(rule, element))));
+            return Some(Node::Each(Box::new(self.each(targeted, part, depth + 1, deeper))));
         }
         for rule in deeper {
             self.problems.mistake(
@@ -191,19 +191,24 @@ impl Compiler<'_, '_> {
                 format!("`{}` is made whole by another rule", field.label()),
             );
         }
-        let leaf = Box::new(self.leaf(field, rule));
-        Some(Node::Leaf { needs: leaf.needs(), leaf })
+        let leaf = Box::new(self.leaf(field, targeted));
+        Some(Node::Leaf { needs: D::needs(&leaf), leaf })
     }
 
-    /// A list with an object for each segment.
-    fn each(&mut self, rule: &Rule, element: Vec<(Key, Node)>) -> Each {
+    /// A list with an object for each segment or element.
+    fn each(
+        &mut self,
+        targeted: &Targeted<'_>,
+        part: &'static Part,
+        depth: usize,
+        fields: &[&Targeted<'_>],
+    ) -> Each<D> {
+        let rule = targeted.rule;
         let mut with = Vec::new();
         for name in &rule.with {
-            if hl7::name::is_segment_name(name.value.as_bytes()) {
-                with.push(hl7::name::pack_name(name.value.as_bytes()));
-            } else {
-                let text = format!("`{}` is not a segment name", name.value);
-                self.problems.mistake(&name.place, text);
+            match D::follower(&name.value) {
+                Ok(packed) => with.push(packed),
+                Err(text) => self.problems.mistake(&name.place, text),
             }
         }
         let mut sources = Vec::new();
@@ -211,68 +216,104 @@ impl Compiler<'_, '_> {
             let Some(path) = written.from.as_ref().and_then(|from| self.path(from)) else {
                 continue;
             };
-            if path.field() > 0 {
-                let text = "each of them has fields of its own, so it is made from a segment";
+            if let Some(text) = D::no_element(&path) {
                 self.problems.mistake(&written.place, text);
             }
-            sources.push(Source {
-                from: From::Path(path),
-                convert: Convert::Text,
-                table: None,
-                only: self.only(written),
-            });
+            sources.push(Elements { path, only: self.only(written) });
         }
-        Each { sources, with, required: rule.required, element }
+        let paths = sources.iter().map(|source: &Elements<D>| source.path.clone()).collect();
+        let outer = std::mem::replace(&mut self.around, paths);
+        let element = self.part(part, depth, fields);
+        self.around = outer;
+        let unless = self.condition(targeted.unless);
+        Each { unless, sources, with, required: rule.required, element }
     }
 
-    fn leaf(&mut self, field: &'static Field, rule: &Rule) -> Leaf {
+    fn leaf(&mut self, field: &'static Field, targeted: &Targeted<'_>) -> Leaf<D> {
+        let rule = targeted.rule;
         if let Some(with) = rule.with.first() {
             let text = "`with` goes with `each` of a segment";
             self.problems.mistake(&with.place, text);
         }
         let mut sources = Vec::new();
         for written in &rule.sources {
-            let from = match (&written.from, &written.value) {
-                (Some(from), None) => self.path(from).map(|path| self.whole_field(path, from)),
-                (None, Some(value)) => self.constant(field, value).map(From::Constant),
+            match (&written.from, &written.value) {
+                (Some(from), None) => sources.extend(self.value_of_path(field, written, from)),
+                (None, Some(value)) => {
+                    sources.extend(self.value_of_constant(field, written, value))
+                }
                 (Some(_), Some(value)) => {
                     self.problems.mistake(&value.place, "a path and a `value` exclude each other");
-                    None
                 }
                 (None, None) => {
                     let text = "there is no path (`from`, `each`) and no `value`";
                     self.problems.mistake(&written.place, text);
-                    None
                 }
-            };
-            let Some(from) = from else { continue };
-            let Some(convert) = self.convert(field, written, matches!(from, From::Constant(_)))
-            else {
-                continue;
-            };
-            let table = written.table.as_ref().and_then(|name| {
-                if !matches!(convert, Convert::Coded | Convert::Text) {
-                    self.problems
-                        .mistake(&name.place, "a table goes with text and with a normalized code");
-                }
-                self.tables.get(&name.value, &name.place)
-            });
-            if matches!((&convert, &from), (Convert::Coded, From::Path(_)))
-                && written.table.is_none()
-            {
-                let text = format!("`{}` is normalized, so it wants a `table`", field.label());
-                self.problems.mistake(&written.place, text);
             }
-            sources.push(Source { from, convert, table, only: self.only(written) });
         }
         let default = rule.default.as_ref().and_then(|value| {
             let value = Placed { value: value.clone(), place: rule.target.place.clone() };
             self.constant(field, &value)
         });
-        Leaf { origin: origin(rule), sources, many: field.many, required: rule.required, default }
+        Leaf {
+            origin: origin(rule),
+            unless: self.condition(targeted.unless),
+            sources,
+            many: field.many,
+            required: rule.required,
+            default,
+        }
     }
 
-    fn only(&self, written: &Written) -> Option<Box<Only>> {
+    fn value_of_path(
+        &mut self,
+        field: &'static Field,
+        written: &Written,
+        from: &Placed<String>,
+    ) -> Option<Source<D>> {
+        let path = self.path(from)?;
+        if let Some(text) = D::no_value(&path) {
+            self.problems.mistake(&from.place, text);
+        }
+        let name = self.conversion(field, written)?;
+        let tables = &mut self.tables;
+        let convert =
+            D::convert(name, written.kind.as_ref().map(|kind| kind.value.clone()), &mut |name| {
+                tables.get(name, &written.place)
+            })?;
+        let table = self.named_table(name, written);
+        if name == schema_name::CODED && written.table.is_none() {
+            let text = format!("`{}` is normalized, so it wants a `table`", field.label());
+            self.problems.mistake(&written.place, text);
+        }
+        Some(Source { from: From::Path(path, convert), table, only: self.only(written) })
+    }
+
+    fn value_of_constant(
+        &mut self,
+        field: &'static Field,
+        written: &Written,
+        value: &Placed<String>,
+    ) -> Option<Source<D>> {
+        let constant = self.constant(field, value)?;
+        let name = self.conversion(field, written)?;
+        let table = self.named_table(name, written);
+        Some(Source { from: From::Constant(constant), table, only: self.only(written) })
+    }
+
+    fn named_table(&mut self, conversion: &str, written: &Written) -> Option<Arc<Table>> {
+        let name = written.table.as_ref()?;
+        if !D::takes_table(conversion) {
+            self.problems.mistake(&name.place, "a table goes with text and with a normalized code");
+        }
+        self.tables.get(&name.value, &name.place)
+    }
+
+    fn condition(&self, text: Option<&Placed<String>>) -> Option<D::Path> {
+        self.path(text?)
+    }
+
+    fn only(&self, written: &Written) -> Option<Box<Only<D>>> {
         let only = Only {
             when: self.condition(written.when.as_ref()),
             unless: self.condition(written.unless.as_ref()),
@@ -282,27 +323,15 @@ impl Compiler<'_, '_> {
         (!everywhere).then(|| Box::new(only))
     }
 
-    fn whole_field(&self, path: Path, from: &Placed<String>) -> From {
-        if path.field() == 0 {
-            let text =
-                format!("`{}` names a segment; a field is wanted, such as PID-3", from.value);
-            self.problems.mistake(&from.place, text);
-        }
-        From::Path(path)
-    }
-
-    fn path(&self, text: &Placed<String>) -> Option<Path> {
-        match Path::read(&text.value) {
+    fn path(&self, text: &Placed<String>) -> Option<D::Path> {
+        let within = Within { select: self.select, around: &self.around };
+        match D::path(&text.value, &within) {
             Ok(path) => Some(path),
             Err(wrong) => {
                 self.problems.mistake(&text.place, wrong);
                 None
             }
         }
-    }
-
-    fn condition(&self, text: Option<&Placed<String>>) -> Option<Path> {
-        text.and_then(|text| self.path(text))
     }
 
     /// A constant in the shape of its target; `'""'` is HL7's null in any shape.
@@ -327,15 +356,9 @@ impl Compiler<'_, '_> {
         made
     }
 
-    /// The conversion of a source: what `as` says, else what the target's shape wants.
-    fn convert(&mut self, field: &Field, written: &Written, constant: bool) -> Option<Convert> {
-        let choices: &[&str] = match field.shape {
-            Shape::Text => &["text", "whole"],
-            Shape::Date => &["time", "date", "with-hour"],
-            Shape::Number => &["number"],
-            Shape::Bool => &["boolean"],
-            Shape::Part(part) => conversions_to(part),
-        };
+    /// The name of a source's conversion: what `as` says, else what the target's shape wants.
+    fn conversion<'w>(&mut self, field: &Field, written: &'w Written) -> Option<&'w str> {
+        let choices = D::conversions(field);
         let Some(preferred) = choices.first() else {
             let text = format!("`{}` is a part; give rules for its fields", field.label());
             self.problems.mistake(&written.place, text);
@@ -355,68 +378,18 @@ impl Compiler<'_, '_> {
                 return None;
             }
         };
-        if constant {
-            return Some(Convert::Text);
-        }
-        let kind = written.kind.as_ref().map(|kind| kind.value.clone());
         if let Some(said) = &written.kind
-            && name != "identifier"
+            && !D::takes_kind(name)
         {
             self.problems.mistake(&said.place, "`type` goes with an identifier");
         }
-        self.named(name, kind, &written.place)
-    }
-
-    fn named(&mut self, name: &str, kind: Option<String>, place: &Place) -> Option<Convert> {
-        Some(match name {
-            "text" => Convert::Text,
-            "whole" => Convert::Whole,
-            "date" => Convert::Date,
-            "time" => Convert::Time,
-            "with-hour" => Convert::WithHour,
-            "number" => Convert::Number,
-            "boolean" => Convert::Boolean,
-            "coded" => Convert::Coded,
-            "code" => Convert::Code,
-            "identifier" => Convert::Identifier { kind },
-            "entity" => Convert::Entity,
-            "name" => Convert::Name(self.table("name-use", place)?),
-            "person" => Convert::Person(self.table("name-use", place)?),
-            "address" => Convert::Address { uses: self.table("address-use", place)? },
-            "telecom" => Convert::Telecom {
-                uses: self.table("telecom-use", place)?,
-                systems: self.table("telecom-system", place)?,
-            },
-            "location" => Convert::Location,
-            "value" => Convert::Value { media: self.table("media-type", place)? },
-            _ => return None,
-        })
-    }
-
-    fn table(&mut self, name: &str, place: &Place) -> Option<Arc<Table>> {
-        self.tables.get(name, place)
+        Some(name)
     }
 }
 
 /// Names of parts as `event::code` declares them.
 mod schema_name {
     pub const CODED: &str = "coded";
-}
-
-/// What `as` may say for a part; the first is meant where nothing is said.
-fn conversions_to(part: &Part) -> &'static [&'static str] {
-    match part.name {
-        schema_name::CODED => &["coded"],
-        "code" => &["code"],
-        "identifier" => &["identifier", "entity"],
-        "name" => &["name"],
-        "person" => &["person"],
-        "address" => &["address"],
-        "telecom" => &["telecom"],
-        "location" => &["location"],
-        "value" => &["value"],
-        _ => &[],
-    }
 }
 
 fn origin(rule: &Rule) -> Origin {

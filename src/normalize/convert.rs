@@ -7,14 +7,16 @@
 use crate::event::{Key, PartialDate};
 use crate::parse::hl7::{Composite, Content, Hit, datetime};
 
-use super::mapping::{Convert, Source};
+use super::mapping::Source;
 use super::run::Run;
+use super::segments::{Convert, Hl7};
 use super::table::Table;
 use super::value;
 
 /// Writes what a path resolved to under a key; nothing where it is absent.
 pub(super) fn convert<'m, 'c>(
-    source: &Source,
+    convert: &Convert,
+    source: &Source<Hl7>,
     hit: &Hit<'m>,
     run: &mut Run<'m, 'c>,
     key: Key,
@@ -24,7 +26,7 @@ pub(super) fn convert<'m, 'c>(
     if whole.raw() == "\"\"" {
         return run.tree.null(key);
     }
-    match &source.convert {
+    match convert {
         Convert::Text => text(source.table.as_deref(), hit, run, key),
         Convert::Whole => plain(run, key, whole.raw()),
         Convert::Date => {

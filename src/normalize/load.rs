@@ -12,9 +12,12 @@ use crate::document::{Document, Item, Place, Placed, Problems, Table as TomlTabl
 use crate::event::{Act, EventType};
 use crate::parse::hl7::name;
 
-use super::case::{self, Case};
+use super::authority::Authorities;
+use super::case::{self, Case, Of};
 use super::compile::{self, Compiling};
-use super::mapping::{Mappings, Per};
+use super::fhir;
+use super::mapping::{Mapping, Mappings, Per};
+use super::segments::Hl7;
 use super::site;
 use super::table::Tables;
 
@@ -47,6 +50,8 @@ pub(super) enum Select {
     Triggers(Placed<String>, Vec<Placed<String>>),
     /// Every message with such a segment, beside what its type selects.
     Segment(Placed<String>),
+    /// A resource type of FHIR.
+    Resource(fhir::load::Selector),
 }
 
 /// A rule as it is written.
@@ -129,18 +134,36 @@ pub fn load_documents(
         let file = document.read(problems, |table| read_file(&name, table));
         files.insert(name, file);
     }
+    let resources = fhir::load::read(dir, problems);
     let mut tables = Tables::new(&dir.join("tables"), problems);
     let mut mappings = Mappings::default();
+    let around = Compiling { declared: mappings.declared, problems };
     for file in files.values() {
         let rules = compile::gather(file, &files, problems);
-        let around = Compiling { declared: mappings.declared, authorities: None, problems };
-        let mapping = Arc::new(compile::compile(file, &rules, &mut tables, around));
+        let mapping = Arc::new(mapping(file, &rules, &mut tables, around, None));
         select(file, &mapping, &mut mappings, problems);
         mappings.files.push((file.place.file.to_string(), mapping, file.cases.clone()));
     }
+    for file in resources.values() {
+        let rules = compile::gather(file, &resources, problems);
+        mappings.fhir.add(file, &rules, &mut tables, around, None);
+    }
+    mappings.fhir.select(problems);
     tables.read_all();
-    site::load(dir, &files, &tables, &mut mappings, problems);
+    site::load(dir, [&files, &resources], &tables, &mut mappings, problems);
     mappings
+}
+
+/// Compiles a file of HL7 v2.
+pub(super) fn mapping(
+    file: &File,
+    rules: &compile::Rules<'_>,
+    tables: &mut Tables<'_>,
+    around: Compiling<'_>,
+    authorities: Option<Arc<Authorities>>,
+) -> Mapping {
+    let fields = compile::compile::<Hl7>(file, rules, tables, around);
+    Mapping { event: file.event, per: file.per, act: file.act, fields, authorities }
 }
 
 pub(super) fn select(
@@ -150,7 +173,7 @@ pub(super) fn select(
     problems: &Problems,
 ) {
     let (kind, triggers) = match &file.select {
-        None => return,
+        None | Some(Select::Resource(_)) => return,
         Some(Select::Triggers(kind, triggers)) => (kind, triggers),
         Some(Select::Segment(name)) if name::is_segment_name(name.value.as_bytes()) => {
             let packed = name::pack_name(name.value.as_bytes());
@@ -202,15 +225,7 @@ pub(super) fn toml_files(dir: &Path, problems: &Problems) -> Vec<PathBuf> {
 }
 
 fn read_file(name: &str, table: &TomlTable<'_>) -> File {
-    let event = table.text("event").and_then(|event| {
-        let kind = EventType::from_name(&event.value);
-        if kind.is_none() {
-            let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.name()).collect();
-            let hint = hint(&event.value, &known);
-            table.mistake(&event.place, format!("`{}` is not an event type{hint}", event.value));
-        }
-        kind
-    });
+    let event = read_event(table);
     let per = table.choice(
         "per",
         &[("message", Per::Message), ("OBR", Per::Obr), ("CON", Per::Con), ("PID", Per::Pid)],
@@ -229,12 +244,7 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         select.finish();
         found
     });
-    if event.is_some() != select.is_some() {
-        table.mistake(
-            &table.place(),
-            "a mapping has both `event` and [select]; a part for others to use has neither",
-        );
-    }
+    both_or_neither(table, event.is_some(), select.is_some());
     // Otherwise two mappings could make events of one place, and so of one ID.
     let of_consent = matches!(&select, Some(Select::Segment(name)) if name.value == "CON");
     let of_segment = matches!(&select, Some(Select::Segment(_)));
@@ -242,10 +252,6 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         table.mistake(&table.place(), "`per = \"CON\"` and `segment = \"CON\"` go together");
     }
     let rules = table.table("rules").map(|rules| read_rules(&rules)).unwrap_or_default();
-    let cases = case::read(table);
-    if cases.is_empty() {
-        table.mistake(&table.place(), "there is no [[case]]: a message and what must come out");
-    }
     File {
         name: name.to_owned(),
         place: table.place(),
@@ -255,12 +261,32 @@ fn read_file(name: &str, table: &TomlTable<'_>) -> File {
         uses: read_uses(table),
         select,
         rules,
-        cases,
+        cases: case::of_file(table, Of::Messages),
     }
 }
 
+pub(super) fn both_or_neither(table: &TomlTable<'_>, event: bool, select: bool) {
+    if event != select {
+        let text = "a mapping has both `event` and [select]; a part for others to use has neither";
+        table.mistake(&table.place(), text);
+    }
+}
+
+/// The event type that comes out.
+pub(super) fn read_event(table: &TomlTable<'_>) -> Option<EventType> {
+    table.text("event").and_then(|event| {
+        let kind = EventType::from_name(&event.value);
+        if kind.is_none() {
+            let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.name()).collect();
+            let hint = hint(&event.value, &known);
+            table.mistake(&event.place, format!("`{}` is not an event type{hint}", event.value));
+        }
+        kind
+    })
+}
+
 /// Names of parts, and tables of a part and a condition.
-fn read_uses(table: &TomlTable<'_>) -> Vec<Use> {
+pub(super) fn read_uses(table: &TomlTable<'_>) -> Vec<Use> {
     let Some(item) = table.item("use") else { return Vec::new() };
     let read = |item: &Item<'_>| {
         if !item.is_table() {
@@ -468,25 +494,29 @@ mod tests {
         let rule = "\"visit.service\" = \"PV1-10\"";
         let (mappings, none) = mistakes(uses, rule);
         assert_eq!(none, "");
-        let services = |class: &str| {
+        let services = |mappings: &Mappings, class: &str| {
             let text = format!("MSH|^~\\&|||||||ADT^A01|1|P|2.5\rPV1|1|{class}||||||||CAR");
             let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
-            let (found, _) =
-                normalize(&mappings, &message, &Context::default(), Trace::Off).unwrap();
-            found.drafts[0].data.root().at("visit.service.code").is_some()
+            let found = normalize(mappings, &message, &Context::default(), Trace::Off);
+            let (found, _) = found.map_err(|refusal| refusal.to_string())?;
+            let view = found.drafts[0].data.root().at("visit.service");
+            Ok(view.map(|view| serde_json::to_string(&view).unwrap()))
         };
-        assert_eq!((services("I"), services("N"), services("")), (true, false, true));
+        let car = || Ok::<_, String>(Some("{\"code\":\"CAR\"}".to_owned()));
+        assert_eq!(services(&mappings, "I"), car());
+        assert_eq!(services(&mappings, "N"), Ok(None));
+        assert_eq!(services(&mappings, ""), car());
+        // A rule's own conditions, its default and what it requires count beside the part's.
+        for (rule, inpatient, none) in [
+            ("{ from = \"PV1-10\", unless = \"PV1-1\" }", Ok(None), Ok(None)),
+            ("{ from = \"PV1-11\", required = true }", Err(()), Ok(None)),
+        ] {
+            let (mappings, found) = mistakes(uses, &format!("\"visit.service\" = {rule}"));
+            assert_eq!(found, "", "{rule}");
+            assert_eq!(services(&mappings, "I").map_err(|_| ()), inpatient, "{rule}");
+            assert_eq!(services(&mappings, "N").map_err(|_| ()), none, "{rule}");
+        }
         for (uses, rule, wanted) in [
-            (
-                uses,
-                "\"visit.service\" = { from = \"PV1-10\", unless = \"PV1-1\" }",
-                "so its part takes none",
-            ),
-            (
-                uses,
-                "\"diagnoses[].status\" = { value = \"x\", default = \"y\" }",
-                "so its part takes none",
-            ),
             ("{ part = \"visit\", unless = \"PV1-\" }", rule, "a.toml:2:"),
             ("{ part = \"visti\" }", rule, "did you mean `visit`?"),
             ("{ unless = \"PV1-2\" }", rule, "part"),

@@ -5,13 +5,18 @@
 //! Knows nothing of: TOML.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Act, Declaration, EventType, Key};
-use crate::parse::hl7::{FieldSpot, Message, Path};
+use crate::event::schema::{Field, Part, Shape};
+use crate::event::{Act, Declaration, EventType, Key, Tree};
+use crate::parse::hl7::Message;
 
 use super::authority::Authorities;
 use super::case::Case;
+use super::fhir;
+use super::load::Select;
+use super::segments::Hl7;
 use super::site::Site;
 use super::table::Table;
 
@@ -24,6 +29,8 @@ pub struct Mappings {
     pub(super) beside: Vec<(u32, Arc<Mapping>)>,
     /// Every file with its cases, in the order of their names.
     pub(super) files: Vec<(String, Arc<Mapping>, Vec<Case>)>,
+    /// Those of FHIR resources.
+    pub fhir: fhir::Mappings,
     /// What an event may hold, with the fields of all sites' own.
     pub(super) declared: Declaration,
     /// By name; none within a site.
@@ -107,7 +114,7 @@ pub struct Mapping {
     /// What such a message does to subjects.
     pub act: Option<Act>,
     /// The operations, as the fields of `data`.
-    pub(super) fields: Vec<(Key, Node)>,
+    pub(super) fields: Vec<(Key, Node<Hl7>)>,
     /// What the site calls authorities.
     pub(super) authorities: Option<Arc<Authorities>>,
 }
@@ -125,52 +132,112 @@ pub enum Per {
     Pid,
 }
 
+/// How the rules of a protocol say where a value stands and how it is read.
+pub(super) trait Dialect: Sized + fmt::Debug + 'static {
+    /// A path, compiled.
+    type Path: Clone + fmt::Debug;
+    /// How a raw value becomes one of the event.
+    type Convert: fmt::Debug;
+    /// What must be there for a leaf to have anything to say.
+    type Needs: fmt::Debug;
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn path(text: &str, within: &Within<'_, Self>) -> Result<Self::Path, String>;
+    /// What is wrong with a path as the source of a value.
+    fn no_value(path: &Self::Path) -> Option<String>;
+    /// What is wrong with a path as the source of elements that have fields of their own.
+    fn no_element(path: &Self::Path) -> Option<String>;
+    /// A name in `with`, packed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn follower(name: &str) -> Result<u32, String>;
+    /// What `as` may say for a text.
+    const TEXTS: &'static [&'static str];
+    /// What `as` may say for a part.
+    fn conversions_to(part: &Part) -> &'static [&'static str];
+    /// What `as` may say for a field; the first is meant where nothing is said.
+    fn conversions(field: &Field) -> &'static [&'static str] {
+        match field.shape {
+            Shape::Text => Self::TEXTS,
+            Shape::Date => &["time", "date", "with-hour"],
+            Shape::Number => &["number"],
+            Shape::Bool => &["boolean"],
+            Shape::Part(part) => Self::conversions_to(part),
+        }
+    }
+    /// A conversion by its name, with the tables that it needs; `kind` is what `type` says.
+    fn convert(
+        name: &str,
+        kind: Option<String>,
+        table: &mut dyn FnMut(&'static str) -> Option<Arc<Table>>,
+    ) -> Option<Self::Convert>;
+    /// Whether the conversion of that name takes a `table`.
+    fn takes_table(name: &str) -> bool {
+        matches!(name, "text" | "coded")
+    }
+    /// Whether `type` goes with the conversion of that name.
+    fn takes_kind(name: &str) -> bool;
+    /// What a leaf needs, where it is that simple.
+    fn needs(leaf: &Leaf<Self>) -> Option<Self::Needs>;
+}
+
+/// Where a path is written.
+pub(super) struct Within<'w, D: Dialect> {
+    /// What its mapping selects; nothing in a part that is compiled for its cases.
+    pub select: Option<&'w Select>,
+    /// What the elements are whose fields it is for; none outside a list of elements.
+    pub around: &'w [D::Path],
+}
+
 /// One operation.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum Node<D: Dialect> {
     /// Makes an object of fields.
-    Object(Vec<(Key, Node)>),
-    /// Makes a list with an object for each segment.
-    Each(Box<Each>),
+    Object(Vec<(Key, Node<D>)>),
+    /// Makes a list with an object for each segment or element.
+    Each(Box<Each<D>>),
     /// Makes a value.
     Leaf {
-        /// The field without which there is none, where it is that simple.
-        needs: Option<FieldSpot>,
-        leaf: Box<Leaf>,
+        /// What must be there for it to say anything, where it is that simple.
+        needs: Option<D::Needs>,
+        leaf: Box<Leaf<D>>,
     },
 }
 
-/// A list with an object for each of some segments.
+/// A list with an object for each of some segments or elements.
 #[derive(Debug)]
-pub(super) struct Each {
-    pub sources: Vec<Source>,
+pub(super) struct Each<D: Dialect> {
+    /// Where this path has a value, the rule does not count.
+    pub unless: Option<D::Path>,
+    pub sources: Vec<Elements<D>>,
     /// Names of segments that follow one and belong to it, packed.
     pub with: Vec<u32>,
     pub required: bool,
-    pub element: Vec<(Key, Node)>,
+    pub element: Vec<(Key, Node<D>)>,
+}
+
+/// Where the segments or elements of a list stand.
+#[derive(Debug)]
+pub(super) struct Elements<D: Dialect> {
+    pub path: D::Path,
+    pub only: Option<Box<Only<D>>>,
 }
 
 /// A value from the first source that is there.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(super) struct Leaf<D: Dialect> {
     pub origin: Origin,
-    pub sources: Vec<Source>,
+    /// Where this path has a value, the rule does not count, nor what it requires.
+    pub unless: Option<D::Path>,
+    pub sources: Vec<Source<D>>,
     /// Every repetition, not the first one.
     pub many: bool,
     pub required: bool,
     pub default: Option<Constant>,
-}
-
-impl Leaf {
-    /// The field without which it writes nothing and has nothing to say.
-    pub(super) fn needs(&self) -> Option<FieldSpot> {
-        match self.sources.as_slice() {
-            [Source { from: From::Path(path), .. }] if !self.required && self.default.is_none() => {
-                path.spot()
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Where a rule stands, for `--explain` and for messages.
@@ -184,28 +251,28 @@ pub(super) struct Origin {
 
 /// Where a value comes from.
 #[derive(Debug)]
-pub(super) struct Source {
-    pub from: From,
-    pub convert: Convert,
+pub(super) struct Source<D: Dialect> {
+    pub from: From<D>,
     pub table: Option<Arc<Table>>,
     /// Where it counts; most do everywhere.
-    pub only: Option<Box<Only>>,
+    pub only: Option<Box<Only<D>>>,
 }
 
 /// Where a source counts.
 #[derive(Debug)]
-pub(super) struct Only {
+pub(super) struct Only<D: Dialect> {
     /// Only where this path has a value.
-    pub when: Option<Path>,
+    pub when: Option<D::Path>,
     /// Only where this path has none.
-    pub unless: Option<Path>,
+    pub unless: Option<D::Path>,
     /// Only in segments that follow the first one of this name directly.
     pub after: Option<String>,
 }
 
 #[derive(Debug)]
-pub(super) enum From {
-    Path(Path),
+pub(super) enum From<D: Dialect> {
+    /// What stands there, and how it is read.
+    Path(D::Path, D::Convert),
     Constant(Constant),
 }
 
@@ -220,49 +287,19 @@ pub(super) enum Constant {
     Coded(String),
 }
 
-/// How a raw value becomes one of the event: the HL7 data types of chapter 2A.
-#[derive(Clone, Debug)]
-pub(super) enum Convert {
-    /// The first component.
-    Text,
-    /// The value as it stands, delimiters and all: TX and FT, which are not divided.
-    Whole,
-    Date,
-    Time,
-    /// Only where an hour was given.
-    WithHour,
-    Number,
-    Boolean,
-    /// A normalized code beside the sender's.
-    Coded,
-    /// CWE, CE, CNE, CF, IS, ID.
-    Code,
-    /// CX; with a type where the field has none of its own, as PID-19.
-    Identifier {
-        kind: Option<String>,
-    },
-    /// EI.
-    Entity,
-    /// XPN, PN.
-    Name(NameUses),
-    /// XCN, CN.
-    Person(NameUses),
-    /// XAD, AD.
-    Address {
-        uses: Arc<Table>,
-    },
-    /// XTN, TN.
-    Telecom {
-        uses: Arc<Table>,
-        systems: Arc<Table>,
-    },
-    /// PL.
-    Location,
-    /// OBX-5, by OBX-2; documents with the MIME types of subtypes.
-    Value {
-        media: Arc<Table>,
-    },
+impl Constant {
+    /// Writes it under a key.
+    pub(super) fn write(&self, tree: &mut Tree, key: Key) {
+        match self {
+            Self::Null => tree.null(key),
+            Self::Bool(value) => tree.boolean(key, *value),
+            Self::Number(value) => tree.number(key, *value),
+            Self::Text(text) => tree.text(key, text),
+            Self::Coded(code) => {
+                let open = tree.open_object(key);
+                tree.text("code", code);
+                tree.close(open);
+            }
+        }
+    }
 }
-
-/// Table 0200.
-pub(super) type NameUses = Arc<Table>;

@@ -12,24 +12,27 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
-use crate::event::partial_date::Assumed;
 use crate::event::tree::{Mark, Tree};
 use crate::event::{Act, EventType, Key, PartialDate, Value};
 use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, name};
 
 use super::authority::{Authorities, Named};
 use super::group::{Group, groups};
-use super::mapping::{Constant, Each, From, Leaf, Mapping, Mappings, Node, Only, Origin, Source};
-use super::{Refusal, Spot, convert};
+use super::mapping::{
+    Constant, Each, Elements, From, Leaf, Mapping, Mappings, Node, Only, Origin, Source,
+};
+use super::segments::Hl7;
+use super::trail::Trail;
+use super::{Refusal, Spot, cda, convert};
 
 /// Most text that the events of one message may hold together, in bytes: four times the
 /// largest frame that is usual. Each event repeats the patient, so that a message of many
 /// order groups could otherwise grow a thousandfold.
-const TEXT_BYTES_MAX: usize = 64 << 20;
+pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
 /// Longest message type or trigger that is named in a refusal; table 0076 has three letters.
-const NAME_CHARS_MAX: usize = 16;
+pub(super) const NAME_CHARS_MAX: usize = 16;
 /// Most places that are listed as unmapped or invalid, each.
-const PLACES_MAX: usize = 1_000;
+pub(super) const PLACES_MAX: usize = 1_000;
 
 /// What a message cannot say of itself.
 #[derive(Clone, Debug, Default)]
@@ -74,9 +77,27 @@ pub struct Normalized {
     /// One or more events.
     pub drafts: Vec<Draft>,
     /// Fields that hold something and that no rule took, each once.
-    pub unmapped: Vec<FieldPlace>,
+    pub unmapped: Vec<Unmapped>,
     /// Where a value stands that cannot be, such as `PID-7`.
     pub invalid: Vec<String>,
+}
+
+/// What no rule took.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unmapped {
+    /// A field of an HL7 v2 message.
+    Field(FieldPlace),
+    /// An element of a FHIR resource, such as `Observation.component.interpretation`.
+    Element(String),
+}
+
+impl fmt::Display for Unmapped {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(place) => place.fmt(out),
+            Self::Element(element) => out.write_str(element),
+        }
+    }
 }
 
 /// A field by segment and number. A segment without a legal name goes by its position.
@@ -150,7 +171,7 @@ pub fn selector<'m>(message: &'m Message<'_>) -> (Cow<'m, str>, Cow<'m, str>) {
 }
 
 /// A name that may be printed: it is the sender's text, so only what a code can hold is kept.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).take(NAME_CHARS_MAX).collect()
 }
 
@@ -164,7 +185,17 @@ pub fn normalize(
     context: &Context,
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
-    apply(&chosen(mappings, message)?, message, context, trace)
+    let documents = cda::consents(message);
+    let (mut normalized, traced) = match chosen(mappings, message) {
+        // A document alone gives events as well.
+        Err(Refusal::Unsupported { .. }) if !documents.is_empty() => (
+            Normalized { drafts: Vec::new(), unmapped: Vec::new(), invalid: Vec::new() },
+            Vec::new(),
+        ),
+        chosen => apply(&chosen?, message, context, trace)?,
+    };
+    cda::add(mappings, message, context, &documents, &mut normalized)?;
+    Ok((normalized, traced))
 }
 
 /// The mappings of a message, and what they make.
@@ -192,9 +223,9 @@ pub(super) fn apply(
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
     let mut run = Run::new(message, context, trace, Strictness::Required);
     let drafts = drafts(&mut run, chosen)?;
-    let unmapped = run.unmapped();
+    let unmapped = run.unmapped().into_iter().map(Unmapped::Field).collect();
     let invalid = run.invalid.into_iter().take(PLACES_MAX).collect();
-    Ok((Normalized { drafts, unmapped, invalid }, run.traced))
+    Ok((Normalized { drafts, unmapped, invalid }, run.trail.traced))
 }
 
 /// The events of a message.
@@ -222,13 +253,6 @@ pub(super) enum Strictness {
     Salvage,
 }
 
-/// What a rule wrote: from node to node, by whom, from where.
-struct Written {
-    nodes: Range<usize>,
-    rule: String,
-    source: String,
-}
-
 /// One pass over one message.
 pub(super) struct Run<'m, 'c> {
     /// The event that is being written.
@@ -240,11 +264,8 @@ pub(super) struct Run<'m, 'c> {
     /// A bit for each field that a rule took.
     taken: Vec<u64>,
     invalid: BTreeSet<String>,
-    assumed: Vec<&'c str>,
-    uncertain: Vec<&'c str>,
     trace: Trace,
-    written: Vec<Written>,
-    traced: Vec<Traced>,
+    trail: Trail<'c>,
     /// The rule that is run, where it is asked which takes what.
     taker: Option<&'c Origin>,
     takers: BTreeMap<usize, Vec<&'c Origin>>,
@@ -275,11 +296,8 @@ impl<'m, 'c> Run<'m, 'c> {
             offset: sent_at.and_then(|date| date.offset_minutes()),
             taken: vec![0; message.field_count() / 64 + 1],
             invalid: BTreeSet::new(),
-            assumed: Vec::new(),
-            uncertain: Vec::new(),
             trace,
-            written: Vec::new(),
-            traced: Vec::new(),
+            trail: Trail::new(trace, context.zone.as_ref()),
             taker: None,
             takers: BTreeMap::new(),
             strictness,
@@ -295,7 +313,7 @@ impl<'m, 'c> Run<'m, 'c> {
     pub(super) fn group(
         &mut self,
         mapping: &'c Mapping,
-        parts: &[&'c [(Key, Node)]],
+        parts: &[&'c [(Key, Node<Hl7>)]],
         kind: EventType,
         group: Group,
         event: usize,
@@ -323,7 +341,11 @@ impl<'m, 'c> Run<'m, 'c> {
         Ok(Draft { kind, place, data: self.finish(event), act: None, ranges, doubtful })
     }
 
-    fn fields(&mut self, fields: &'c [(Key, Node)], scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+    fn fields(
+        &mut self,
+        fields: &'c [(Key, Node<Hl7>)],
+        scope: &Scope<'m, '_>,
+    ) -> Result<(), Refusal> {
         for (key, node) in fields {
             match node {
                 Node::Leaf { needs: Some(spot), .. } if scope.lacks(*spot) => {}
@@ -340,10 +362,19 @@ impl<'m, 'c> Run<'m, 'c> {
     }
 
     /// A list with an object for each segment, and what follows it and belongs to it.
-    fn each(&mut self, key: Key, each: &'c Each, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+    fn each(
+        &mut self,
+        key: Key,
+        each: &'c Each<Hl7>,
+        scope: &Scope<'m, '_>,
+    ) -> Result<(), Refusal> {
+        if each.unless.as_ref().is_some_and(|path| has_value(path, scope)) {
+            return Ok(());
+        }
         let list = self.tree.open_list(key);
-        for source in each.sources.iter().filter(|source| holds(source, scope)) {
-            let From::Path(path) = &source.from else { continue };
+        for Elements { path, .. } in
+            each.sources.iter().filter(|it| holds(it.only.as_deref(), scope))
+        {
             let mut own = vec![name::pack_name(path.segment().as_bytes())];
             own.extend(&each.with);
             let mut outcome = Ok(());
@@ -360,7 +391,7 @@ impl<'m, 'c> Run<'m, 'c> {
         if self.tree.close(list) || !each.required || self.strictness == Strictness::Salvage {
             Ok(())
         } else {
-            Err(Refusal::Missing { spot: first_spot(&each.sources) })
+            Err(Refusal::Missing { spot: spot(each.sources.first().map(|source| &source.path)) })
         }
     }
 
@@ -369,7 +400,15 @@ impl<'m, 'c> Run<'m, 'c> {
         behind(self.message, at, |next| with.contains(&next.packed_name()))
     }
 
-    fn leaf(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) -> Result<(), Refusal> {
+    fn leaf(
+        &mut self,
+        key: Key,
+        leaf: &'c Leaf<Hl7>,
+        scope: &Scope<'m, '_>,
+    ) -> Result<(), Refusal> {
+        if leaf.unless.as_ref().is_some_and(|path| has_value(path, scope)) {
+            return Ok(());
+        }
         let mark = self.tree.mark();
         let refusals_before = self.refusals;
         if self.trace == Trace::Takers {
@@ -404,15 +443,15 @@ impl<'m, 'c> Run<'m, 'c> {
     }
 
     /// The value of the first source that is there.
-    fn first(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) {
+    fn first(&mut self, key: Key, leaf: &'c Leaf<Hl7>, scope: &Scope<'m, '_>) {
         let mark = self.tree.mark();
-        for source in leaf.sources.iter().filter(|source| holds(source, scope)) {
+        for source in leaf.sources.iter().filter(|it| holds(it.only.as_deref(), scope)) {
             match &source.from {
                 From::Constant(constant) => self.constant(key, leaf, constant),
-                From::Path(path) => {
+                From::Path(path, convert) => {
                     if let Some(hit) = &path.first(scope) {
                         self.take(hit);
-                        convert::convert(source, hit, self, key, &leaf.origin.target);
+                        convert::convert(convert, source, hit, self, key, &leaf.origin.target);
                         self.note(mark, leaf, Some(hit));
                         if self.about == Some(hit.segment.index()) && self.repeats(hit) {
                             self.doubt(leaf);
@@ -428,17 +467,17 @@ impl<'m, 'c> Run<'m, 'c> {
 
     /// The values of every source, without those that say the same again: PID-2 often repeats
     /// PID-3. A list that is `""` is null, not a list of null.
-    fn list(&mut self, key: Key, leaf: &'c Leaf, scope: &Scope<'m, '_>) {
+    fn list(&mut self, key: Key, leaf: &'c Leaf<Hl7>, scope: &Scope<'m, '_>) {
         let list = self.tree.open_list(key);
         let several = leaf.sources.len() > 1;
         let mut null = false;
-        for source in leaf.sources.iter().filter(|source| holds(source, scope)) {
+        for source in leaf.sources.iter().filter(|it| holds(it.only.as_deref(), scope)) {
             match &source.from {
                 From::Constant(constant) => self.constant("", leaf, constant),
-                From::Path(path) => resolve(source, path, scope, |hit| {
+                From::Path(path, convert) => resolve(source, path, scope, |hit| {
                     self.take(&hit);
                     let mark = self.tree.mark();
-                    convert::convert(source, &hit, self, "", &leaf.origin.target);
+                    convert::convert(convert, source, &hit, self, "", &leaf.origin.target);
                     let is_null =
                         self.tree.since(mark).is_some_and(|view| view.value() == Value::Null);
                     null |= is_null;
@@ -455,19 +494,9 @@ impl<'m, 'c> Run<'m, 'c> {
         }
     }
 
-    fn constant(&mut self, key: Key, leaf: &Leaf, constant: &Constant) {
+    fn constant(&mut self, key: Key, leaf: &Leaf<Hl7>, constant: &Constant) {
         let mark = self.tree.mark();
-        match constant {
-            Constant::Null => self.tree.null(key),
-            Constant::Bool(value) => self.tree.boolean(key, *value),
-            Constant::Number(value) => self.tree.number(key, *value),
-            Constant::Text(text) => self.tree.text(key, text),
-            Constant::Coded(code) => {
-                let open = self.tree.open_object(key);
-                self.tree.text("code", code);
-                self.tree.close(open);
-            }
-        }
+        constant.write(&mut self.tree, key);
         self.note(mark, leaf, None);
     }
 
@@ -483,22 +512,7 @@ impl<'m, 'c> Run<'m, 'c> {
 
     /// A time with an offset: its own, the message's, or the feed's, which is marked.
     pub(super) fn zoned(&mut self, date: PartialDate, target: &'c str) -> PartialDate {
-        if !date.has_time() || date.has_offset() {
-            return date;
-        }
-        if let Some(offset) = self.offset {
-            return date.with_offset(offset);
-        }
-        let Some(zone) = &self.context.zone else { return date };
-        let (zoned, certainty) = date.in_zone(zone);
-        if !zoned.has_offset() {
-            return date;
-        }
-        push_once(&mut self.assumed, target);
-        if certainty != Assumed::Certain {
-            push_once(&mut self.uncertain, target);
-        }
-        zoned
+        self.trail.zoned(date, self.offset, target)
     }
 
     /// Writes the authority that the site gives instead of the one that a number names (HD);
@@ -524,7 +538,7 @@ impl<'m, 'c> Run<'m, 'c> {
         let Some(given) = authorities.given(named, target) else { return false };
         let mark = self.tree.mark();
         given.write(&mut self.tree);
-        self.note_constant(mark, &given.place);
+        self.trail.note_constant(&self.tree, mark, &given.place);
         true
     }
 
@@ -534,7 +548,7 @@ impl<'m, 'c> Run<'m, 'c> {
     }
 
     /// Notes that a field is not what the sender said.
-    fn doubt(&mut self, leaf: &Leaf) {
+    fn doubt(&mut self, leaf: &Leaf<Hl7>) {
         if !self.doubtful.contains(&leaf.origin.target) {
             self.doubtful.push(leaf.origin.target.clone());
         }
@@ -611,57 +625,18 @@ impl<'m, 'c> Run<'m, 'c> {
         unmapped
     }
 
-    /// Ends the event: adds what was assumed of its times, and hands it out.
+    /// Ends the event, and hands it out.
     fn finish(&mut self, event: usize) -> Tree {
-        if !self.assumed.is_empty() {
-            let name = self.context.zone.as_ref().and_then(TimeZone::iana_name).unwrap_or("UTC");
-            let zone = self.tree.open_object("zone");
-            self.tree.text("name", name);
-            for (key, fields) in [("assumed", &self.assumed), ("uncertain", &self.uncertain)] {
-                let list = self.tree.open_list(key);
-                for field in fields {
-                    self.tree.text("", field);
-                }
-                self.tree.close(list);
-            }
-            self.tree.close(zone);
-        }
-        self.assumed.clear();
-        self.uncertain.clear();
-        let tree = std::mem::take(&mut self.tree);
-        let written = std::mem::take(&mut self.written);
-        if self.trace == Trace::On {
-            tree.paths(|position, field| {
-                let by = written.iter().find(|written| written.nodes.contains(&position));
-                self.traced.extend(by.map(|written| Traced {
-                    event,
-                    field: field.to_owned(),
-                    rule: written.rule.clone(),
-                    source: written.source.clone(),
-                }));
-            });
-        }
+        let mut tree = std::mem::take(&mut self.tree);
+        self.trail.finish(&mut tree, event);
         tree
-    }
-
-    /// Notes that what stands behind a mark is said by the mapping, and by no field.
-    fn note_constant(&mut self, mark: Mark, rule: &str) {
-        if self.trace == Trace::On {
-            let nodes = Tree::position(mark)..Tree::position(self.tree.mark());
-            self.written.push(Written { nodes, rule: rule.to_owned(), source: String::new() });
-        }
     }
 
     /// Notes who wrote what stands behind a mark.
     #[inline]
-    fn note(&mut self, mark: Mark, leaf: &Leaf, hit: Option<&Hit<'m>>) {
-        if self.trace == Trace::On && self.tree.grew(mark) {
-            self.written.push(Written {
-                nodes: Tree::position(mark)..Tree::position(self.tree.mark()),
-                rule: leaf.origin.place.clone(),
-                source: hit.map(Hit::place).unwrap_or_default(),
-            });
-        }
+    fn note(&mut self, mark: Mark, leaf: &Leaf<Hl7>, hit: Option<&Hit<'m>>) {
+        let source = || hit.map(Hit::place).unwrap_or_default();
+        self.trail.note(&self.tree, mark, &leaf.origin, source);
     }
 }
 
@@ -684,25 +659,28 @@ fn is_read_without_rule(segment: &Segment<'_>, field: usize) -> bool {
 
 /// Whether the conditions of a source hold.
 #[inline]
-fn holds(source: &Source, scope: &Scope<'_, '_>) -> bool {
-    source.only.as_ref().is_none_or(|only| counts(only, scope))
+fn holds(only: Option<&Only<Hl7>>, scope: &Scope<'_, '_>) -> bool {
+    only.is_none_or(|only| counts(only, scope))
 }
 
-fn counts(only: &Only, scope: &Scope<'_, '_>) -> bool {
-    let is_there = |path: &Path| {
-        let mut there = false;
-        path.resolve(scope, |hit| {
-            there = matches!(scope.message().content(hit.value.raw()), Content::Text(_));
-            !there
-        });
-        there
-    };
-    only.when.as_ref().is_none_or(is_there) && !only.unless.as_ref().is_some_and(is_there)
+fn counts(only: &Only<Hl7>, scope: &Scope<'_, '_>) -> bool {
+    only.when.as_ref().is_none_or(|path| has_value(path, scope))
+        && !only.unless.as_ref().is_some_and(|path| has_value(path, scope))
+}
+
+/// Whether a path has a value; null is none.
+fn has_value(path: &Path, scope: &Scope<'_, '_>) -> bool {
+    let mut there = false;
+    path.resolve(scope, |hit| {
+        there = matches!(scope.message().content(hit.value.raw()), Content::Text(_));
+        !there
+    });
+    there
 }
 
 /// Every value of a source's path in its scope, or in the segments that its `after` leaves of it.
 fn resolve<'m>(
-    source: &Source,
+    source: &Source<Hl7>,
     path: &Path,
     scope: &Scope<'m, '_>,
     take: impl FnMut(Hit<'m>) -> bool,
@@ -732,17 +710,14 @@ fn behind(message: &Message<'_>, at: usize, belongs: impl Fn(&Segment<'_>) -> bo
     end
 }
 
-fn first_spot(sources: &[Source]) -> Spot {
-    let path = sources.iter().find_map(|source| match &source.from {
-        From::Path(path) => Some(path),
+fn first_spot(sources: &[Source<Hl7>]) -> Spot {
+    spot(sources.iter().find_map(|source| match &source.from {
+        From::Path(path, _) => Some(path),
         From::Constant(_) => None,
-    });
-    let (segment, field) = path.map_or(("", 0), |path| (path.segment(), path.field()));
-    Spot { segment: segment.to_owned(), field }
+    }))
 }
 
-fn push_once<'c>(list: &mut Vec<&'c str>, field: &'c str) {
-    if !list.contains(&field) {
-        list.push(field);
-    }
+fn spot(path: Option<&Path>) -> Spot {
+    let (segment, field) = path.map_or(("", 0), |path| (path.segment(), path.field()));
+    Spot { segment: segment.to_owned(), field }
 }

@@ -7,9 +7,11 @@
 use crate::event::{EventType, Key};
 use crate::parse::hl7::Message;
 
+use super::cda;
 use super::group::{GROUPS_MAX, groups, patient_groups};
 use super::mapping::{Mappings, Node, Per};
 use super::run::{Context, Draft, Run, Strictness, Trace, selector};
+use super::segments::Hl7;
 
 /// What can be read of a message.
 #[derive(Debug)]
@@ -23,10 +25,11 @@ pub struct Salvage {
 /// Reads what it can.
 #[must_use]
 pub fn salvage(mappings: &Mappings, message: &Message<'_>, context: &Context) -> Salvage {
-    Salvage {
-        patients: patients(mappings, message, context).unwrap_or_default(),
-        consents: consents(mappings, message, context).unwrap_or_default(),
-    }
+    let mut of_con = consents(mappings, message, context).unwrap_or_default();
+    let found = cda::consents(message);
+    let by = Strictness::Salvage;
+    of_con.extend(cda::drafts(mappings, message, context, &found, by).unwrap_or_default());
+    Salvage { patients: patients(mappings, message, context).unwrap_or_default(), consents: of_con }
 }
 
 /// By the rules of the message's own mapping; by those of any, where it has none: they agree on who
@@ -42,7 +45,7 @@ fn patients(mappings: &Mappings, message: &Message<'_>, context: &Context) -> Op
     }
     let mut run = Run::new(message, context, Trace::Off, Strictness::Salvage);
     let fields = |part: Key| mapping.fields.iter().position(|(key, _)| *key == part);
-    let parts: Vec<&[(Key, Node)]> = ["message", "patient"]
+    let parts: Vec<&[(Key, Node<Hl7>)]> = ["message", "patient"]
         .into_iter()
         .filter_map(|part| fields(part).and_then(|at| mapping.fields.get(at..=at)))
         .collect();

@@ -61,10 +61,11 @@ struct SiteFile {
     cases: Vec<Case>,
 }
 
-/// Loads every site of a folder of mappings over what was read of it. Mistakes go to `problems`.
+/// Loads every site of a folder of mappings over what was read of it: the files of HL7 v2, then those
+/// of FHIR. Mistakes go to `problems`.
 pub(super) fn load(
     dir: &Path,
-    files: &BTreeMap<String, File>,
+    files: [&BTreeMap<String, File>; 2],
     tables: &Tables<'_>,
     mappings: &mut Mappings,
     problems: &Problems,
@@ -185,6 +186,45 @@ mod tests {
         assert_eq!(of(&mappings, "visit.service.code").as_deref(), Some("\"MED\""));
         assert_eq!(of(&mappings, "patient.identifiers[0].authority").as_deref(), Some("\"OLD\""));
         assert_eq!(north.selected(), mappings.selected());
+    }
+
+    #[test]
+    fn what_stands_in_for_a_parts_rule_counts_where_the_part_does() {
+        let of = |kind: &str, trigger: &str, class: &str| {
+            let text = format!(
+                "MSH|^~\\&|E|N|||20261122||ADT^{trigger}|ZZ1|P|2.5\rPID|1||ZZ1^^^OLD^MR\r\
+                 MRG|ZZ2^^^OLD^MR\rPV1|1|{class}||||||||MED\rZPV|CARD\r"
+            );
+            let rules = match kind {
+                "site" => "[rules]\n\"visit.service\" = \"ZPV-1\"",
+                "own" => {
+                    "[mapping.adt-person-updated.rules]\n\"visit.service\" = \"ZPV-1\"\n\
+                     [mapping.adt-merged.rules]\n\"visit.service\" = \"ZPV-1\""
+                }
+                // With conditions and a constant of its own.
+                _ => {
+                    "[rules]\n\"visit.service\" = { from = \"ZPV-1\", unless = \"ZPV-2\" }\n\
+                     \"visit.admitSource\" = { from = \"ZPV-2\", required = true }"
+                }
+            };
+            let (mappings, mistakes, warnings) = north(rules);
+            assert_eq!((mistakes, warnings), (Vec::new(), Vec::new()), "{kind}");
+            let north = &mappings.site("north").unwrap().mappings;
+            let message = Message::parse(text.as_bytes(), Charset::Utf8).unwrap();
+            let mapped = normalize::normalize(north, &message, &Context::default(), Trace::Off);
+            let shown = |view: View<'_>| serde_json::to_string(&view).unwrap();
+            mapped.map(|(found, _)| found.drafts[0].data.root().at("visit").map(shown)).ok()
+        };
+        for trigger in ["A28", "A31", "A40"] {
+            for kind in ["site", "own", "conditional"] {
+                assert_eq!(of(kind, trigger, "N"), Some(None), "{kind} {trigger}: it is no visit");
+            }
+            let visit = of("site", trigger, "I").unwrap().unwrap();
+            assert!(visit.contains("\"code\":\"CARD\""), "{visit}");
+            assert_eq!(of("conditional", trigger, "I"), None, "{trigger}: it is required");
+        }
+        // Where the part has no condition, class N is a class.
+        assert!(of("site", "A08", "N").unwrap().unwrap().contains("CARD"));
     }
 
     #[test]

@@ -4,3 +4,6 @@
 //! Knows nothing of: events, feeds, time zones.
 
 pub mod hl7;
+pub mod xml;
+pub mod fhir;
+pub mod cda;

@@ -24,6 +24,8 @@ pub(super) struct Envelope<'e> {
     pub datacontenttype: &'static str,
     pub dataschema: String,
     pub correlationid: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visitkey: Option<String>,
     pub route: &'e str,
     pub contract: &'e str,
     pub purpose: &'e str,

@@ -60,11 +60,11 @@ impl Fate {
 pub struct Fates(Box<[Option<Fate>]>);
 
 impl Fates {
-    pub(super) fn of(lines: usize) -> Self {
+    pub(crate) fn of(lines: usize) -> Self {
         Self(vec![None; lines].into())
     }
 
-    pub(super) fn add(&mut self, line: usize, fate: Fate) {
+    pub(crate) fn add(&mut self, line: usize, fate: Fate) {
         if let Some(slot) = self.0.get_mut(line) {
             *slot = Some(slot.map_or(fate, |known| known.and(fate)));
         }

@@ -116,6 +116,12 @@ pub const SUBJECT: &str = "subject";
 const NAME_CHARS_MAX: usize = 64;
 
 impl Recipe {
+    /// Whether the key of a visit leaves: where the consumer knows subjects, since a visit is one's.
+    #[must_use]
+    pub fn shows_visit(&self) -> bool {
+        self.subject != SubjectForm::Hidden && self.tier != Tier::Deidentified
+    }
+
     /// Compiles `[fields]` of events that hold what is declared. Mistakes go to `problems`.
     #[must_use]
     pub fn compile(

@@ -12,7 +12,7 @@ use jiff::tz::Offset;
 
 use crate::consent::{Notice, Permit};
 use crate::event::json_schema::{data_schema_uri, notice_schema_uri, route_schema_uri};
-use crate::event::{Event, EventType, Subject, Tree};
+use crate::event::{Event, EventType, Subject, Tree, VisitNumber};
 
 use super::envelope::{Envelope, happened, time_of};
 use super::fate::Fates;
@@ -32,6 +32,8 @@ pub struct Supplies<'s> {
     pub source: &'s str,
     /// The message's name.
     pub correlation_id: &'s str,
+    /// The visit that the event names.
+    pub visit: Option<&'s VisitNumber>,
     /// The event's place on this route.
     pub sequence: u64,
     /// The route, its contract's version and its purpose.
@@ -254,7 +256,10 @@ pub fn release(
     } else {
         route_schema_uri(event.kind, supplies.route, supplies.contract)
     };
+    // PROMISE-7: it says that two events are of one stay, so of one patient.
+    let visit = supplies.visit.filter(|_| recipe.shows_visit());
     let leaving = Leaving {
+        visit: visit.map(|visit| supplies.keys.visit(visit)),
         id: &event.id.0,
         kind: event.kind,
         subject: &event.subject,
@@ -291,6 +296,7 @@ pub fn announce(
         data.text("retired", &named(recipe, supplies.tokens.retired.as_deref(), retired)?);
     }
     let leaving = Leaving {
+        visit: None,
         id: &notice.id().0,
         kind: notice.kind(),
         subject: &Arc::new(notice.subject().clone()),
@@ -310,6 +316,7 @@ const ENVELOPE_BYTES: usize = 1_024;
 
 /// What leaves, before it is wrapped.
 struct Leaving<'l> {
+    visit: Option<String>,
     id: &'l str,
     kind: EventType,
     subject: &'l Arc<Subject>,
@@ -353,7 +360,8 @@ fn wrap(
     recipe: &Recipe,
     supplies: &Supplies<'_>,
 ) -> Result<Release, Withheld> {
-    let Leaving { id, kind, subject, dataschema, time, consentref, data, counts, fates } = leaving;
+    let Leaving { visit, id, kind, subject, dataschema, time, consentref, data, counts, fates } =
+        leaving;
     let (id, correlation_id) = ids(recipe, supplies, id);
     let name = named(recipe, supplies.tokens.subject.as_deref(), subject)?;
     let name = (recipe.subject != SubjectForm::Hidden).then_some(name);
@@ -373,6 +381,7 @@ fn wrap(
         datacontenttype: "application/json",
         dataschema,
         correlationid: &correlation_id,
+        visitkey: visit,
         route: supplies.route,
         contract: supplies.contract,
         purpose: supplies.purpose,
@@ -412,7 +421,7 @@ mod tests {
     use super::*;
     use crate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
     use crate::document::{Place, Placed, Problems};
-    use crate::event::{Declaration, EventId};
+    use crate::event::{Declaration, EventId, Numbering};
     use crate::phi::Phi;
     use crate::privacy::Transform;
     use crate::privacy::recipe::Wanted;
@@ -455,11 +464,14 @@ mod tests {
         let keys = |byte| Key::from_bytes(&[byte; 32]).unwrap();
         let keys = RealmKeys::new(&keys(1), &keys(2));
         let tokens = Tokens { subject: Some(keys.token(&event.subject)), retired: None };
+        let (of, authority) = (Numbering::Number, "EPIC".to_owned());
+        let visit = VisitNumber { of, authority, value: Phi::new("ZZV1".to_owned()) };
         let supplies = Supplies {
             keys: &keys,
             tokens: &tokens,
             source: "tidegate/n/adt",
             correlation_id: "ab-1",
+            visit: Some(&visit),
             sequence: 7,
             route: "r",
             contract: "1.0.0",
@@ -484,6 +496,9 @@ mod tests {
         assert_eq!(body["subject"], "MRN|ZZ1");
         assert_eq!(body["id"], "ab-1.patient.admitted.pid1");
         assert_eq!(body["time"], "2026-11-22T08:05:00-08:00");
+        // A visit number is one of the hospital's, and is not named here.
+        let key = body["visitkey"].as_str().unwrap();
+        assert!(key.len() == 32 && !body.to_string().contains("ZZV1"), "{body}");
         assert_eq!(counts, Counts { kept: 1, ..Counts::default() });
     }
 
@@ -516,6 +531,19 @@ mod tests {
         assert_eq!(counts.tokenized, 1);
     }
 
+    /// PROMISE-7
+    #[test]
+    fn the_key_of_a_visit_leaves_where_the_consumer_knows_subjects_and_nowhere_else() {
+        let sex = ("patient.sex", Transform::Keep);
+        let key = |tier, fields: &[(&str, Transform)]| released(tier, fields).0["visitkey"].clone();
+        let known = [("subject", Transform::Token), sex.clone()];
+        let of_realm = key(Tier::Pseudonymized, &known);
+        assert!(of_realm.is_string());
+        assert_eq!(key(Tier::Limited, &known), of_realm);
+        assert_eq!(key(Tier::Pseudonymized, std::slice::from_ref(&sex)), serde_json::Value::Null);
+        assert_eq!(key(Tier::Deidentified, &[sex]), serde_json::Value::Null);
+    }
+
     #[test]
     fn a_permit_for_another_route_releases_nothing() {
         let id = EventId("x".into());
@@ -533,6 +561,7 @@ mod tests {
             tokens: &Tokens::default(),
             source: "s",
             correlation_id: "c",
+            visit: None,
             sequence: 1,
             route: "r",
             contract: "1",

@@ -187,8 +187,11 @@ fn check_fields<'m>(
     object: View<'_>,
 ) -> Result<(), Option<String>> {
     let mut found = 0;
+    // Mostly both stand in the order of the contract.
+    let mut next = object.children().peekable();
     for member in members {
-        match object.get(member.name) {
+        let at_once = next.next_if(|child| child.is_named(member.name));
+        match at_once.or_else(|| object.get(member.name)) {
             Some(value) => {
                 found += 1;
                 check_member(member, value).map_err(Some)?;

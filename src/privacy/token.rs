@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 
 use super::made::Made;
-use crate::event::Subject;
+use crate::event::{Subject, VisitNumber};
 use crate::secret::{Key, hex};
 
 /// The keys of one realm.
@@ -75,6 +75,13 @@ impl RealmKeys {
         self.digest(&self.ids, b"id", &[id])
     }
 
+    /// What names a visit in this realm. Under the key of IDs, which stays when that of tokens does not.
+    #[must_use]
+    pub fn visit(&self, visit: &VisitNumber) -> String {
+        let VisitNumber { of, authority, value } = visit;
+        self.digest(&self.ids, b"visit", &[of.name(), authority, value.expose()])
+    }
+
     /// By the label it is known which of the keys is meant.
     fn digest(&self, key: &hmac::Key, label: &'static [u8], parts: &[&str]) -> String {
         hex(&self.made.or_make(label, parts, || {
@@ -122,6 +129,28 @@ mod tests {
         assert_ne!(old.hash("a", "1"), new.hash("a", "1"));
         assert_ne!(old.fingerprint(), new.fingerprint());
         assert_eq!(old.id("ab-1"), new.id("ab-1"));
+    }
+
+    #[test]
+    fn a_visit_has_another_key_in_another_realm_and_by_another_of_its_names() {
+        use crate::event::Numbering;
+        let visit = |of, authority: &str, value: &str| VisitNumber {
+            of,
+            authority: authority.to_owned(),
+            value: Phi::new(value.to_owned()),
+        };
+        let (number, one) = (Numbering::Number, realm(1));
+        let key = one.visit(&visit(number, "VISIT", "1"));
+        assert_eq!(key, one.visit(&visit(number, "VISIT", "1")));
+        for other in [
+            realm(3).visit(&visit(number, "VISIT", "1")),
+            one.visit(&visit(number, "VISIT", "2")),
+            one.visit(&visit(number, "VISIT1", "")),
+            one.visit(&visit(Numbering::PreadmitNumber, "VISIT", "1")),
+            one.id("VISIT1"),
+        ] {
+            assert_ne!(key, other);
+        }
     }
 
     #[test]

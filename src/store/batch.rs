@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::acts::{self, Plan};
+use super::kept::Shelves;
 use super::ledger::{self, Brought, Filing};
 use super::profiles::{Changes, Profiles};
 use super::seal::{Clear, Part, Sealer};
@@ -82,6 +83,8 @@ pub(super) struct Context<'c> {
     pub filing: &'c mut Filing,
     /// Which segments came in on each feed.
     pub segments: &'c mut Segments,
+    /// What feeds remember.
+    pub shelves: &'c mut Shelves,
 }
 
 /// What became of a message, and the entry that the routes will read, with the bytes behind it.
@@ -177,6 +180,9 @@ pub(super) fn append(
     consented.extend(&said.touched);
     if admission.status == Status::Admitted {
         context.profiles.write(connection, &described)?;
+        let Context { connection, sealer, digests, shelves, .. } = context;
+        let of = (&admission.feed, admission.received_at);
+        shelves.write((*connection, &mut **sealer, *digests), of, &admission.kept)?;
     }
     if let Some(id) = &correlation_id
         && !admission.consents.is_empty()

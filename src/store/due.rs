@@ -180,6 +180,7 @@ fn entry(
             authority: subject.authority.clone(),
             value: SubjectValue(subject.value.clone()),
             prior: None,
+            visit: None,
             data: Arc::new(tell_end(&row.record, end.at)),
         });
     }
@@ -189,20 +190,12 @@ fn entry(
         dedupe_retention: std::time::Duration::MAX,
         control_id_reuse: std::time::Duration::MAX,
     };
+    let at = now.as_millisecond();
     Admission {
-        feed: FEED.into(),
-        received_at: now.as_millisecond(),
-        kind: KIND.to_owned(),
-        control_id: Phi::default(),
-        raw: Phi::new(Bytes::new()),
         correlated: Some(Correlated { correlation, content, windows }),
         status: Status::Admitted,
         content: Content { events, ..Content::default() },
-        raised: None,
-        consents: Vec::new(),
-        on_conflict: Vec::new(),
-        acts: Vec::new(),
-        described: Vec::new(),
+        ..Admission::bare(FEED.into(), at, KIND.to_owned(), String::new(), Bytes::new())
     }
 }
 

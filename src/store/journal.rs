@@ -24,13 +24,15 @@ use super::ring::Ring;
 use super::seal::Master;
 use super::segments::Segments;
 use super::spans::{self, Begun, Span};
-use super::writer::{self, Append, Busy, Command, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
-use super::{StateDir, StoreError, connection, due, violations};
-use crate::admit::entry::{Admission, Category};
+use super::writer::{self, Append, Busy, Command, Keep, QUEUE_COMMANDS_MAX, Start, Turn, Writer};
+use super::{StateDir, StoreError, connection, due, kept, once, violations};
+use crate::admit::entry::{Admission, Category, Kept};
 use crate::admit::{Digest, DigestKey, Entry, import};
 use crate::consent::Policy;
+use crate::contract::once::Occurrences;
 use crate::event::Subject;
 use crate::metrics::{ExceptionMetrics, Pulse, StoreMetrics};
+use crate::phi::Phi;
 use crate::secret::Key;
 
 /// The file's name within state_dir.
@@ -51,6 +53,8 @@ pub struct JournalConfig {
     pub environment: String,
     /// When consents end by themselves.
     pub policy: Arc<Policy>,
+    /// Routes that want each transition of a visit once.
+    pub once: Vec<Arc<str>>,
 }
 
 /// How far a route has come.
@@ -175,6 +179,7 @@ impl Journal {
         let highest = highest_number(&connection)?;
         let cursors = begin_cursors(&connection, routes, highest)?;
         let spans = spans::read(&connection, &master, routes)?;
+        once::keep_only(&connection, &config.once)?;
         let segments = Segments::open(&connection, feeds)?;
         let (commands, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (head_sender, head) = watch::channel(highest);
@@ -282,6 +287,12 @@ impl Journal {
         reader.read_after(number, limit, |number, error| self.shared.set_apart(number, error))
     }
 
+    /// The same, without looking at the disk; nothing where what is in memory does not reach back so far.
+    #[must_use]
+    pub fn recent(&self, number: u64, limit: usize) -> Option<Vec<Arc<Entry>>> {
+        self.shared.ring.read_after(number, limit)
+    }
+
     /// What is remembered of a subject's consent, without looking at the disk.
     #[must_use]
     pub fn remembered(&self, subject: &Digest) -> Option<Arc<Filed>> {
@@ -318,6 +329,16 @@ impl Journal {
     pub fn acts_after(&self, message: u64, limit: u32) -> Result<Vec<Noted>, StoreError> {
         let reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         acts::after(&reader.connection, message, limit)
+    }
+
+    /// What a route's sources told of a transition, as far as it is noted.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn told(&self, route: &str, transition: &Digest) -> Result<Occurrences, StoreError> {
+        let mut reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let (connection, keys) = reader.parts();
+        once::read(connection, keys, route, transition)
     }
 
     /// The number of the newest entry, and when that changes.
@@ -363,6 +384,38 @@ impl Journal {
         let command = Command::Begin(Arc::clone(route), Box::new((span, sequence)), durable);
         self.commands.send(command).await.map_err(|_| StoreError::Stopped)?;
         Ok(receiver)
+    }
+
+    /// Remembers something for a feed. The answer comes when it is durable.
+    ///
+    /// # Errors
+    /// The disk cannot take it now, or the daemon is stopping.
+    pub async fn keep(
+        &self,
+        feed: &Arc<str>,
+        kept: Vec<Kept>,
+    ) -> Result<oneshot::Receiver<Result<(), Busy>>, Busy> {
+        if let Some(busy) = self.shared.busy() {
+            return Err(busy);
+        }
+        let (durable, receiver) = oneshot::channel();
+        let command = Command::Keep(Box::new(Keep { feed: Arc::clone(feed), kept, durable }));
+        self.commands.send(command).await.map_err(|_| Busy::Stopping)?;
+        Ok(receiver)
+    }
+
+    /// What a feed remembers under a kind and a key.
+    ///
+    /// # Errors
+    /// The store cannot be read, or what it holds is not what was written.
+    pub fn kept(
+        &self,
+        feed: &str,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Phi<Vec<u8>>>, StoreError> {
+        let mut reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        kept::read(&mut reader, &self.digests, feed, kind, key)
     }
 
     /// Lets the writer look for what is old.

@@ -9,9 +9,9 @@
 //! read after, trim), `recent` (what need not be read again), [`ledger`] (whose consent), `told` (what
 //! it need not keep), [`due`] (what time changes of it), `steady` and `timer` (by which clock),
 //! `acts`, `family` and `subjects` (who is one person), `profiles` (how they were described),
-//! `segments` (what each feed sends),
-//! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`] and [`violations`]
-//! (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`past`] (the
+//! `segments` (what each feed sends), `kept` (what each remembers),
+//! [`identity`] (whose store it is), [`writer`] (group commit), [`moves`], [`spans`], [`violations`] and
+//! [`once`] (what routes note), [`reader`] (entries back), [`query`] (what people look up), [`past`] (the
 //! journal, read through without a trace), [`vault`] (random tokens), [`audit`] (the evidence).
 
 pub mod state;
@@ -25,6 +25,7 @@ pub mod acts;
 mod subjects;
 mod profiles;
 mod segments;
+mod kept;
 pub mod journal;
 mod identity;
 mod reader;
@@ -32,6 +33,7 @@ mod batch;
 pub mod moves;
 pub mod spans;
 pub mod violations;
+pub mod once;
 mod told;
 pub mod due;
 pub mod steady;

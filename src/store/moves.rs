@@ -9,14 +9,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::journal::Position;
+use super::once::{self, Told};
+use super::seal::Sealer;
 use super::spans;
 use super::violations::{self, Violation};
 use super::writer::Opened;
 use crate::admit::Digest;
 use crate::clock;
+use crate::contract::once::Occurrences;
 
 /// How far a route has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +38,15 @@ pub struct Moved {
     pub came: Came,
     /// Payloads of events up to there that did not satisfy the contract.
     pub violations: Vec<Violation>,
+    /// Transitions of visits that were told, or not, as they stand now.
+    pub told: Told,
+    /// Who waits until that is durable.
+    pub durable: Option<oneshot::Sender<()>>,
 }
 
 impl From<Position> for Moved {
     fn from(position: Position) -> Self {
-        Self { came: Came::To(position), violations: Vec::new() }
+        Self { came: Came::To(position), violations: Vec::new(), told: Told::new(), durable: None }
     }
 }
 
@@ -49,12 +57,15 @@ pub(super) struct Pending {
     /// One of a kind, counted, so that a disk which stays full holds no more of them than there are
     /// kinds.
     violations: BTreeMap<(Arc<str>, Digest), Violation>,
+    /// Each transition as it stands now. A route waits with more of them until these are durable.
+    told: BTreeMap<Digest, Occurrences>,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Pending {
     /// With nothing but how far.
     pub const fn at(came: Came) -> Self {
-        Self { came, violations: BTreeMap::new() }
+        Self { came, violations: BTreeMap::new(), told: BTreeMap::new(), waiting: Vec::new() }
     }
 
     /// Takes a later move on.
@@ -63,6 +74,8 @@ impl Pending {
         for violation in moved.violations {
             self.add(violation);
         }
+        self.told.extend(moved.told);
+        self.waiting.extend(moved.durable);
     }
 
     /// Takes later moves on that were brought together before.
@@ -70,6 +83,16 @@ impl Pending {
         self.came = later.came;
         for violation in later.violations.into_values() {
             self.add(violation);
+        }
+        self.told.extend(later.told);
+        self.waiting.extend(later.waiting);
+    }
+
+    /// It is durable.
+    pub fn noted(self) {
+        for durable in self.waiting {
+            // A route that stopped meanwhile finds it at the next start.
+            durable.send(()).ok();
         }
     }
 
@@ -85,7 +108,16 @@ impl Pending {
 
     /// Writes all of it into the open transaction; the feeds of the exceptions that were opened.
     // PROMISE-1: what the cursor passes is delivered, or stands as an exception.
-    pub fn write(&self, connection: &Connection, route: &str) -> Result<Vec<Arc<str>>, StoreError> {
+    pub fn write(
+        &self,
+        connection: &Connection,
+        sealer: &mut Sealer,
+        route: &str,
+    ) -> Result<Vec<Arc<str>>, StoreError> {
+        // With the cursor, so that what it passes is told once for good.
+        for (transition, told) in &self.told {
+            once::write(connection, sealer, route, transition, told)?;
+        }
         match self.came {
             Came::To(position) => {
                 write_cursor(connection, route, position)?;

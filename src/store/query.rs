@@ -17,10 +17,11 @@ use super::journal::FILE;
 use super::ledger::{self, Filed};
 use super::reader::{Reader, Row};
 use super::seal::{Clear, Master, Part};
-use super::segments;
+use super::{once, segments};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry};
 use crate::audit::by::correlation_of;
 use crate::consent::Epoch;
+use crate::contract::once::Occurrences;
 use crate::event::Subject;
 use crate::phi::Phi;
 use crate::secret::{Key, unhex};
@@ -255,6 +256,15 @@ impl Lookup {
     // PROMISE-8: what a decision rested on can be read again.
     pub fn filed_as_of(&mut self, subject: &Digest, epoch: Epoch) -> Result<Filed, StoreError> {
         Ok(ledger::read_as_of(&mut self.reader, subject, epoch)?.0)
+    }
+
+    /// What a route's sources told of a transition.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn told(&mut self, route: &str, transition: &Digest) -> Result<Occurrences, StoreError> {
+        let (connection, keys) = self.reader.parts();
+        once::read(connection, keys, route, transition)
     }
 
     /// The key of the digests that stand for subjects, visits and consents in the evidence.

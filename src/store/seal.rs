@@ -30,6 +30,10 @@ pub enum Part {
     Act,
     /// Whose consent time will change.
     Subject,
+    /// What a feed remembers.
+    Kept,
+    /// What was told of a visit.
+    Told,
 }
 
 impl Part {
@@ -40,6 +44,8 @@ impl Part {
             Self::Consent => b'p',
             Self::Act => b'a',
             Self::Subject => b's',
+            Self::Kept => b'k',
+            Self::Told => b't',
         }
     }
 }

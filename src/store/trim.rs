@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
+use super::{StoreError, once};
 
 /// Most rows that one step looks at.
 pub(super) const STEP_ROWS_MAX: usize = 256;
@@ -49,6 +49,8 @@ pub(super) struct Limits {
 pub(super) struct Step {
     pub messages: usize,
     pub correlations: usize,
+    /// Transitions of visits that are over.
+    pub told: usize,
     /// Whether there is more to do at once.
     pub more: bool,
 }
@@ -56,7 +58,7 @@ pub(super) struct Step {
 impl Step {
     /// How many rows went.
     pub const fn deleted(self) -> usize {
-        self.messages + self.correlations
+        self.messages + self.correlations + self.told
     }
 }
 
@@ -87,7 +89,8 @@ impl Trim {
     pub fn step(&mut self, connection: &Connection, limits: Limits) -> Result<Step, StoreError> {
         let (messages, more) = self.messages(connection, limits)?;
         let correlations = self.correlations(connection, limits)?;
-        Ok(Step { messages, correlations, more })
+        let told = once::trim(connection, limits.correlations_before, limits.rows)?;
+        Ok(Step { messages, correlations, told, more })
     }
 
     // PROMISE-1: what a cursor or an exception still needs stays.

@@ -19,6 +19,7 @@ pub use super::batch::{Admitted, Opened};
 use super::batch::{Appended, Context, Prepared, append};
 use super::due::Fired;
 use super::journal::{JournalConfig, Position, Shared};
+use super::kept::Shelves;
 use super::ledger::Filing;
 use super::moves::{Came, Moved, Pending};
 use super::profiles::Profiles;
@@ -30,6 +31,7 @@ use super::timer::Timer;
 use super::trim::{Limits, STEP_ROWS_MAX, Trim};
 use super::violations::CATEGORY;
 use super::{StoreError, connection, due};
+use crate::admit::entry::Kept;
 use crate::admit::{Digest, DigestKey};
 use crate::clock;
 use crate::event::Subject;
@@ -64,6 +66,8 @@ pub(super) enum Command {
     /// Note the span that a route is to deliver shuffled, behind so many events, and say when that is
     /// durable.
     Begin(Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>),
+    /// Remember something for a feed, and say when that is durable.
+    Keep(Box<Keep>),
     /// Look for what is old.
     Tick,
     /// The log was copied but for its newest pages; copy those, too.
@@ -74,6 +78,13 @@ pub(super) enum Command {
 
 /// A span that is to begin, behind so many events, and who waits until that is durable.
 type Begin = (Arc<str>, Box<(Span, u64)>, oneshot::Sender<()>);
+
+/// What a feed is to remember, and who waits until that is durable.
+pub(super) struct Keep {
+    pub feed: Arc<str>,
+    pub kept: Vec<Kept>,
+    pub durable: oneshot::Sender<Result<(), Busy>>,
+}
 
 /// A message, and who waits for the answer.
 pub(super) struct Append {
@@ -116,6 +127,7 @@ pub(super) struct Writer {
     consented: Vec<Digest>,
     profiles: Profiles,
     segments: Segments,
+    shelves: Shelves,
     filing: Filing,
     timer: Timer,
 }
@@ -166,6 +178,7 @@ impl Writer {
             consented: Vec::new(),
             profiles: Profiles::default(),
             segments: start.segments,
+            shelves: Shelves::default(),
             filing: Filing { keys, policy },
             timer: Timer::new(start.ended),
         };
@@ -203,7 +216,7 @@ impl Writer {
         self.begins.extend(batch.begins);
         let expiring = self.timer.look(&self.shared.metrics);
         let noting = !self.moves.is_empty() || !self.begins.is_empty();
-        let has_work = !batch.appends.is_empty() || noting;
+        let has_work = !batch.appends.is_empty() || !batch.keeps.is_empty() || noting;
         if has_work || batch.tick || self.trim_more || expiring.is_some() {
             let mut prepared = Vec::with_capacity(batch.appends.len());
             let mut waiting = Vec::with_capacity(batch.appends.len());
@@ -220,7 +233,7 @@ impl Writer {
             // As many as keep pace with what comes in; a moment with nothing to do does more.
             let rows =
                 if batch.tick { STEP_ROWS_MAX } else { (2 * count).clamp(16, STEP_ROWS_MAX) };
-            match self.transact(prepared, rows, expiring) {
+            match self.transact(prepared, &batch.keeps, rows, expiring) {
                 Ok(appended) => {
                     if count > 0 {
                         self.shared.metrics.group_commit.record(as_f64(count));
@@ -231,15 +244,18 @@ impl Writer {
                         if let Came::To(position) = pending.came {
                             self.cursors.insert(route, position);
                         }
+                        pending.noted();
                     }
                     for (_, _, durable) in std::mem::take(&mut self.begins) {
                         // A route that stopped meanwhile finds it at the next start.
                         durable.send(()).ok();
                     }
+                    answer(batch.keeps, Ok(()));
                 }
                 Err(error) if error.passes() => {
                     self.shared.set_full();
                     waiting.into_iter().for_each(|(answer, turn)| refuse(answer, &turn));
+                    answer(batch.keeps, Err(Busy::Disk));
                 }
                 Err(error) => return Err(error),
             }
@@ -259,13 +275,14 @@ impl Writer {
     fn transact(
         &mut self,
         prepared: Vec<Prepared>,
+        keeps: &[Keep],
         trim_rows: usize,
         expiring: Option<Timestamp>,
     ) -> Result<Vec<Appended>, StoreError> {
         let (first_number, trim) = (self.next_number, self.trim);
         self.consented.clear();
         self.violated.clear();
-        let outcome = self.in_transaction(prepared, trim_rows, expiring);
+        let outcome = self.in_transaction(prepared, keeps, trim_rows, expiring);
         // Also after an error: what is remembered too little is read again.
         self.shared.remembered.forget(&self.consented);
         if outcome.is_err() {
@@ -273,6 +290,7 @@ impl Writer {
             self.trim = trim;
             self.profiles.forget();
             self.segments.forget();
+            self.shelves.forget();
             if !self.connection.is_autocommit() {
                 self.connection.execute_batch("ROLLBACK")?;
             }
@@ -283,6 +301,7 @@ impl Writer {
     fn in_transaction(
         &mut self,
         prepared: Vec<Prepared>,
+        keeps: &[Keep],
         trim_rows: usize,
         expiring: Option<Timestamp>,
     ) -> Result<Vec<Appended>, StoreError> {
@@ -298,6 +317,7 @@ impl Writer {
             profiles: &mut self.profiles,
             filing: &mut self.filing,
             segments: &mut self.segments,
+            shelves: &mut self.shelves,
         };
         for prepared in prepared {
             appended.push(append(&mut context, prepared)?);
@@ -307,15 +327,19 @@ impl Writer {
             None => Fired::default(),
         };
         appended.append(&mut fired.appended);
+        for Keep { feed, kept, .. } in keeps {
+            let by = (&self.connection, &mut self.sealer, &self.digests);
+            self.shelves.write(by, (feed, clock::now_ms()), kept)?;
+        }
         for (route, pending) in &self.moves {
-            self.violated.extend(pending.write(&self.connection, route)?);
+            self.violated.extend(pending.write(&self.connection, &mut self.sealer, route)?);
         }
         for (route, span, _) in &self.begins {
             spans::begin(&self.connection, &self.master, route, span)?;
         }
         let step = self.trim.step(&self.connection, self.limits(trim_rows))?;
         let noted = !self.moves.is_empty() || !self.begins.is_empty();
-        let wrote = !appended.is_empty() || noted || step.deleted() > 0;
+        let wrote = !appended.is_empty() || !keeps.is_empty() || noted || step.deleted() > 0;
         let begun = clock::monotonic();
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         if wrote {
@@ -399,6 +423,7 @@ struct Batch {
     appends: Vec<Append>,
     moves: BTreeMap<Arc<str>, Pending>,
     begins: Vec<Begin>,
+    keeps: Vec<Keep>,
     bytes: usize,
     tick: bool,
     finish_checkpoint: bool,
@@ -417,11 +442,30 @@ impl Batch {
                 self.moves.entry(route).or_insert_with(|| Pending::at(came)).absorb(moved);
             }
             Command::Begin(route, span, durable) => self.begins.push((route, span, durable)),
+            Command::Keep(keep) => {
+                self.bytes += keep.bytes();
+                self.keeps.push(*keep);
+            }
             Command::Tick => self.tick = true,
             Command::FinishCheckpoint => self.finish_checkpoint = true,
             Command::Stop => return true,
         }
         false
+    }
+}
+
+impl Keep {
+    /// Bytes that it adds to a transaction, about.
+    fn bytes(&self) -> usize {
+        let values = self.kept.iter().filter_map(|kept| kept.value.as_ref());
+        values.map(|value| value.expose().len()).sum()
+    }
+}
+
+fn answer(keeps: Vec<Keep>, outcome: Result<(), Busy>) {
+    for keep in keeps {
+        // A feed that stopped meanwhile finds at the next start what was kept.
+        keep.durable.send(outcome).ok();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{admission, code_of, setup};
 const VIEWER: &str = "the-token-of-a-viewer";
 const OPERATOR: &str = "the-token-of-an-operator";
 /// What needs no token, what a viewer may, what an operator may.
-const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+const OPEN: [&str; 4] = ["/livez", "/readyz", "/metrics", "/.well-known/jwks.json"];
 const LISTS: [&str; 2] = ["/api/journal", "/api/exceptions"];
 const WHOLE: [&str; 2] = ["/api/journal/1", "/api/exceptions/1"];
 

@@ -162,6 +162,34 @@ fn messages_one_behind_the_other_are_answered_each_in_a_frame_of_its_own() {
     assert_eq!(delivered(&setup), ["C1", "C2", "C3", "D1", "D2", "D3"]);
 }
 
+/// Some senders leave the headers away.
+#[test]
+fn a_count_without_a_header_is_compared_and_kept_and_each_message_is_answered() {
+    let setup = setup();
+    let mut daemon = setup.start();
+    let mut sender = Sender::connect(daemon.feed());
+    for (text, ids) in [("BTS|1\r", &["C1"][..]), ("BTS|3\r", &["D1"]), ("BTS|3\r", &["E1", "E2"])]
+    {
+        sender.send(format!("{}{text}", texts(ids)).as_bytes()).unwrap();
+        for id in ids {
+            assert_eq!(heard(&sender.ack().unwrap()), ("AA", *id));
+        }
+    }
+    crate::support::eventually("two are told", || miscounts(&daemon) == 2.0);
+    let exceptions = setup.json(&["exceptions", "ls"]);
+    assert_eq!(exceptions.len(), 2, "{exceptions:?}");
+    let mut texts = Vec::new();
+    for exception in exceptions {
+        texts.push(exception["text"].as_str().unwrap().to_owned());
+        let shown = setup.json(&["exceptions", "show", &exception["id"].to_string()]).remove(0);
+        assert_eq!(shown["message"]["raw"], "BTS|3\r");
+    }
+    texts.sort();
+    assert_eq!(texts, ["BTS-1 says 3 messages, 1 came", "BTS-1 says 3 messages, 2 came"]);
+    assert!(daemon.stop().success());
+    assert_eq!(delivered(&setup), ["C1", "D1", "E1", "E2"]);
+}
+
 /// PROMISE-11
 #[test]
 fn a_frame_of_more_messages_than_the_bound_is_refused_whole() {

@@ -431,6 +431,87 @@ fn map_prints_events_or_why_there_are_none() {
     assert_eq!(said(&run(&["map", "--test"])).0, 0);
 }
 
+#[test]
+fn map_prints_the_events_of_resources_or_why_there_are_none() {
+    let lines = |out: &str| -> Vec<Json> {
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let file = "fixtures/fhir/patient-deceased.xml";
+    let (code, out, err) = said(&run(&["map", "--json", file]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let event = lines(&out).remove(0);
+    assert_eq!(event["type"], "patient.updated");
+    assert_eq!(event["subject"]["authority"], "urn:oid:1.2.840.99999.1");
+    assert_eq!(event["subject"]["value"], "ZZ100002");
+    assert_eq!(event["data"]["message"]["version"], "R4");
+    assert_eq!(event["invalid"], serde_json::json!(["Patient.birthDate"]));
+    let (_, out, _) = said(&run(&["map", "--json", "--fhir", "R5", file]));
+    assert_eq!(lines(&out)[0]["data"]["message"]["version"], "R5");
+    // A Bundle: a line for each that there is a mapping for.
+    let (code, out, _) = said(&run(&["map", "--json", "fixtures/fhir/report.json"]));
+    let kinds: Vec<String> =
+        lines(&out).iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect();
+    let report = "observation.reported";
+    assert_eq!(code, 0);
+    assert_eq!(kinds, ["patient.updated", "patient.admitted", report, report, report]);
+    // Versions of one Encounter, one file each.
+    let versions =
+        ["admitted", "transferred"].map(|it| format!("fixtures/fhir/encounter-{it}.json"));
+    let (code, out, _) = said(&run(&["map", "--json", &versions[0], &versions[1]]));
+    let found = lines(&out);
+    assert_eq!((code, found.len()), (0, 2));
+    assert_eq!(found[1]["type"], "patient.transferred");
+    assert_ne!(found[0]["correlationId"], found[1]["correlationId"]);
+    let (_, out, _) = said(&run(&["map", "--explain", &versions[0], &versions[1]]));
+    assert!(out.contains("the version before"), "{out}");
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes, code, place) in [
+        ("malformed", r#"{"resourceType":"Patient","x":"ZZVALUE""#, "malformed", "line 1"),
+        (
+            "doctype",
+            r#"<!DOCTYPE Patient SYSTEM "ZZVALUE"><Patient xmlns="http://hl7.org/fhir"/>"#,
+            "malformed",
+            "line 1",
+        ),
+        (
+            "unmapped",
+            r#"{"resourceType":"Patient","id":"zz-1","gender":"ZZVALUE"}"#,
+            "unmapped",
+            "Patient/zz-1 Patient.identifier",
+        ),
+        (
+            "unsupported",
+            r#"{"resourceType":"Flag","id":"zz-2","status":"ZZVALUE"}"#,
+            "unsupported",
+            "Flag/zz-2 resourceType",
+        ),
+        (
+            "nobody",
+            r#"{"resourceType":"Condition","id":"zz-3","subject":{"display":"ZZVALUE"}}"#,
+            "unmapped",
+            "Condition/zz-3 Condition.subject",
+        ),
+        (
+            "group",
+            r#"{"resourceType":"Condition","id":"zz-4","subject":{"reference":"Group/ZZVALUE"}}"#,
+            "unsupported",
+            "Condition/zz-4 Condition.subject",
+        ),
+    ] {
+        let file = dir.path().join(name).display().to_string();
+        std::fs::write(&file, bytes).unwrap();
+        let (exit, out, _) = said(&run(&["map", "--json", &file]));
+        let refused = lines(&out).remove(0);
+        assert_eq!((exit, &refused["refusal"]["code"]), (1, &code.into()), "{name} {refused}");
+        let told = refused["refusal"]["where"].as_str().unwrap();
+        assert!(told.starts_with(place), "{name}: {told}");
+        let (exit, out, err) = said(&run(&["map", &file]));
+        assert_eq!((exit, out.as_str(), err.lines().count()), (1, "", 1), "{err}");
+        assert!(!err.contains("ZZVALUE"), "{err}");
+    }
+    assert_eq!(said(&run(&["map", "--fhir", "R3", file])).0, 2);
+}
+
 /// PROMISE-10
 #[test]
 fn coverage_names_fields_and_rules_and_never_a_value() {

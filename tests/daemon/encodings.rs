@@ -91,11 +91,21 @@ fn a_message_in_utf_16_is_taken_and_answered_in_utf_16() {
         assert_eq!(answer[..2], message[..2], "the same mark");
         assert_eq!(said(&answer), ["AA", id, "-"]);
     }
-    // One whose end looks cut.
+    // Long ones are read apart from what else the daemon does, and the same.
+    let long = |id: &str| [admission(id), b"NTE|1||ZZTEXT\r".repeat(20_000)].concat();
+    let document = std::fs::read_to_string("fixtures/xml/adt-a01.xml").unwrap();
+    let note = "<NTE><NTE.3>ZZTEXT</NTE.3></NTE>".repeat(10_000);
+    let document = document.replace("</ADT_A01>", &format!("{note}</ADT_A01>"));
+    for (message, id) in [(wide(&long("L1"), u16::to_be_bytes), "L1"), (document.into(), "ZZC0001")]
+    {
+        assert!(message.len() > 256 << 10);
+        sender.send(&message).unwrap();
+        assert_eq!(said(&sender.answer().unwrap()), ["AA", id, "-"]);
+    }
     let cut = wide(admission("W3").strip_suffix(b"\r").unwrap(), u16::to_le_bytes);
     sender.send(&cut).unwrap();
     assert_eq!(said(&sender.answer().unwrap())[..2], ["AE", "W3"]);
-    eventually("both are delivered", || delivered(&setup) == ["W1", "W2"]);
+    eventually("all are delivered", || delivered(&setup) == ["W1", "W2", "L1", "ZZC0001"]);
     let found = exceptions(&setup, "malformed");
     assert_eq!(found.len(), 1);
     assert!(daemon.stop().success());

@@ -110,6 +110,105 @@ fn files_in_utf_16_and_in_xml_are_taken_too() {
     assert_eq!(delivered(&setup)[..4], ["A1", "A2", "B1", "B2"]);
 }
 
+/// The family name of each message that was delivered.
+fn families(setup: &Setup) -> Vec<String> {
+    let family = |event: &serde_json::Value| {
+        event["data"]["patient"]["names"][0]["family"].as_str().unwrap().to_owned()
+    };
+    setup.lines("out").iter().map(family).collect()
+}
+
+/// What the feed says, and what MSH-18 or a declaration says, counts behind the mark, as by a socket.
+#[test]
+fn a_byte_order_mark_counts_for_every_message_of_its_file_before_what_the_feed_says() {
+    let setup = dropping("charset = \"8859/1\"").feed("charset = \"8859/1\"");
+    let of = |ids: &[&str]| texts(ids).replace("ZZQUILLON", "ZZM\u{fc}LLER");
+    let latin = |text: &str| -> Vec<u8> { encoding_rs::WINDOWS_1252.encode(text).0.into_owned() };
+    let xml = std::fs::read_to_string("fixtures/xml/adt-a01.xml").unwrap();
+    let xml = xml.replace("ZZQUILLON", "ZZM\u{fc}LLER").replace("UTF-8", "ISO-8859-1");
+    assert!(xml.contains("encoding=\"ISO-8859-1\""), "it says what it is not");
+    let frame = |id: &str| format!("\u{b}\u{feff}{}\u{1c}\r", of(&[id]));
+    put(&setup, "1-marked.hl7", format!("\u{feff}{}", of(&["A1", "A2"]).replace('\r', "\n")));
+    put(&setup, "2-framed.hl7", [frame("B1"), frame("B2")].concat());
+    put(&setup, "3-batch.hl7", format!("\u{feff}BHS|^~\\&\r{}BTS|2\r", of(&["C1", "C2"])));
+    put(&setup, "4.xml", format!("\u{feff}{xml}"));
+    // Without one it is what the feed says, up to where a file with one was put behind.
+    put(
+        &setup,
+        "5-joined.hl7",
+        [latin(&of(&["D1"])), format!("\u{feff}{}", of(&["D2"])).into()].concat(),
+    );
+    let mut daemon = setup.start();
+    eventually("all are taken", || files(&daemon, "done") + files(&daemon, "failed") == 5.0);
+    crate::send(&daemon, format!("\u{feff}{}", of(&["E1"])).as_bytes());
+    let mut sender = crate::support::sender::Sender::connect(daemon.feed());
+    let batch = format!("\u{feff}BHS|^~\\&\r{}BTS|2\r", of(&["F1", "F2"]));
+    sender.send(batch.as_bytes()).unwrap();
+    assert!(sender.answer().unwrap().starts_with(b"BHS|"));
+    eventually("all have left", || delivered(&setup).len() == 12);
+    assert_eq!(files(&daemon, "failed"), 0.0);
+    assert!(daemon.stop().success());
+    let ids = delivered(&setup);
+    assert_eq!(ids[..6], ["A1", "A2", "B1", "B2", "C1", "C2"]);
+    assert_eq!(ids[7..], ["D1", "D2", "E1", "F1", "F2"]);
+    assert_eq!(families(&setup), ["ZZM\u{fc}LLER"; 12]);
+}
+
+#[test]
+fn the_answer_to_a_batch_holds_what_its_messages_ask_for() {
+    let setup = dropping("");
+    let asking = |id: &str, asked: &str| {
+        texts(&[id]).replacen("|P|2.5.1\r", &format!("|P|2.5.1|||{asked}\r"), 1)
+    };
+    for (name, asked) in [("a", ["AL|AL", "NE|AL"]), ("b", ["NE|NE", "NE|"]), ("c", ["NE|", "ER|"])]
+    {
+        let [one, two] = [("1", asked[0]), ("2", asked[1])]
+            .map(|(number, asked)| asking(&format!("{name}{number}"), asked));
+        put(&setup, name, format!("BHS|^~\\&|EHR\r{one}{two}BTS|2\r"));
+    }
+    let mut daemon = setup.start();
+    eventually("all are taken", || files(&daemon, "done") == 3.0);
+    let said = |name: &str| -> Vec<String> {
+        let ack = read(&setup, name);
+        let wanted = |line: &&str| line.starts_with("MSA") || line.starts_with("BTS");
+        ack.split('\r').filter(wanted).map(str::to_owned).collect()
+    };
+    assert_eq!(said(".done/a.ack"), ["MSA|CA|a1", "MSA|AA|a1", "MSA|AA|a2", "BTS|3"]);
+    assert!(!lies(&setup, ".done/b.ack"), "nobody asks for one");
+    assert_eq!(said(".done/c.ack"), ["BTS|0"], "none was refused");
+    assert!(names(&folder(&setup).join(".answering")).is_empty());
+    assert!(daemon.stop().success());
+}
+
+/// A letter of Shift-JIS whose second byte is a pipe, before the control ID.
+#[test]
+fn the_answer_to_a_batch_names_each_message_whatever_its_characters() {
+    let setup = dropping("charset = \"SHIFT-JIS\"").feed("charset = \"SHIFT-JIS\"");
+    let facility = |text: String| text.replace("|NORTH|", "|\u{30dd}|");
+    let file = facility(format!(
+        "BHS|^~\\&|EHR|NORTH|GATE|HUB|20261122||||ZZB1\r{}BTS|2\r",
+        texts(&["A1", "A2"])
+    ));
+    let file = encoding_rs::SHIFT_JIS.encode(&file).0.into_owned();
+    put(&setup, "a.hl7", &file);
+    let mut daemon = setup.start();
+    eventually("it is taken", || lies(&setup, ".done/a.hl7.ack"));
+    let mut sender = crate::support::sender::Sender::connect(daemon.feed());
+    sender.send(&file).unwrap();
+    let beside = std::fs::read(folder(&setup).join(".done/a.hl7.ack")).unwrap();
+    for answer in [beside, sender.answer().unwrap()] {
+        let (text, _, broken) = encoding_rs::SHIFT_JIS.decode(&answer);
+        assert!(!broken, "{text}");
+        let lines: Vec<&str> = text.trim_end_matches('\r').split('\r').collect();
+        assert!(lines[0].starts_with("BHS|^~\\&|GATE|HUB|EHR|\u{30dd}|"), "{}", lines[0]);
+        assert!(lines[1].starts_with("MSH|^~\\&|GATE|HUB|EHR|\u{30dd}|"), "{}", lines[1]);
+        let said: Vec<&&str> = lines.iter().filter(|line| line.starts_with("MSA")).collect();
+        assert_eq!(said, [&"MSA|AA|A1", &"MSA|AA|A2"]);
+    }
+    eventually("all have left", || delivered(&setup).len() >= 2);
+    assert!(daemon.stop().success());
+}
+
 /// PROMISE-11, PROMISE-10
 #[test]
 fn a_wrong_message_costs_itself_and_its_file_lies_apart_with_the_reason_beside_it() {

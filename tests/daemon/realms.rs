@@ -224,6 +224,12 @@ fn two_realms_are_joined_by_what_both_name_and_by_order_number_and_size_alone() 
     assert!(one.len() == other.len() && one.len() > 300, "{} {}", one.len(), other.len());
     assert!(one.iter().filter(|line| line["consentref"].is_string()).count() >= 8);
 
+    let visits = |lines: &[Json]| -> BTreeSet<String> {
+        lines.iter().filter_map(|line| line["visitkey"].as_str().map(str::to_owned)).collect()
+    };
+    assert!(visits(one).is_disjoint(&visits(other)));
+    assert!(visits(one).len() >= 8, "{} visits have keys", visits(one).len());
+
     let (pairs, links) = join(&known(&all_of_one), &known(&all_of_other));
     let (mut named, mut channels, mut beyond) = (BTreeSet::new(), 0, Vec::new());
     for link in &links {

@@ -117,6 +117,8 @@ fn what_cannot_be_read_is_ae_with_its_place_and_an_exception_that_shows_its_byte
         let shown = setup.json(&["exceptions", "show", &id]).remove(0);
         let lossy = String::from_utf8_lossy(bytes).into_owned();
         assert_eq!(shown["message"]["raw"], lossy, "{place}");
+        let told = exception["text"].as_str().unwrap().contains("`charset_aliases`");
+        assert_eq!(told, lossy.contains("KLINGON"), "{exception}");
         assert_eq!(shown["message"]["status"], "refused");
         assert_eq!(shown["exception"], *exception);
     }

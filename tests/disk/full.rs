@@ -145,8 +145,9 @@ fn fault_14_a_file_waits_while_the_disk_is_full_and_goes_on_in_its_order() {
     let mut line = Line::new("F", 8, 30 << 10);
     for round in 0..3_usize {
         disk.fill_but(3 << 20 >> round);
-        let numbers = round * 300..round * 300 + 300;
-        // Some 9 MiB, for which there is no room, one time in the middle, one time at once.
+        // Some 9, 18 and 36 MiB, for which there is no room, one time in the middle, one time at once: each
+        // more than the store's log has kept of the one before.
+        let numbers = (300 << round) - 300..(600 << round) - 300;
         let text: Vec<u8> = numbers.flat_map(|number| line.message(number)).collect();
         std::fs::write(folder.join(format!("{round}.tmp")), text).unwrap();
         std::fs::rename(folder.join(format!("{round}.tmp")), folder.join(format!("{round}.hl7")))
@@ -157,7 +158,7 @@ fn fault_14_a_file_waits_while_the_disk_is_full_and_goes_on_in_its_order() {
         disk.free_again();
         eventually("the file is done", || folder.join(format!(".done/{round}.hl7")).exists());
     }
-    (line.sent, line.acked) = (900, 900);
+    (line.sent, line.acked) = (2_100, 2_100);
     let lines = [line];
     drained(&out, &lines);
     assert!(daemon.stop().success());

@@ -92,6 +92,7 @@ pub fn open(dir: &Path) -> Opened {
         encrypt: true,
         environment: "test".to_owned(),
         policy: std::sync::Arc::default(),
+        once: Vec::new(),
     };
     // Nothing is ever old here: the model does not trim.
     let config = JournalConfig {
@@ -113,14 +114,11 @@ pub fn admission(control_id: u8, content: u8) -> Admission {
         authority: "EPIC".to_owned(),
         value: SubjectValue(Phi::new(format!("ZZ{control_id}"))),
         prior: None,
+        visit: None,
         data: Arc::new(Tree::new()),
     };
+    let raw = Bytes::from(vec![content; 2_000]);
     Admission {
-        feed: "adt".into(),
-        received_at: NOW_MS,
-        kind: "ADT^A08".to_owned(),
-        control_id: Phi::new(format!("C{control_id}")),
-        raw: Phi::new(Bytes::from(vec![content; 2_000])),
         correlated: Some(Correlated {
             correlation: Correlation::of("adt", [format!("C{control_id}").as_str()]),
             content: Digest([content; 16]),
@@ -131,11 +129,7 @@ pub fn admission(control_id: u8, content: u8) -> Admission {
         }),
         status: Status::Admitted,
         content: Content { events: vec![stored], ..Content::default() },
-        raised: None,
-        consents: Vec::new(),
-        on_conflict: Vec::new(),
-        acts: Vec::new(),
-        described: Vec::new(),
+        ..Admission::bare("adt".into(), NOW_MS, "ADT^A08".to_owned(), format!("C{control_id}"), raw)
     }
 }
 

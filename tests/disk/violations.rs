@@ -6,7 +6,7 @@ use tidegate::event::EventType;
 use tidegate::secret::Key;
 use tidegate::store::query::{Exception, Lookup};
 use tidegate::store::violations::Kind;
-use tidegate::store::{Came, Moved, Position, Violation};
+use tidegate::store::{Moved, Position, Violation};
 
 use super::model::{Opened, admission, copy, open};
 
@@ -31,7 +31,7 @@ fn append(opened: &Opened, control_ids: std::ops::Range<u8>) {
 }
 
 fn move_to(opened: &Opened, number: u64, violations: Vec<Violation>) {
-    let moved = Moved { came: Came::To(Position { number, sequence: number }), violations };
+    let moved = Moved { violations, ..Position { number, sequence: number }.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(opened.journal.move_cursor(&ROUTE.into(), moved)).unwrap();
 }

@@ -13,9 +13,10 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 use tidegate::consent::{
-    Alias, Capacity, Code, Consent, Decision, Epoch, Key, Kind, Ledger, Missing, Moment, Naming,
-    Origin, Policy, Presence, Purposes, Question, Record, Reference, Requirement, Restriction,
-    Says, Signer, Standin, Status, Turn, ask, when_next,
+    Alias, Capacity, Code, Confidentiality, Consent, Criteria, Decision, Epoch, Exception, Key,
+    Kind, Ledger, Listed, Missing, Moment, Naming, Origin, Policy, Presence, Purposes, Question,
+    Record, Reference, Requirement, Restriction, Says, Signer, Standin, Status, Turn, ask,
+    when_next,
 };
 use tidegate::document::{Document, Problems};
 use tidegate::event::EventId;
@@ -48,8 +49,60 @@ fn from_word<T: serde::de::DeserializeOwned>(word: &str) -> T {
     serde_json::from_value(serde_json::json!(word)).unwrap_or_else(|_| panic!("{word}"))
 }
 
+/// What an exception is about, and with `only-` before each word what a decision is limited to. `~`
+/// in a list stands for values that nobody knows.
+fn criteria_of(words: &[(&str, &str)], before: &str) -> Criteria {
+    let get = |key: &str| {
+        let mut words =
+            words.iter().filter_map(|(word, value)| Some((word.strip_prefix(before)?, value)));
+        words.find(|(word, _)| *word == key).map(|(_, value)| *value)
+    };
+    let listed = |key: &str| {
+        let all = list(get(key)?);
+        let others = all.iter().any(|value| value == "~");
+        Some(Listed { these: all.into_iter().filter(|value| value != "~").collect(), others })
+    };
+    let moment = |key: &str| Moment::read(get(key)?, &TimeZone::UTC);
+    Criteria {
+        purposes: listed("for"),
+        grantees: listed("to"),
+        labels: listed("labels"),
+        confidentiality: get("up-to").map(from_word::<Confidentiality>),
+        classes: listed("classes"),
+        from: moment("from"),
+        to: moment("until"),
+        beyond: get("beyond").is_some(),
+    }
+}
+
+/// `[deny to=crm [permit labels=HIV]] [deny for=HMARKT]`: what stands in brackets is an exception
+/// to what they stand in.
+fn exceptions_of(text: &str) -> Vec<Exception> {
+    let mut exceptions = Vec::new();
+    let mut rest = text.trim();
+    while let Some(inner) = rest.strip_prefix('[') {
+        let mut depth = 1;
+        let end = inner.find(|mark: char| {
+            depth += i32::from(mark == '[') - i32::from(mark == ']');
+            depth == 0
+        });
+        let (own, after) = inner.split_at(end.unwrap_or_else(|| panic!("{text}")));
+        let (own, nested) = own.split_at(own.find('[').unwrap_or(own.len()));
+        let words = words(own);
+        exceptions.push(Exception {
+            decision: from_word(words[0].0),
+            about: criteria_of(&words, ""),
+            exceptions: exceptions_of(nested),
+        });
+        rest = after[1..].trim();
+    }
+    assert!(rest.is_empty(), "{text}");
+    exceptions
+}
+
 /// One record; `at` names it where it does not name itself.
 pub fn record_of(text: &str, at: &str) -> Record {
+    let (text, exceptions) = text.split_at(text.find('[').unwrap_or(text.len()));
     let words = words(text);
     let get = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
     let zone = get("zone").map_or(TimeZone::UTC, |name| TimeZone::get(name).unwrap());
@@ -95,6 +148,9 @@ pub fn record_of(text: &str, at: &str) -> Record {
             },
             bypass: None,
             limitations: None,
+            within: Some(criteria_of(&words, "only-")).filter(|within| !within.is_empty()),
+            exceptions: exceptions_of(exceptions),
+            by_exception: None,
         })),
     };
     Record {
@@ -249,7 +305,19 @@ fn short(reference: &Reference) -> String {
     }
 }
 
-fn answer(records: &str, question: &str) -> String {
+/// The sentence of a refusal about a single record.
+pub fn sentence(record: &str, question: &str) -> String {
+    let (own, _) = ledger_of(record);
+    let asking = Asking::read(question);
+    let event = EventId("e".into());
+    let question =
+        Question::new(&event, "r", &asking.purpose, &asking.grantee, &asking.requirement);
+    let ledger = Ledger::of(Epoch(1), &own);
+    ask(&question, &ledger, &policy(), asking.now).unwrap_err().sentence().to_owned()
+}
+
+/// The answer to a question over records, in words.
+pub fn answer(records: &str, question: &str) -> String {
     let (own, aliases) = ledger_of(records);
     let asking = Asking::read(question);
     asking.answer(&own, &aliases, &policy(), asking.now)
@@ -401,19 +469,26 @@ fn any_record() -> impl Strategy<Value = String> {
         ]),
         maybe(&["key=a", "key=a v=1", "key=a v=2", "key=b v=1", "key=b v=x"]),
         details(),
+        maybe(&[
+            "[deny to=crm]",
+            "[deny until=2026-06-30 [permit for=CLINTRCH]]",
+            "[permit to=crm from=2026-12] [deny beyond]",
+            "[permit for=CLINTRCH]",
+        ]),
     )
-        .prop_map(|(decision, status, key, details)| {
-            format!("{decision} {status} {key} {details}")
+        .prop_map(|(decision, status, key, details, exceptions)| {
+            (format!("{decision} {status} {key} {details}"), exceptions)
         });
     let other = (
         proptest::sample::select(&["restrict", "unrestrict", "close", "unclose"][..]),
         maybe(&["key=a", "key=p"]),
         maybe(&["visit=V1", "labels=42CFRPart2"]),
     )
-        .prop_map(|(word, key, rest)| format!("{word} {key} {rest}"));
+        .prop_map(|(word, key, rest)| (format!("{word} {key} {rest}"), ""));
     let arrived = maybe(&["arrived=2026-02-01", "arrived=2026-10-01"]);
-    (prop_oneof![5 => consent.boxed(), 1 => other.boxed()], day, arrived)
-        .prop_map(|(record, day, arrived)| format!("{record} {day} {arrived}"))
+    (prop_oneof![5 => consent.boxed(), 1 => other.boxed()], day, arrived).prop_map(
+        |((record, exceptions), day, arrived)| format!("{record} {day} {arrived} {exceptions}"),
+    )
 }
 
 /// A record that closes and is in force now, under a key of its own.
@@ -512,8 +587,9 @@ proptest! {
         let records: Vec<String> = records
             .into_iter()
             .map(|record| {
-                let kind = if record.contains("kind=") { "" } else { " kind=preference" };
-                record + kind
+                let kind = if record.contains("kind=") { "" } else { "kind=preference " };
+                let (own, exceptions) = record.split_at(record.find('[').unwrap_or(record.len()));
+                format!("{own} {kind}{exceptions}")
             })
             .collect();
         let found = answer(&records.join("; "), &question);

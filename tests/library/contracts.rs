@@ -7,6 +7,7 @@ use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::strategy::ValueTree;
 use serde_json::{Value as Json, json};
 
+use tidegate::admit::Identity;
 use tidegate::consent::{Ledger, Permit, Policy, Question, Requirement, ask};
 use tidegate::contract::{Contract, load, wants};
 use tidegate::document::Problems;
@@ -90,11 +91,13 @@ pub fn release_by(
     now: jiff::Timestamp,
 ) -> Result<Release, Withheld> {
     let tokens = Tokens { subject: Some(keys.token(&event.subject)), retired: None };
+    let visit = Identity::default().visit(event.data.root(), feed);
     let supplies = Supplies {
         tokens: &tokens,
         keys,
         source: &format!("tidegate/gate/{feed}"),
         correlation_id: event.id.0.split(".patient").next().unwrap(),
+        visit: visit.as_ref(),
         sequence: 7,
         route: &contract.name,
         contract: &contract.version,

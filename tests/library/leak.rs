@@ -296,6 +296,7 @@ fn of_the_whole_corpus_no_value_leaves_that_the_contract_does_not_name() {
     let contracts: Vec<_> = (0..TIERS.len()).map(of_tier).collect();
     let requirement = Requirement::None { basis: "a test".to_owned() };
     let (mut messages, mut outputs, mut looked_for, mut forms, mut may_leave) = (0, 0, 0, 0, 0);
+    let mut visits = 0;
     let mut leaks = Vec::new();
     let fixtures = std::fs::read_dir("fixtures/hl7").unwrap().map(|entry| {
         let path = entry.unwrap().path();
@@ -330,6 +331,9 @@ fn of_the_whole_corpus_no_value_leaves_that_the_contract_does_not_name() {
                     released(contract, &event, &Ledger::default(), &requirement, "adt").unwrap();
                 let text = std::str::from_utf8(release.body()).unwrap();
                 let body: Json = serde_json::from_str(text).unwrap();
+                let names_visit = body["visitkey"].is_string();
+                assert!(!names_visit || named.tier != Tier::Deidentified);
+                visits += usize::from(names_visit);
                 let let_out = let_out(named, &data, &event.subject);
                 // The digest of a document that leaves is not the document.
                 let is_digest =
@@ -354,6 +358,7 @@ fn of_the_whole_corpus_no_value_leaves_that_the_contract_does_not_name() {
          ({may_leave} may leave), in {forms} forms"
     );
     assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks.join("\n"));
+    assert!(visits > 200, "{visits} payloads name a visit by its key");
     assert!(messages > 230 && outputs > 1_200, "{messages} {outputs}");
     assert!(looked_for > 150_000 && forms > 4_000_000, "{looked_for} {forms}");
     assert!(may_leave * 3 < looked_for, "{may_leave}");

@@ -126,3 +126,84 @@ fn every_oru_trigger_gives_what_the_page_says() {
         assert!(matches!(mapped(&mappings, &text), Err(Refusal::Unsupported { .. })), "{nine}");
     }
 }
+
+/// Allergies are in no event: all that is said of them is listed, and costs nothing else.
+#[test]
+fn an_update_of_allergies_is_an_update_that_lists_what_it_does_not_hold() {
+    let mappings = mappings();
+    let of = |trigger: &str, allergies: &str| {
+        let text = format!("{}DG1|1||I10^x^ICD\r{allergies}", adt(trigger));
+        mapped(&mappings, &text).unwrap()
+    };
+    let allergies = "IAM|1|DA^Drug^HL70127|1545^ZZDRUG^L|SV|ZZHIVES~ZZRASH|A|ZZ17^LAB\r\
+                     IAM|2|FA|ZZNUTS|MO||D\r";
+    let (plain, with) = (of("A08", ""), of("A60", allergies));
+    let data = |found: &Normalized| {
+        let data = serde_json::to_string(&found.drafts[0].data.root()).unwrap();
+        data.replace("A60", "A08")
+    };
+    // Diagnoses are no part of A60 (chapter 3.3.60): in case they come, they are not lost either.
+    assert_eq!(data(&with), data(&plain));
+    let listed = |found: &Normalized| -> BTreeSet<String> {
+        found.unmapped.iter().map(ToString::to_string).collect()
+    };
+    let more: Vec<String> = listed(&with).difference(&listed(&plain)).cloned().collect();
+    assert_eq!(more, ["IAM-1", "IAM-2", "IAM-3", "IAM-4", "IAM-5", "IAM-6", "IAM-7"]);
+    assert!(listed(&plain).is_subset(&listed(&with)) && with.invalid.is_empty());
+}
+
+/// The events of persons, as the page lists them: of class N they are no visit, and the others are.
+#[test]
+fn class_n_is_no_visit_in_the_events_of_persons_and_in_no_other() {
+    let mappings = mappings();
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (_, rest) = page.split_once("Events of persons (").unwrap();
+    let (listed, _) = rest.split_once(')').unwrap();
+    let persons: BTreeSet<&str> = listed.split(',').map(str::trim).collect();
+    for (trigger, row) in rows("ADT") {
+        if row.event == "unsupported" {
+            continue;
+        }
+        let text = adt(&trigger).replace("|I|W", "|N|W");
+        let found = mapped(&mappings, &text).unwrap();
+        let visit = |field: &str| {
+            let path = format!("visit.{field}");
+            found.drafts.iter().filter(|it| it.data.root().at(&path).is_some()).count()
+        };
+        let wanted = if persons.contains(trigger.as_str()) { 0 } else { found.drafts.len() };
+        assert_eq!((visit("class"), visit("location")), (wanted, wanted), "{trigger}");
+        if row.event == "patient.merged" {
+            assert_eq!(visit("priorNumber"), 1, "{trigger}");
+        }
+    }
+}
+
+#[test]
+fn who_it_was_before_is_what_mrg_holds_first() {
+    let mappings = mappings();
+    for (trigger, mrg, wanted) in [
+        ("A40", "1|2||4", &["1"][..]),
+        ("A40", "|2||4", &["4", "2"]),
+        ("A40", "|||4", &["4"]),
+        ("A18", "|2", &["2"]),
+        ("A43", "1|2||4", &["1"]),
+        ("A44", "|||4", &["4"]),
+        ("A45", "|2", &["2"]),
+        ("A39", "1|2||4", &["4"]),
+        ("A39", "1|2", &["1"]),
+        ("A46", "1|2||4", &["1", "4", "2"]),
+        ("A51", "|2", &["2"]),
+    ] {
+        let text = format!(
+            "MSH|^~\\&|S|H|||20261122||ADT^{trigger}|ZZC|P|2.3\rPID|1||ZZ9\rMRG|{mrg}\rPV1|1|I\r"
+        );
+        let found =
+            mapped(&mappings, &text).unwrap_or_else(|refusal| panic!("{trigger}: {refusal}"));
+        let root = found.drafts[0].data.root();
+        let prior: Vec<String> = (0..)
+            .map_while(|at| root.at(&format!("patient.priorIdentifiers[{at}].value")))
+            .map(|value| value.as_text().unwrap().to_owned())
+            .collect();
+        assert_eq!(prior, wanted, "{trigger} {mrg}");
+    }
+}

@@ -30,7 +30,7 @@ pub fn words() -> &'static BTreeSet<String> {
 /// The marked words that occur in a text, whatever their case: those of the fixtures wherever
 /// they stand, and every word that begins like one, since a test may make up its own.
 pub fn found_in(text: &str) -> Vec<String> {
-    let upper = text.to_ascii_uppercase();
+    let upper = without_temporary(text).to_ascii_uppercase();
     if !upper.contains("ZZ") {
         return Vec::new();
     }
@@ -38,6 +38,43 @@ pub fn found_in(text: &str) -> Vec<String> {
     let made_up = upper.split(|letter: char| !letter.is_alphanumeric());
     let made_up = made_up.filter(|word| word.starts_with("ZZ") && word.len() >= 4);
     known.chain(made_up.map(str::to_owned)).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Without the random letters in the names of temporary folders, which may be a marked word's by chance.
+fn without_temporary(text: &str) -> String {
+    // As tempfile names them where nobody says otherwise: `.tmp` and six letters and digits.
+    let begin = format!("{}/.tmp", std::env::temp_dir().display());
+    let mut parts = text.split(&begin);
+    let mut without = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let random = part.chars().take(6).take_while(char::is_ascii_alphanumeric).count();
+        without += &begin;
+        without += &part[random..];
+    }
+    without
+}
+
+#[test]
+fn a_marked_word_is_found_wherever_it_stands_but_in_the_name_of_a_temporary_folder() {
+    let known = words().iter().find(|word| word.len() == 4).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(name.len(), ".tmp".len() + 6, "as it is cut here");
+    let folder = |random: &str| format!("{}/.tmp{random}", std::env::temp_dir().display());
+    let by_chance = folder(&format!("{}q1", known.to_lowercase()));
+    for text in [format!("{by_chance}/keys/a.key: mode 0644"), by_chance.clone(), folder("")] {
+        assert_eq!(found_in(&text), Vec::<String>::new(), "{text}");
+    }
+    for text in [
+        format!("{by_chance}/{known}"),
+        format!("{by_chance}{known}"),
+        format!("{known} {by_chance}"),
+        format!("{}-{known}", folder("ab")),
+        format!("x{known}x"),
+        format!("/.tmp{known}"),
+    ] {
+        assert_eq!(found_in(&text), [known.as_str()], "{text}");
+    }
 }
 
 /// PROMISE-10: panics where a text that is not for patient data holds a marked word.

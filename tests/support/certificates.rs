@@ -185,6 +185,23 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// What verifies by it.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.cert()).unwrap()).unwrap();
+        roots
+    }
+}
+
+impl Issued {
+    /// What a handshake takes.
+    pub fn read(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&self.cert).unwrap().collect();
+        (chain.unwrap(), PrivateKeyDer::from_pem_file(&self.key).unwrap())
+    }
+}
+
 /// A sender over TLS, by rustls; who verifies by an authority and brings what it has.
 pub fn connect(
     to: SocketAddr,
@@ -202,8 +219,7 @@ pub fn over(
     own: Option<&Issued>,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> std::io::Result<Sender<TlsStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority.cert()).unwrap()).unwrap();
+    let roots = authority.roots();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -211,10 +227,8 @@ pub fn over(
         .with_root_certificates(roots);
     let config = match own {
         Some(own) => {
-            let chain: Result<Vec<_>, _> =
-                CertificateDer::pem_file_iter(&own.cert).unwrap().collect();
-            let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
-            builder.with_client_auth_cert(chain.unwrap(), key).unwrap()
+            let (chain, key) = own.read();
+            builder.with_client_auth_cert(chain, key).unwrap()
         }
         None => builder.with_no_client_auth(),
     };

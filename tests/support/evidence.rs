@@ -1,10 +1,9 @@
 //! Evidence of one's own: an audit.db without a daemon.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::audit::{Act, Consulted, Decision, Fields, Outcome, Says, Under};
+use tidegate::audit::{Act, Common, Consulted, Decision, Fields, Outcome, Says, Under};
 use tidegate::event::EventType;
 use tidegate::privacy::Fate;
 use tidegate::store::audit::AuditThreads;
@@ -28,7 +27,7 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
     Says::Decision(Box::new(Decision {
         outcome,
         reason: if outcome == Outcome::Suppress { "missing" } else { "permitted" }.into(),
-        under: Arc::new(Under {
+        under: Common::new(Under {
             route: route.to_owned(),
             contract: "1.0.0".to_owned(),
             configuration: format!("sha256:{}", "0c".repeat(32)),
@@ -55,13 +54,14 @@ pub fn decision(nth: u64, subject: u64, route: &str, outcome: Outcome) -> Says {
             version: Some("2".to_owned()),
         }],
         epoch: nth,
-        fields: Fields(if released {
+        fields: Fields::new(if released {
             vec![("visit.class".into(), Fate::Kept), ("patient.names".into(), Fate::Removed)]
         } else {
             Vec::new()
         }),
         instead: None,
         of: None,
+        told_by: None,
         place: None,
     }))
 }

@@ -93,6 +93,10 @@ impl Line {
             self.mistake(&format!("`decision` of what is {} is \"deny\"", status.name()));
         }
         let decided_at = self.date(object, "decidedAt", grounds.zone);
+        let denies = |code: &String| spoken_of(grounds.policy, code).is_some_and(|row| row.denies);
+        if decision == Some(Decision::Permit) && self.texts(object, "codes").iter().any(denies) {
+            self.mistake("`codes` holds one that refuses by its row: `decision` is \"deny\"");
+        }
         match &decided_at {
             None if !object.contains_key("decidedAt") => {
                 self.mistake(
@@ -128,6 +132,9 @@ impl Line {
             signer: self.signer(object, grounds.zone),
             bypass: self.text(object, "bypass"),
             limitations: self.text(object, "limitations").map(Phi::new),
+            within: None,
+            exceptions: Vec::new(),
+            by_exception: None,
         };
         let origin = Origin {
             feed: super::FEED.to_owned(),

@@ -16,7 +16,6 @@ use jiff::tz::TimeZone;
 
 use crate::consent::Policy;
 use crate::consent::intake::told;
-use crate::phi::Phi;
 
 use super::entry::{Admission, Content, Correlated, Given, Status, Stored, SubjectValue};
 use super::{Correlation, DigestKey, Identity, Windows};
@@ -135,27 +134,21 @@ impl Import {
                 authority: subject.authority.clone(),
                 value: SubjectValue(subject.value.clone()),
                 prior: None,
+                visit: None,
                 data: Arc::new(told::tell_record(record)),
             }
         });
         let content_of = Content { events: events.collect(), ..Content::default() };
         let forever = std::time::Duration::MAX;
         let windows = Windows { dedupe_retention: forever, control_id_reuse: forever };
+        let at = grounds.now.as_millisecond();
         self.admissions.push(Admission {
-            feed: FEED.into(),
-            received_at: grounds.now.as_millisecond(),
-            kind: KIND.to_owned(),
-            control_id: Phi::default(),
-            raw: Phi::new(raw),
             correlated: Some(Correlated { correlation, content, windows }),
             status: Status::Admitted,
             content: content_of,
-            raised: None,
+            // What has its name has its content, so that nothing conflicts with it.
             consents,
-            // What has its name has its content.
-            on_conflict: Vec::new(),
-            acts: Vec::new(),
-            described: Vec::new(),
+            ..Admission::bare(FEED.into(), at, KIND.to_owned(), String::new(), raw)
         });
     }
 }

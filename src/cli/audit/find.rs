@@ -18,7 +18,7 @@ use crate::store::query::MessageName;
 pub struct Find {
     #[command(flatten)]
     whence: Whence,
-    /// About this event.
+    /// About this event, and those of other sources that it told before them.
     #[arg(long, value_name = "ID")]
     event: Option<String>,
     /// About the events of the message with this correlation ID.
@@ -30,8 +30,8 @@ pub struct Find {
     /// About the patients of a message: its number, its correlation ID, or the ID of an event.
     #[arg(long, value_name = "MESSAGE")]
     subject_of: Option<String>,
-    /// Of this outcome: release, suppress, notice, in-doubt.
-    #[arg(long, value_parser = ["release", "suppress", "notice", "in-doubt"])]
+    /// Of this outcome: release, suppress, told, notice, in-doubt.
+    #[arg(long, value_parser = ["release", "suppress", "told", "notice", "in-doubt"])]
     decision: Option<String>,
     /// That rest on this consent record, by the digest that records name it by.
     #[arg(long, value_name = "DIGEST")]
@@ -132,6 +132,10 @@ fn row(record: &Json) -> Vec<String> {
     let mut cells = vec![text(record, "number"), text(record, "at")];
     if let Some(one) = record.pointer("/says/decision") {
         cells.extend(["outcome", "reason", "route", "type", "event"].map(|key| text(one, key)));
+        let by = text(one, "toldBy");
+        if let Some(why) = cells.get_mut(3).filter(|_| !by.is_empty()) {
+            why.push_str(&format!(": {by}"));
+        }
     } else {
         let of_act = |key: &str| {
             let found = record.pointer(&format!("/says/act/{key}")).and_then(Json::as_str);

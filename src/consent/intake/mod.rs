@@ -3,21 +3,26 @@
 //! Promises: a purpose comes from consent.toml alone; what cannot be read, or has no word that is
 //! known, is no record but a closure of every purpose, and says by which field; the event as it
 //! leaves says what the record says.
-//! Knows nothing of: segments and resources; what it reads are the fields of
-//! [`crate::event::consent`]. It does not know what the ledger holds either.
+//! Knows nothing of: segments; what it reads are the fields of [`crate::event::consent`], of which
+//! one is a FHIR Consent as it came. It does not know what the ledger holds either.
 //!
 //! Reading order: what comes in and goes out, here; `terms` (what was decided), `signer` (by
-//! whom), [`told`] (the event, as the record has it), `protection` (PD1-12 and its like).
+//! whom), `directive` and `provision` (both, of a FHIR Consent), [`told`] (the event, as the record has it), `protection` (PD1-12 and its like).
 
 mod signer;
+mod provision;
+mod directive;
 mod terms;
 pub mod told;
 mod protection;
 
+pub use directive::{DIRECTIVE_BYTES_MAX, element_of};
 pub use protection::{Protection, protection};
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
+
+use directive::Directive;
 
 use super::decision::Status;
 use super::moment::Moment;
@@ -28,6 +33,8 @@ use crate::event::View;
 /// Longest ID of a record, in bytes. EI.1 has at most 427 characters (chapter 2A); what is longer
 /// is no number of a form, and would stand in every answer.
 const ID_BYTES_MAX: usize = 512;
+/// The field that holds a FHIR Consent as it came.
+pub(crate) const SOURCE_FIELD: &str = "consent.directive";
 
 /// What a consent event does not say of itself.
 #[derive(Clone, Copy, Debug)]
@@ -113,11 +120,16 @@ pub fn intake(
     {
         return Err(Doubt::Unreadable(field));
     }
+    let directive = Directive::of(data)?;
     let key = key(data, carrier).ok_or(Doubt::Unnamed)?;
-    let terms = terms::read(data, carrier, policy)?;
+    let terms = terms::read(data, directive.as_ref(), carrier, policy)?;
+    let version = match &directive {
+        Some(directive) => directive.version(),
+        None => said(data, "consent.version").map(str::to_owned),
+    };
     let record = Record {
         key,
-        version: said(data, "consent.version").map(str::to_owned),
+        version,
         decided_at: terms.decided_at,
         effective_from: terms.effective_from,
         effective_to: terms.effective_to,
@@ -129,10 +141,15 @@ pub fn intake(
 }
 
 /// What the versions of a consent have in common: its number and who gives it out, else the feed;
-/// without a number the feed with type and form. Nothing where none of these can be read.
+/// without a number the feed with type and form. Of a FHIR Consent the feed and the resource's ID:
+/// its identifiers may be those of a form that several share. Nothing where none of these can be
+/// read.
 #[must_use]
 pub fn key(data: View<'_>, carrier: &Carrier<'_>) -> Option<Key> {
     let of_feed = || carrier.feed.to_owned();
+    if let Some(id) = Directive::of(data).ok().flatten().and_then(|it| it.id()) {
+        return Some(Key { source: of_feed(), id }).filter(|key| key.id.len() <= ID_BYTES_MAX);
+    }
     let number = said(data, "consent.identifier.value");
     let key = if let Some(number) = number {
         let authority = said(data, "consent.identifier.authority")
@@ -158,10 +175,10 @@ pub fn key(data: View<'_>, carrier: &Carrier<'_>) -> Option<Key> {
 /// one that is late does not open what a newer one closed; of the same second the later arrival.
 #[must_use]
 pub fn closure(key: Key, turn: Turn, data: View<'_>, carrier: &Carrier<'_>) -> Record {
-    let sent_at = moment(data, "message.sentAt", &zone(data, carrier));
+    let sent_at = sent_at(data, &zone(data, carrier));
     Record {
         key,
-        version: sent_at.map(|at| at.span().earliest.strftime("%Y%m%d%H%M%S").to_string()),
+        version: sent_at.map(|at| closure_version(at.span().earliest)),
         decided_at: None,
         effective_from: None,
         effective_to: None,
@@ -169,6 +186,12 @@ pub fn closure(key: Key, turn: Turn, data: View<'_>, carrier: &Carrier<'_>) -> R
         origin: origin(data, carrier),
         says: Says::Closure(turn),
     }
+}
+
+/// The version of a closure, or of the end of one, by when what it is of was sent or written.
+#[must_use]
+pub fn closure_version(at: Timestamp) -> String {
+    at.strftime("%Y%m%d%H%M%S").to_string()
 }
 
 /// Whether a record ends a closure of its key: it is a decision, and nothing of it is in doubt.
@@ -208,6 +231,12 @@ fn said<'v>(data: View<'v>, path: &str) -> Option<&'v str> {
 
 fn moment(data: View<'_>, path: &str, zone: &TimeZone) -> Option<Moment> {
     Moment::read(said(data, path)?, zone)
+}
+
+/// When it was sent; of a FHIR Consent, when this version was written.
+fn sent_at(data: View<'_>, zone: &TimeZone) -> Option<Moment> {
+    let written = || Directive::of(data).ok().flatten()?.written();
+    moment(data, "message.sentAt", zone).or_else(written)
 }
 
 /// The zone of dates: the feed's, else the offset of the message's own time, else UTC.

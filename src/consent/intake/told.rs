@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use crate::consent::decision::{Consent, Decision, Purposes, Status};
+use crate::consent::moment::Moment;
 use crate::consent::record::Record;
 use crate::event::schema::{DATA, LABELS};
 use crate::event::tree::Open;
@@ -16,6 +17,7 @@ use crate::event::{EventType, Tree, View, consent};
 pub fn kind(record: &Record) -> EventType {
     record.consent().map_or(EventType::ConsentUpdated, |consent| {
         match (consent.status, consent.decision) {
+            (Status::Active, Decision::Permit) if consent.is_unsure() => EventType::ConsentUpdated,
             (Status::Active, Decision::Permit) => EventType::ConsentGranted,
             (Status::Active, Decision::Deny) | (Status::Rejected, _) => EventType::ConsentDenied,
             (Status::Revoked, _) => EventType::ConsentRevoked,
@@ -145,9 +147,13 @@ fn tell_dates(told: &mut Tree, record: &Record) {
         ("effectiveTo", &record.effective_to),
     ];
     for (name, date) in dates {
-        if let Some(date) = date {
-            told.text(name, &date.given().to_string());
-        }
+        tell_date(told, name, *date);
+    }
+}
+
+fn tell_date(told: &mut Tree, name: &'static str, date: Option<Moment>) {
+    if let Some(date) = date {
+        told.text(name, &date.given().to_string());
     }
 }
 
@@ -171,6 +177,11 @@ fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decid
                 }
             }
             "labels" => tell_list(told, "labels", &decided.labels),
+            // Of a FHIR Consent they follow from what its provisions mean.
+            "effectiveFrom" if given.is_none() => {
+                tell_date(told, field.name, record.effective_from)
+            }
+            "effectiveTo" if given.is_none() => tell_date(told, field.name, record.effective_to),
             _ => {
                 if let Some(given) = given {
                     told.copy(field.name, given);
@@ -180,10 +191,11 @@ fn tell_consent(told: &mut Tree, given: Option<View<'_>>, record: &Record, decid
     }
 }
 
-/// What is only proposed, or nobody asked the patient about, is no decision.
+/// What is only proposed, nobody asked the patient about, or can open nothing is no decision.
 fn tell_decision(told: &mut Tree, decided: &Consent) {
     match (decided.status, decided.decision) {
         (Status::Proposed | Status::Bypassed | Status::EnteredInError, _) => {}
+        (_, Decision::Permit) if decided.is_unsure() => {}
         (_, Decision::Permit) => told.text("decision", "permit"),
         (_, Decision::Deny) => told.text("decision", "deny"),
     }

@@ -76,6 +76,32 @@ const TABLE_0177: [(&str, &str); 10] = [
 /// Table 0272, document confidentiality status: TXA-18.
 const TABLE_0272: [(&str, &str); 3] = [("U", ""), ("R", RESTRICTED), ("V", VERY_RESTRICTED)];
 
+/// HL7 v3 Confidentiality, of FHIR's `meta.security`: normal and below say that nothing is sensitive.
+const CONFIDENTIALITY: [(&str, &str); 6] =
+    [("U", ""), ("L", ""), ("M", ""), ("N", ""), ("R", RESTRICTED), ("V", VERY_RESTRICTED)];
+
+/// HL7 v3 ObservationValue, of FHIR's `meta.security`: what was done to a resource and how far it can
+/// be trusted, which says nothing of how sensitive it is.
+const OBSERVATION_VALUE: [(&str, &str); 17] = [
+    ("SUBSETTED", ""),
+    ("ABSTRED", ""),
+    ("AGGRED", ""),
+    ("ANONYED", ""),
+    ("MAPPED", ""),
+    ("MASKED", ""),
+    ("PSEUDED", ""),
+    ("REDACTED", ""),
+    ("SYNTAC", ""),
+    ("TRSLT", ""),
+    ("HRELIABLE", ""),
+    ("RELIABLE", ""),
+    ("UNCERTREL", ""),
+    ("UNRELIABLE", ""),
+    ("CLINRPT", ""),
+    ("PATRPT", ""),
+    ("DEVRPT", ""),
+];
+
 /// Words that are labels themselves, in whichever table they stand: HL7 v3
 /// InformationSensitivityPolicy and the privacy laws of ActCode.
 const THEMSELVES: [&str; 46] = [
@@ -163,6 +189,8 @@ pub(super) fn stands(table: &str, code: &str) -> bool {
 
 fn word_of(table: &str, code: &str) -> Option<&'static str> {
     let words: &[(&str, &str)] = match table {
+        "Confidentiality" => &CONFIDENTIALITY,
+        "ObservationValue" => &OBSERVATION_VALUE,
         "HL70136" => &TABLE_0136,
         "HL70177" => &TABLE_0177,
         "HL70272" => &TABLE_0272,

@@ -53,6 +53,8 @@ pub struct Spoken {
     pub purposes: Vec<String>,
     /// About which sensitivity labels: a permit opens them, a refusal is about them alone.
     pub labels: Vec<String>,
+    /// Whether who agrees to it refuses: a policy that says no.
+    pub denies: bool,
 }
 
 /// consent.toml, compiled. The default is one that opens nothing.
@@ -61,6 +63,10 @@ pub struct Policy {
     codes: BTreeMap<String, Spoken>,
     statuses: BTreeMap<String, BTreeMap<String, Status>>,
     labels: BTreeMap<String, Vec<String>>,
+    /// Whom a FHIR reference, `SYSTEM|VALUE` or display means: consumers.
+    grantees: BTreeMap<String, Vec<String>>,
+    /// Classes of fields that a type of resource or document means.
+    classes: BTreeMap<String, Vec<String>>,
     /// Of each site: its codes of consent types, and those of `codes` that they stand for.
     types: BTreeMap<String, BTreeMap<String, String>>,
     spares: BTreeSet<String>,
@@ -96,6 +102,21 @@ impl Policy {
         let word = word.trim();
         let own = || self.statuses.get(site).and_then(|words| words.get(word)).copied();
         from_table_0498(word).or_else(own).unwrap_or(Status::Unknown)
+    }
+
+    /// The consumers that a FHIR Consent means by a name: a literal reference, `SYSTEM|VALUE` of an
+    /// identifier, or a display. None of them where it is known and no consumer of ours; nothing
+    /// where nobody has said.
+    #[must_use]
+    pub fn consumers(&self, name: &str) -> Option<&[String]> {
+        self.grantees.get(name).map(Vec::as_slice)
+    }
+
+    /// The classes of fields that a type of resource or document means; nothing where nobody has
+    /// said.
+    #[must_use]
+    pub fn classes_of(&self, system: &str, code: &str) -> Option<&[String]> {
+        self.classes.get(&format!("{system}/{code}")).map(Vec::as_slice)
     }
 
     /// Adds a row of `[labels]`.

@@ -11,6 +11,7 @@ use super::{Jurisdiction, Policy, Spoken, Stricter, from_table_0498};
 use crate::consent::decision::Status;
 use crate::consent::purpose::PURPOSES;
 use crate::document::{Item, Placed, Table, hint};
+use crate::event::schema::Class;
 
 /// What a site's word may mean. `unknown` is what every other word is.
 pub(super) const STATUSES: [(&str, Status); 7] = [
@@ -27,12 +28,23 @@ pub(super) const STATUSES: [(&str, Status); 7] = [
 /// for a typing error.
 const MAJORITY_YEARS: std::ops::RangeInclusive<u64> = 9..=25;
 
+/// Classes of fields that a type of data may mean.
+const CLASSES: [&str; 5] = [
+    Class::Direct.name(),
+    Class::Quasi.name(),
+    Class::Clinical.name(),
+    Class::Operational.name(),
+    Class::FreeText.name(),
+];
+
 /// The whole file.
 pub(super) fn policy(root: &Table<'_>) -> Policy {
     Policy {
         codes: codes(root),
         statuses: statuses(root),
         labels: labels(root),
+        grantees: grantees(root),
+        classes: classes(root),
         types: BTreeMap::new(),
         spares: spares(root),
         jurisdictions: jurisdictions(root),
@@ -50,16 +62,20 @@ fn codes(root: &Table<'_>) -> BTreeMap<String, Spoken> {
     codes
 }
 
-/// A row: purposes, or a table with them and labels.
+/// A row: purposes, or a table with them, labels and what it decides.
 fn spoken(item: &Item<'_>) -> Spoken {
     if !item.is_table() {
-        return Spoken { purposes: purposes(item), labels: Vec::new() };
+        return Spoken { purposes: purposes(item), ..Spoken::default() };
     }
     let Some(table) = item.table() else { return Spoken::default() };
     let spoken = Spoken {
         purposes: table.required("purposes").map(|item| purposes(&item)).unwrap_or_default(),
-        labels: table.required("labels").map(|item| words(&item)).unwrap_or_default(),
+        labels: table.item("labels").map(|item| words(&item)).unwrap_or_default(),
+        denies: table.choice("decision", &[("permit", false), ("deny", true)]).unwrap_or_default(),
     };
+    if !table.has("labels") && !table.has("decision") {
+        table.mistake(&table.place(), "a table has `labels` or `decision` beside `purposes`");
+    }
     table.finish();
     spoken
 }
@@ -101,6 +117,38 @@ fn labels(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
         codes.insert(code.value, words(&item));
     }
     codes
+}
+
+/// `[grantees]`.
+fn grantees(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
+    let Some(table) = root.table("grantees") else { return BTreeMap::new() };
+    let mut grantees = BTreeMap::new();
+    for (name, item) in table.entries() {
+        let consumers = item.texts();
+        if name.value.trim().is_empty() || consumers.iter().any(|it| it.value.trim().is_empty()) {
+            item.mistake("a name of FHIR and consumers as contracts call them are wanted");
+        }
+        grantees.insert(name.value, consumers.into_iter().map(|it| it.value).collect());
+    }
+    grantees
+}
+
+/// `[classes]`.
+fn classes(root: &Table<'_>) -> BTreeMap<String, Vec<String>> {
+    let Some(table) = root.table("classes") else { return BTreeMap::new() };
+    let mut classes = BTreeMap::new();
+    for (code, item) in table.entries() {
+        system_and_code(&table, &code, "http://hl7.org/fhir/resource-types/Observation");
+        let named = item.texts();
+        for class in &named {
+            if !CLASSES.contains(&class.value.as_str()) {
+                let hint = hint(&class.value, &CLASSES);
+                item.mistake(format!("`{}` is no class of fields{hint}", class.value));
+            }
+        }
+        classes.insert(code.value, named.into_iter().map(|class| class.value).collect());
+    }
+    classes
 }
 
 /// `[status.SITE]`.
@@ -216,11 +264,17 @@ mod tests {
 "HL70496/003" = []
 "HL70496/057" = { purposes = ["TREAT"], labels = ["HIV"] }
 "http://example.org/policy/a" = ["HMARKT"]
+"http://example.org/policy/none" = { purposes = ["HMARKT"], decision = "deny" }
 [status.example]
 SIGNED = "active"
 [labels]
 "L/SECRET" = ["R", "HIV"]
 "HL70177/Z" = []
+[grantees]
+"Organization/ZZ1" = ["crm"]
+"urn:oid:1.2.3|ZZ7" = []
+[classes]
+"http://hl7.org/fhir/resource-types/Observation" = ["clinical"]
 [restriction]
 spares = ["TREAT"]
 [[jurisdiction]]
@@ -244,8 +298,15 @@ require = "opt-in"
         assert_eq!(spoken("http://example.org/policy", "a").purposes, ["HMARKT"]);
         let hiv = spoken("HL70496", "057");
         assert_eq!((hiv.purposes[0].as_str(), hiv.labels[0].as_str()), ("TREAT", "HIV"));
+        assert!(spoken("http://example.org/policy", "none").denies && !hiv.denies);
         assert_eq!(policy.labels["L/SECRET"], ["R", "HIV"]);
         assert_eq!(policy.labels["HL70177/Z"], [""; 0]);
+        assert_eq!(policy.consumers("Organization/ZZ1").unwrap(), ["crm"]);
+        assert_eq!(policy.consumers("urn:oid:1.2.3|ZZ7").unwrap(), [""; 0]);
+        assert!(policy.consumers("Organization/ZZ2").is_none());
+        let types = "http://hl7.org/fhir/resource-types";
+        assert_eq!(policy.classes_of(types, "Observation").unwrap(), ["clinical"]);
+        assert!(policy.classes_of(types, "Patient").is_none());
         assert!(policy.spares("TREAT") && !policy.spares("COC") && !policy.spares("HMARKT"));
         assert_eq!(policy.majority(&["US-NV"]), Some(19));
         assert_eq!(policy.majority(&["US-NV", "US-CA"]), Some(18));
@@ -298,6 +359,11 @@ require = "opt-in"
 "HL70177/R" = []
 "L/X" = ["unknown"]
 "L/Y" = [""]
+[grantees]
+"Organization/1" = [""]
+[classes]
+"Observation" = ["clinical"]
+"urn:x/Y" = ["clinicl"]
 "#,
         );
         for part in [
@@ -317,9 +383,21 @@ require = "opt-in"
             "c.toml:19:1: `HL70177/R` is a word of HL7, which stands",
             "c.toml:20:9: a label is a word, and not `unknown`",
             "c.toml:21:9: a label is a word",
+            "c.toml:23:20: a name of FHIR and consumers",
+            "c.toml:25:1: a code is named",
+            "c.toml:26:13: `clinicl` is no class of fields; did you mean `clinical`?",
         ] {
             assert!(mistakes.iter().any(|line| line.contains(part)), "{part}: {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 16, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 19, "{mistakes:#?}");
+        let (_, mistakes) = policy(
+            "[codes]\n\"L/1\" = { purposes = [\"TREAT\"] }\n\"L/2\" = { purposes = [], decision = \"no\" }",
+        );
+        for part in
+            ["a table has `labels` or `decision`", "`codes.L/2.decision` is one of permit, deny"]
+        {
+            assert!(mistakes.iter().any(|line| line.contains(part)), "{part}: {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
     }
 }

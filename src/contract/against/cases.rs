@@ -140,6 +140,10 @@ const CHANGES: &[Row] = &[
         ],
     ),
     (
+        &[("events", "once = \"visit\"\nevents")],
+        &["12 breaking: what another source told before does not leave any more; 2.0.0"],
+    ),
+    (
         &[("events", "expires = 2027-06-30\nhistory = true\nlabels = [\"SUD\"]\nevents")],
         &[
             "13 lowers protection: history leaves, and did not; 2.0.0",

@@ -99,6 +99,19 @@ impl Findings {
             }
             (true, true) | (false, false) => {}
         }
+        match (old.once, new.once) {
+            (None, Some(_)) => {
+                self.add(
+                    Kind::Breaking,
+                    &["once"],
+                    "what another source told before does not leave any more",
+                );
+            }
+            (Some(_), None) => {
+                self.add(Kind::Addition, &["once"], "each source's transitions leave, and did not");
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
         for label in new.labels.iter().filter(|label| !old.labels.contains(label)) {
             let text = format!("what is labelled {label} leaves, and did not");
             self.add(Kind::LowersProtection, &["labels"], text);

@@ -147,6 +147,9 @@ impl Route {
                 .map_err(|error| error.to_string())?,
         };
         self.evidence.recall(item).map_err(|error| error.to_string())?;
+        if let Some(book) = &mut self.book {
+            item.told_by = book.told_by(item, journal).map_err(failed)?;
+        }
         if item.is_notice() {
             let digests = journal.digests();
             let told = tokio::task::block_in_place(|| self.evidence.is_to_be_told(item, digests));
@@ -201,8 +204,11 @@ impl Route {
                         Answer::Release(release) => {
                             self.ready.push_back(Ready { item, release, asked_at });
                         }
-                        Answer::Suppress(refusal) => self.suppressed(&item, refusal.code().name()),
-                        Answer::Violation { place } => self.violated(&item, &place),
+                        Answer::Suppress(refusal) => {
+                            self.suppressed(&item, refusal.code().name())?;
+                        }
+                        Answer::Violation { place } => self.violated(&item, &place)?,
+                        Answer::Told => self.told(&item)?,
                         Answer::Nothing => self.queue.done(&item),
                     }
                 }
@@ -218,16 +224,35 @@ impl Route {
     }
 
     /// The event does not leave; the cursor goes on.
-    fn suppressed(&mut self, item: &Item, reason: &'static str) {
+    fn suppressed(&mut self, item: &Item, reason: &'static str) -> Result<(), RouteError> {
         self.config.metrics.events.count("suppressed");
         self.config.metrics.denied.count(reason);
         tracing::debug!(route = %self.name, event = %item.event.id, reason, "suppressed");
+        self.done(item, false)
+    }
+
+    /// The event does not leave, since another source's told it; the evidence links the two.
+    fn told(&mut self, item: &Item) -> Result<(), RouteError> {
+        self.config.metrics.events.count("told");
+        self.config.metrics.permitted.increment(1);
+        let by = item.told_by.as_deref();
+        tracing::debug!(route = %self.name, event = %item.event.id, by, "told by another source");
+        self.done(item, false)
+    }
+
+    /// Nothing more is to be done with an item; whether it left is remembered where its route asks.
+    fn done(&mut self, item: &Item, left: bool) -> Result<(), RouteError> {
+        if let Some(book) = &mut self.book {
+            let noted = book.done(item, left, &self.config.journal);
+            noted.map_err(|source| self.failed(source))?;
+        }
         self.queue.done(item);
+        Ok(())
     }
 
     /// The event does not leave, since its payload is not what the contract says: an exception, with
     /// the cursor.
-    fn violated(&mut self, item: &Item, place: &str) {
+    fn violated(&mut self, item: &Item, place: &str) -> Result<(), RouteError> {
         self.config.metrics.events.count("exception");
         self.config.metrics.permitted.increment(1);
         let contract = &self.config.contract;
@@ -237,7 +262,7 @@ impl Route {
         let (message, digests) = ((item.number, &item.feed), self.config.journal.digests());
         let violation = Violation::new(kind, message, digests, clock::now_ms());
         self.unnoted.add(item.step, violation);
-        self.queue.done(item);
+        self.done(item, false)
     }
 
     /// Hands a release over, if what it was permitted by still stands.
@@ -326,7 +351,7 @@ impl Route {
                     delivered = true;
                     metrics.confirm.record(clock::seconds_since(item.sent_at));
                     metrics.end_to_end.record(seconds_between(item.received_at, clock::now_ms()));
-                    self.queue.done(&item);
+                    self.done(&item, true)?;
                     self.backoff.reset();
                 }
                 Settled::Nacked | Settled::Returned | Settled::Lost => {

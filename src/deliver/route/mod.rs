@@ -26,6 +26,7 @@ use self::going::Ready;
 use self::select::{Selected, select};
 use super::decide::Shared;
 use super::evidence::Evidence;
+use super::once::{self, Book, transition_of};
 use super::queue::{Item, Queue};
 use super::sink::{Sink, Ticket};
 use super::tokens::{Known, Minting, Realm};
@@ -92,6 +93,8 @@ pub struct Route {
     batch: Option<Batch>,
     evidence: Evidence,
     unnoted: Unnoted,
+    /// What other sources told, where it wants each transition of a visit once.
+    book: Option<Book>,
     minting: Minting,
     known: Known,
     /// Releases whose evidence is durable, which the window has no room for yet.
@@ -161,6 +164,7 @@ impl Route {
         let begun = config.journal.span(&name);
         let (batch, queue) = Batch::resume(config.contract.batch, begun, position);
         let noted = came(batch.as_ref(), &queue);
+        let book = config.contract.once.map(|_| Book::new(Arc::clone(&name)));
         let under = Shared::new(&config.contract, &config.configuration);
         Self {
             name,
@@ -170,6 +174,7 @@ impl Route {
             batch,
             evidence,
             unnoted: Unnoted::default(),
+            book,
             minting: Minting::default(),
             known: Known::default(),
             ready: VecDeque::new(),
@@ -255,6 +260,7 @@ impl Route {
                     }
                 }
                 () = opened(&mut self.batch) => {}
+                () = once::noted(&mut self.book) => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -275,8 +281,9 @@ impl Route {
     }
 
     /// Whether more may be read.
-    const fn has_room(&self) -> bool {
-        self.queue.has_room() && !self.unnoted.is_full()
+    fn has_room(&self) -> bool {
+        let is_full = self.book.as_ref().is_some_and(Book::is_full);
+        self.queue.has_room() && !self.unnoted.is_full() && !is_full
     }
 
     /// Whether there is nothing more to do before a stop.
@@ -292,10 +299,9 @@ impl Route {
         while self.queue.read_number() < head && self.has_room() {
             let (journal, contract) = (&self.config.journal, &self.config.contract);
             let after = self.queue.read_number();
-            // Off the runtime once for all of them, since it costs a thread each time.
-            let entries =
-                tokio::task::block_in_place(|| select(journal, contract, after, READ_ENTRIES));
+            let entries = select(journal, contract, after, READ_ENTRIES);
             let entries = entries.map_err(|source| self.failed(source))?;
+            let digests = journal.digests();
             if entries.is_empty() {
                 break;
             }
@@ -306,6 +312,7 @@ impl Route {
                     step: entry.number,
                     sequence,
                     received_at: entry.received_at,
+                    transition: transition_of(contract, &fact, digests),
                     ..Item::new(task, fact, Arc::clone(&entry.feed))
                 };
                 self.queue.take(entry.number, entry.received_at, wanted, make);
@@ -318,8 +325,11 @@ impl Route {
     /// Notes how far the route has come, when enough has come together.
     async fn note(&mut self, at_once: bool) -> Result<(), RouteError> {
         let came = came(self.batch.as_ref(), &self.queue);
-        let due = at_once || self.unnoted.is_full() || self.noted_at.elapsed() >= CURSOR_DELAY;
-        if came != self.noted && due {
+        let is_full = self.unnoted.is_full() || self.book.as_ref().is_some_and(Book::is_full);
+        let due = at_once || is_full || self.noted_at.elapsed() >= CURSOR_DELAY;
+        // While the disk takes nothing, what waits to be noted does not grow.
+        let waits = !at_once && self.waits_for_the_book();
+        if (came != self.noted || is_full) && due && !waits {
             let violations = self.unnoted.up_to(self.queue.position().number);
             self.move_to(came, violations).await?;
         }
@@ -328,12 +338,17 @@ impl Route {
 
     /// Notes how far it has come, and what is to be an exception of that.
     async fn move_to(&mut self, came: Came, violations: Vec<Violation>) -> Result<(), RouteError> {
-        let moved = Moved { came, violations };
+        let (told, durable) = self.book.as_mut().map(Book::take).unwrap_or_default();
+        let moved = Moved { came, violations, told, durable };
         let moved = self.config.journal.move_cursor(&self.name, moved).await;
         moved.map_err(|source| self.failed(source))?;
         self.noted = came;
         self.noted_at = Instant::now();
         Ok(())
+    }
+
+    fn waits_for_the_book(&self) -> bool {
+        self.book.as_ref().is_some_and(Book::is_noting)
     }
 
     fn wake_at(&self) -> Instant {
@@ -342,11 +357,9 @@ impl Route {
             State::Up => turn,
             State::Down(at) | State::Paused(at) => at,
         };
-        let note = if came(self.batch.as_ref(), &self.queue) == self.noted {
-            turn
-        } else {
-            self.noted_at + CURSOR_DELAY
-        };
+        let is_noted = came(self.batch.as_ref(), &self.queue) == self.noted;
+        let note =
+            if is_noted || self.waits_for_the_book() { turn } else { self.noted_at + CURSOR_DELAY };
         // With nothing to hand over there is nothing to wait for.
         let now = Instant::now();
         let rate = self.rate.wait(now).filter(|_| !self.queue.is_empty()).unwrap_or(turn);

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use tokio::task::block_in_place;
+
 use crate::admit::consents::is_consent;
-use crate::admit::{DigestKey, Entry, Fact};
+use crate::admit::{Digest, DigestKey, Entry, Fact};
 use crate::contract::{Contract, wants};
 use crate::deliver::queue::Task;
 use crate::event::{Event, EventType, Subject};
@@ -27,28 +29,56 @@ pub(super) fn select(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Selected>, StoreError> {
+    let entries = match journal.recent(after, limit) {
+        Some(entries) => entries,
+        None => block_in_place(|| journal.read_after(after, limit))?,
+    };
     let digests = journal.digests();
-    let mut selected = Vec::new();
-    for entry in journal.read_after(after, limit)? {
-        let (mut wanted, mut unwanted) = (Vec::new(), 0);
-        for fact in entry.facts(digests) {
-            let takes = wants(contract, &fact.event);
-            unwanted += u64::from(!takes);
-            if !takes && !may_be_told_of(&fact.event) {
-                continue;
-            }
-            // Where it cannot be read, whoever decides about this event says so.
-            let filed = journal.filed(&fact.digests.subject).ok();
-            // Before the event itself, which may say that the consumer may have more.
-            let others = filed.as_ref().map_or(&[][..], |filed| filed.others());
-            tell(fact, others, digests, &mut wanted);
-            if takes {
-                wanted.push((Task::Event, by_survivor(fact, filed.as_deref(), digests)));
-            }
-        }
-        selected.push(Selected { entry, wanted, unwanted });
+    let mut selected = Vec::with_capacity(entries.len());
+    let mut entries = entries.into_iter().peekable();
+    while let Some(entry) = entries.peek() {
+        let remembered = |subject: &Digest| journal.remembered(subject).map(Some);
+        let Some((wanted, unwanted)) = of_entry(entry, contract, digests, remembered) else {
+            break;
+        };
+        selected.extend(entries.next().map(|entry| Selected { entry, wanted, unwanted }));
+    }
+    if entries.peek().is_some() {
+        // Off the runtime once for all of them, since it costs a thread each time. Where somebody's cannot
+        // be read, whoever decides about the event says so.
+        let read = |subject: &Digest| Some(journal.filed(subject).ok());
+        let rest = entries.filter_map(|entry| {
+            let (wanted, unwanted) = of_entry(&entry, contract, digests, read)?;
+            Some(Selected { entry, wanted, unwanted })
+        });
+        block_in_place(|| selected.extend(rest));
     }
     Ok(selected)
+}
+
+/// What is to be done with the events of an entry; nothing where `filed` has not what it takes.
+fn of_entry(
+    entry: &Entry,
+    contract: &Contract,
+    digests: &DigestKey,
+    filed: impl Fn(&Digest) -> Option<Option<Arc<Filed>>>,
+) -> Option<(Vec<(Task, Fact)>, u64)> {
+    let (mut wanted, mut unwanted) = (Vec::new(), 0);
+    for fact in entry.facts(digests) {
+        let takes = wants(contract, &fact.event);
+        unwanted += u64::from(!takes);
+        if !takes && !may_be_told_of(&fact.event) {
+            continue;
+        }
+        let filed = filed(&fact.digests.subject)?;
+        // Before the event itself, which may say that the consumer may have more.
+        let others = filed.as_ref().map_or(&[][..], |filed| filed.others());
+        tell(fact, others, digests, &mut wanted);
+        if takes {
+            wanted.push((Task::Event, by_survivor(fact, filed.as_deref(), digests)));
+        }
+    }
+    Some((wanted, unwanted))
 }
 
 /// The selected events in one slot of an entry: those whose place among its events leaves that over;

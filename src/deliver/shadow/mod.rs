@@ -19,6 +19,7 @@ use self::differ::{Forms, differences};
 use self::report::{Report, Side};
 use super::decide::Answer;
 use super::dry_run::{Asked, DryRun, Taken};
+use super::once::{Seen, transition_of};
 use super::tokens::Realm;
 use crate::bug;
 use crate::contract::Contract;
@@ -47,6 +48,8 @@ struct Half {
     /// Its place among the routes, where it is one of them.
     nth: Option<usize>,
     forms: Forms,
+    /// What other sources told by then.
+    seen: Seen,
 }
 
 /// What one configuration does with an event.
@@ -106,7 +109,7 @@ fn half<'r>(run: &'r DryRun, route: &str, now: Timestamp) -> (Option<&'r Contrac
         Some((nth, (contract, realm))) => {
             let forms =
                 Forms::of(contract.recipe_at(now).0, realm.as_ref().ok().map(Realm::tokens));
-            (Some(contract), Half { nth: Some(nth), forms })
+            (Some(contract), Half { nth: Some(nth), forms, seen: Seen::default() })
         }
         None => (None, Half::default()),
     }
@@ -114,10 +117,18 @@ fn half<'r>(run: &'r DryRun, route: &str, now: Timestamp) -> (Option<&'r Contrac
 
 /// A fault of ours, by which the route would stop, is a reason like others here: one event must not
 /// keep the answer about all the rest.
-fn would(run: &DryRun, half: &Half, asked: &Asked<'_>, now: Timestamp) -> Would {
+fn would(run: &DryRun, half: &mut Half, asked: &Asked<'_>, now: Timestamp) -> Would {
     let Some(nth) = half.nth else { return Would::NoRoute };
+    let (contract, seen) = (run.routes.get(nth).map(|(contract, _)| contract), &mut half.seen);
+    let transition = contract.and_then(|it| transition_of(it, asked.fact, asked.digests));
+    let mut telling = |_: &str, transition: &_| Ok(seen.of(*transition).clone());
+    let taken = bug::contain(|| run.decide(nth, asked, &mut telling, now));
+    if let (Some(transition), Some(Ok(Taken::Decided(answer, _)))) = (transition, &taken) {
+        let left = matches!(answer, Answer::Release(_));
+        seen.of(transition).note(asked.feed, &asked.fact.event.id.0, left);
+    }
     let withhold = |reason: &str| Would::Withhold(reason.to_owned());
-    match bug::contain(|| run.decide(nth, asked, now)) {
+    match taken {
         Some(Ok(Taken::Unselected)) => Would::Unselected,
         Some(Ok(Taken::Decided(Answer::Release(release), _))) => {
             let body = serde_json::from_slice(release.body());

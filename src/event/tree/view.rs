@@ -59,6 +59,14 @@ impl<'t> View<'t> {
         self.node().map_or("", |node| node.key)
     }
 
+    /// Whether this is its name. Mostly both are the schema's own, which is seen without a look at their
+    /// letters.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        let key = self.key();
+        key.len() == name.len() && (std::ptr::eq(key, name) || key == name)
+    }
+
     /// What it is.
     #[must_use]
     pub fn value(&self) -> Value<'t> {
@@ -112,7 +120,7 @@ impl<'t> View<'t> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Self> {
         match self.value() {
-            Value::Object => self.children().find(|child| child.key() == key),
+            Value::Object => self.children().find(|child| child.is_named(key)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List => None,
         }
     }

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use bytes::{Bytes, BytesMut};
 
 use crate::clock;
-use crate::feed::mllp::acknowledge::{ControlIds, Reply, acknowledge};
+use crate::feed::intake::FeedContext;
+use crate::feed::mllp::acknowledge::Reply;
 use crate::feed::mllp::batch::BatchAnswer;
+use crate::feed::mllp::form::{Opened, answer};
 use crate::feed::mllp::mode::{AckMode, asked, may_hear, said};
-use crate::parse::hl7::Head;
 use crate::parse::hl7::batch::Piece;
 use crate::parse::hl7::tally::Miscount;
 use crate::verdict::{Code, Fault};
@@ -46,7 +47,7 @@ impl Answer {
     }
 
     /// A header or a trailer, or with none of them the end.
-    pub fn around(&mut self, piece: Option<&Piece>, wrong: &[Miscount], ids: &ControlIds) {
+    pub fn around(&mut self, piece: Option<&Piece>, wrong: &[Miscount], context: &FeedContext) {
         self.miscounted |= !wrong.is_empty();
         if matches!(piece, Some(Piece::FileHeader(_) | Piece::BatchHeader(_)))
             && self.file.is_none()
@@ -59,7 +60,8 @@ impl Answer {
         if self.file.is_none() {
             return;
         }
-        self.answer.around(piece, wrong, ids, clock::now());
+        let by = (&context.acknowledging.control_ids, &context.rules.charsets);
+        self.answer.around(piece, wrong, by, clock::now());
         self.flush(HELD_BYTES);
     }
 
@@ -69,18 +71,19 @@ impl Answer {
         message: &Bytes,
         code: Code,
         fault: Option<&Fault>,
-        ids: &ControlIds,
+        context: &FeedContext,
     ) {
         if self.file.is_none() {
             return;
         }
-        let head = Head::read(message).ok();
-        let asked = asked(AckMode::ByMessage, head.as_ref());
+        let opened = Opened::new(message, &context.rules.charsets);
+        let asked = asked(AckMode::ByMessage, opened.head().as_deref());
         self.wanted = Some(self.wanted.unwrap_or(false) || may_hear(asked));
         for (level, _) in said(asked, code).acknowledgements() {
             let reply = Reply { level: *level, code, fault, expected: None };
+            let ids = &context.acknowledging.control_ids;
             let write = |out: &mut BytesMut| {
-                acknowledge(out, head.as_ref(), &reply, &ids.next(), clock::now());
+                answer(out, &opened, &reply, &ids.next(), clock::now());
             };
             self.answer.acknowledgements(1, write);
         }

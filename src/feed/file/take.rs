@@ -292,8 +292,7 @@ impl<'f> Taking<'f> {
                 self.wait().await?;
             }
         }
-        let ids = &self.context.acknowledging.control_ids;
-        tokio::task::block_in_place(|| self.answer.around(piece, wrong, ids));
+        tokio::task::block_in_place(|| self.answer.around(piece, wrong, self.context));
         Ok(())
     }
 
@@ -338,8 +337,10 @@ impl<'f> Taking<'f> {
         if code != Code::AA {
             self.report.refuse(self.report.messages, code, fault.as_ref());
         }
-        let ids = &self.context.acknowledging.control_ids;
-        tokio::task::block_in_place(|| self.answer.message(&owed.frame, code, fault.as_ref(), ids));
+        let fault = fault.as_ref();
+        tokio::task::block_in_place(|| {
+            self.answer.message(&owed.frame, code, fault, self.context);
+        });
         Ok(())
     }
 

@@ -6,13 +6,13 @@
 //! (PROMISE-11).
 //! Knows nothing of: which messages are acknowledged; that is `mode`.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use jiff::Timestamp;
 
 use super::acknowledge::{ControlIds, Segment, plain, written_at};
 use crate::parse::hl7::batch::{Piece, envelope};
 use crate::parse::hl7::tally::Miscount;
-use crate::parse::hl7::{Delimiters, Head};
+use crate::parse::hl7::{Charsets, Delimiters, Head};
 
 /// An answer that is being written.
 #[derive(Debug, Default)]
@@ -28,21 +28,24 @@ pub struct BatchAnswer {
 
 impl BatchAnswer {
     /// A header or a trailer came, or with none of them the end; with what is wrong about what it ends.
+    /// Headers are read by the feed's character sets.
     pub fn around(
         &mut self,
         piece: Option<&Piece>,
         wrong: &[Miscount],
-        ids: &ControlIds,
+        (ids, charsets): (&ControlIds, &Charsets),
         now: Timestamp,
     ) {
         match piece {
             Some(Piece::FileHeader(header)) => {
                 self.file_trailer(wrong);
-                self.file_header(header, &ids.next(), now);
+                let header = envelope(header, charsets).ok();
+                self.file_header(header.as_ref(), &ids.next(), now);
             }
             Some(Piece::BatchHeader(header)) => {
                 self.batch_trailer(wrong);
-                self.batch_header(header, &ids.next(), now);
+                let header = envelope(header, charsets).ok();
+                self.batch_header(header.as_ref(), &ids.next(), now);
             }
             Some(Piece::BatchTrailer(_)) => self.batch_trailer(wrong),
             Some(Piece::FileTrailer(_)) | None => {
@@ -54,13 +57,13 @@ impl BatchAnswer {
     }
 
     /// A file begins; one before it that did not end does now.
-    fn file_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
+    fn file_header(&mut self, header: Option<&Head<'_>>, control_id: &str, now: Timestamp) {
         self.file_trailer(&[]);
         self.file = Some(self.header(b"FHS", header, control_id, now));
     }
 
     /// A batch begins, and one before it ends.
-    fn batch_header(&mut self, header: &Bytes, control_id: &str, now: Timestamp) {
+    fn batch_header(&mut self, header: Option<&Head<'_>>, control_id: &str, now: Timestamp) {
         self.batch_trailer(&[]);
         self.batch = Some(self.header(b"BHS", header, control_id, now));
     }
@@ -94,11 +97,16 @@ impl BatchAnswer {
     }
 
     /// FHS or BHS: application and facility swapped, field 12 names the one that is answered.
-    fn header(&mut self, name: &[u8], came: &[u8], id: &str, now: Timestamp) -> Delimiters {
-        let head = envelope(came).ok();
-        let delimiters = head.as_ref().map_or_else(Delimiters::default, |head| head.delimiters);
-        let encoding = head.as_ref().map_or(&b"^~\\&"[..], |head| head.field(2));
-        let echo = |field| head.as_ref().map_or(&b""[..], |head: &Head<'_>| head.echo(field));
+    fn header(
+        &mut self,
+        name: &[u8],
+        head: Option<&Head<'_>>,
+        id: &str,
+        now: Timestamp,
+    ) -> Delimiters {
+        let delimiters = head.map_or_else(Delimiters::default, |head| head.delimiters);
+        let encoding = head.map_or(&b"^~\\&"[..], |head| head.field(2));
+        let echo = |field| head.map_or(&b""[..], |head| head.echo(field));
         let mut segment = Segment { out: &mut self.out, separator: delimiters.field };
         segment.begin(name);
         segment.field(encoding);
@@ -130,8 +138,13 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse::hl7::Charset;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn header(text: &[u8]) -> Option<Head<'_>> {
+        envelope(text, &Charsets::from(Charset::Utf8)).ok()
+    }
 
     fn text(answer: &BatchAnswer) -> String {
         String::from_utf8_lossy(&answer.out).replace('\r', "\n")
@@ -140,12 +153,11 @@ mod tests {
     #[test]
     fn a_batch_is_answered_by_a_batch_that_names_it_and_counts_its_acknowledgements() {
         let mut answer = BatchAnswer::default();
-        let header = |text: &'static [u8]| Bytes::from_static(text);
-        answer.file_header(&header(b"FHS|^~\\&|A|B|C|D|2026||name||F1\r"), "ID-1", NOW);
-        answer.batch_header(&header(b"BHS|^~\\&|A|B|C|D|2026||name||B1\r"), "ID-2", NOW);
+        answer.file_header(header(b"FHS|^~\\&|A|B|C|D|2026||name||F1\r").as_ref(), "ID-1", NOW);
+        answer.batch_header(header(b"BHS|^~\\&|A|B|C|D|2026||name||B1\r").as_ref(), "ID-2", NOW);
         answer.acknowledgements(2, |out| out.extend_from_slice(b"(two)\r"));
         answer.batch_trailer(&[Miscount::Messages { said: 3, came: 2 }]);
-        answer.batch_header(&header(b"BHS$*@!%\r"), "ID-3", NOW);
+        answer.batch_header(header(b"BHS$*@!%\r").as_ref(), "ID-3", NOW);
         answer.file_trailer(&[]);
         assert_eq!(
             text(&answer),
@@ -163,15 +175,32 @@ mod tests {
     #[test]
     fn what_cannot_be_echoed_is_left_empty() {
         let mut answer = BatchAnswer::default();
-        answer.batch_header(
-            &Bytes::from_static(b"BHS|^~\\&|A\x0bX||||2026||||B\x1c1"),
-            "ID-1",
-            NOW,
-        );
+        let unprintable = header(b"BHS|^~\\&|A\x0bX||||2026||||B\x1c1");
+        answer.batch_header(unprintable.as_ref(), "ID-1", NOW);
         answer.batch_trailer(&[]);
         assert_eq!(text(&answer), "BHS|^~\\&|||||19700101000000.000+0000||||ID-1|\nBTS|0\n");
         let mut answer = BatchAnswer::default();
-        answer.batch_header(&Bytes::from_static(b"BHS|||no delimiters"), "ID-1", NOW);
+        answer.batch_header(header(b"BHS|||no delimiters").as_ref(), "ID-1", NOW);
         assert!(text(&answer).starts_with("BHS|^~\\&|||||"));
+    }
+
+    #[test]
+    fn names_of_a_header_are_divided_where_its_characters_are() {
+        let sjis = Charset::Other(encoding_rs::SHIFT_JIS);
+        let always = Charsets { always: Some(sjis), ..Charsets::from(Charset::Utf8) };
+        // The second byte of the letter is a pipe; behind a mark it is UTF-8, whatever the feed says, and
+        // the last byte of the letter is no first one of Shift-JIS.
+        let marked = "\u{feff}BHS|^~\\&|\u{c1}|H|C|D|2026||||B1".as_bytes();
+        for (came, charsets, letter) in [
+            (&b"BHS|^~\\&|\x83\x7c|H|C|D|2026||||B1"[..], &Charsets::from(sjis), &b"\x83\x7c"[..]),
+            (b"BHS|^~\\&|\x83\x7c|H|C|D|2026||||B1", &always, b"\x83\x7c"),
+            (marked, &always, "\u{c1}".as_bytes()),
+        ] {
+            let mut answer = BatchAnswer::default();
+            answer.batch_header(envelope(came, charsets).ok().as_ref(), "ID-1", NOW);
+            let wanted =
+                [&b"BHS|^~\\&|C|D|"[..], letter, b"|H|19700101000000.000+0000||||ID-1|B1\r"];
+            assert_eq!(answer.out, wanted.concat(), "{came:?}");
+        }
     }
 }

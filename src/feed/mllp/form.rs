@@ -1,13 +1,16 @@
 //! An acknowledgement in the form that its message had.
 //!
 //! Promises: who sends XML or UTF-16 hears the same, since such a parser reads nothing else; what
-//! the acknowledgement says is what it said with pipes.
+//! the acknowledgement says is what it said with pipes; fields of a header are those of the character
+//! set that it is in.
 //! Knows nothing of: what it says.
 
 use std::borrow::Cow;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 
+use super::acknowledge::{Reply, acknowledge};
 use crate::bug;
 use crate::parse::hl7::wire::{Extent, Form};
 use crate::parse::hl7::{Charsets, Head, Wire, xml};
@@ -43,8 +46,21 @@ impl<'f> Opened<'f> {
     }
 }
 
+/// Writes an acknowledgement in the form of its message, without a frame.
+pub fn answer(
+    out: &mut BytesMut,
+    opened: &Opened<'_>,
+    reply: &Reply<'_>,
+    control_id: &str,
+    now: Timestamp,
+) {
+    in_form(out, opened.form(), |out| {
+        acknowledge(out, opened.head().as_deref(), reply, control_id, now);
+    });
+}
+
 /// Writes in a form what `write` gives with pipes.
-pub fn in_form(out: &mut BytesMut, form: Form, write: impl FnOnce(&mut BytesMut)) {
+fn in_form(out: &mut BytesMut, form: Form, write: impl FnOnce(&mut BytesMut)) {
     if form == Form::Pipes {
         return write(out);
     }
@@ -73,21 +89,16 @@ fn formed(content: &[u8], form: Form) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::feed::mllp::acknowledge::{Reply, acknowledge};
     use crate::parse::hl7::{Charset, Message};
     use crate::verdict::{Code, Level};
 
-    fn answer(frame: &[u8]) -> Vec<u8> {
+    fn heard(frame: &[u8]) -> Vec<u8> {
         let opened = Opened::new(frame, &Charsets::from(Charset::Utf8));
         let (level, code) = (Level::Application, Code::AA);
         let reply = Reply { level, code, fault: None, expected: None };
         let mut out = BytesMut::new();
-        in_form(&mut out, opened.form(), |out| {
-            acknowledge(out, opened.head().as_deref(), &reply, "ID-1", Timestamp::UNIX_EPOCH);
-        });
+        answer(&mut out, &opened, &reply, "ID-1", Timestamp::UNIX_EPOCH);
         out.to_vec()
     }
 
@@ -104,13 +115,13 @@ mod tests {
     #[test]
     fn who_sends_xml_hears_xml() {
         for broken in ["</ADT_A01>", "<PID><nonsense/></PID></ADT_A01>", "<PID", ""] {
-            let heard = answer(format!("{XML}{broken}").as_bytes());
+            let heard = heard(format!("{XML}{broken}").as_bytes());
             assert!(heard.is_ascii() && heard.starts_with(b"<?xml "), "{heard:?}");
             assert_eq!(text_of(&heard, b"MSA", 1), "AA");
             assert_eq!(text_of(&heard, b"MSA", 2), "ä|7");
             assert_eq!(text_of(&heard, b"MSH", 5), "R&H");
         }
-        let heard = answer(b"<!DOCTYPE a><ADT_A01>");
+        let heard = heard(b"<!DOCTYPE a><ADT_A01>");
         assert!(heard.starts_with(b"<?xml "));
         assert_eq!(text_of(&heard, b"MSA", 1), "AA");
         assert_eq!(text_of(&heard, b"MSA", 2), "");
@@ -121,7 +132,7 @@ mod tests {
         let text = "\u{feff}MSH|^~\\&|Ä|B|C|D|2026||ADT^A01|ä7|P|2.5\rPID|1\r";
         for order in [u16::to_be_bytes, u16::to_le_bytes] {
             let frame: Vec<u8> = text.encode_utf16().flat_map(order).collect();
-            let heard = answer(&frame);
+            let heard = heard(&frame);
             assert_eq!(heard.get(..2), frame.get(..2));
             assert_eq!(text_of(&heard, b"MSA", 2), "ä7");
             assert_eq!(text_of(&heard, b"MSH", 5), "Ä");
@@ -131,7 +142,7 @@ mod tests {
     #[test]
     fn who_sends_pipes_hears_them_byte_for_byte() {
         let heard =
-            answer(b"MSH|^~\\&|\x83\x7c|B|C|D|2026||ADT^A01|\x95\x5c7|P|2.5||||||SHIFT-JIS\r");
+            heard(b"MSH|^~\\&|\x83\x7c|B|C|D|2026||ADT^A01|\x95\x5c7|P|2.5||||||SHIFT-JIS\r");
         let lines: Vec<&[u8]> = heard.split(|byte| *byte == b'\r').collect();
         assert_eq!(lines.get(1), Some(&&b"MSA|AA|\x95\x5c7"[..]));
         assert!(lines.first().is_some_and(|line| line.ends_with(b"|P|2.5||||||SHIFT-JIS")));

@@ -92,22 +92,29 @@ impl Door {
         Self { live, roster, under_way: Mutex::default(), under_way_max }
     }
 
-    /// Makes TLS of a connection.
+    /// Makes TLS of a connection. Its place among those under way is that of this call, and not of its
+    /// first poll: tasks begin in any order, and who came last would be pushed out by who came first.
     ///
     /// # Errors
     /// It comes to nothing.
-    pub async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
+    pub fn shake(
+        self: &Arc<Self>,
+        stream: TcpStream,
+    ) -> impl Future<Output = Result<TlsStream<TcpStream>, Failed>> + use<> {
+        let door = Arc::clone(self);
         let (place, pushed_out) = self.begin();
-        let shaken = tokio::select! {
-            biased;
-            shaken = TlsAcceptor::from(self.live.take()).accept(stream) => {
-                shaken.map_err(|error| Failed::of(&error))
-            }
-            _ = pushed_out => Err(Failed::GaveWay),
-            () = sleep(HANDSHAKE_TIMEOUT) => Err(Failed::Late),
-        };
-        self.end(place);
-        shaken
+        async move {
+            let shaken = tokio::select! {
+                biased;
+                shaken = TlsAcceptor::from(door.live.take()).accept(stream) => {
+                    shaken.map_err(|error| Failed::of(&error))
+                }
+                _ = pushed_out => Err(Failed::GaveWay),
+                () = sleep(HANDSHAKE_TIMEOUT) => Err(Failed::Late),
+            };
+            door.end(place);
+            shaken
+        }
     }
 
     /// Which entries of the roster the other side's certificate bears the name of.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::allow::Allow;
@@ -33,7 +34,7 @@ pub struct Entrance {
     /// From where; from everywhere where it is none.
     pub allow: Option<Allow>,
     /// By TLS, where it is there; then never in clear.
-    pub door: Option<Door>,
+    pub door: Option<Arc<Door>>,
     /// What those of the door's roster may speak for, in its order.
     pub clients: Vec<Arc<Sender>>,
 }
@@ -56,6 +57,24 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
+/// A socket that connections wait at.
+///
+/// # Errors
+/// The address is in use, or not ours.
+pub(in crate::feed) fn listen_on(
+    address: SocketAddr,
+    feed: &Arc<str>,
+) -> Result<TcpListener, ListenError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let listening = socket.and_then(|socket| {
+        // A restarted daemon takes its port back at once, though old connections linger.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    });
+    listening.map_err(|source| ListenError { feed: Arc::clone(feed), address, source })
+}
+
 impl Listener {
     /// Binds the address.
     ///
@@ -66,17 +85,7 @@ impl Listener {
         entrance: Entrance,
         context: FeedContext,
     ) -> Result<Self, ListenError> {
-        let feed = Arc::clone(&context.rules.feed);
-        let fail = |source| ListenError { feed: Arc::clone(&feed), address, source };
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let listener = socket
-            .and_then(|socket| {
-                // A restarted daemon takes its port back at once, though old connections linger.
-                socket.set_reuseaddr(true)?;
-                socket.bind(address)?;
-                socket.listen(BACKLOG)
-            })
-            .map_err(fail)?;
+        let listener = listen_on(address, &context.rules.feed)?;
         let connections = Arc::new(Semaphore::new(entrance.connections_max));
         let (context, entrance) = (Arc::new(context), Arc::new(entrance));
         Ok(Self { listener, context, entrance, connections })
@@ -128,7 +137,7 @@ impl Listener {
         }
         let (context, entrance) = (Arc::clone(&self.context), Arc::clone(&self.entrance));
         let connections = Arc::clone(&self.connections);
-        if entrance.door.is_none() {
+        let Some(door) = &entrance.door else {
             // Here and not in a task: a flood of connections makes no tasks.
             let Some(permit) = permit(&connections, &context, peer) else { return };
             tasks.spawn(async move {
@@ -136,15 +145,19 @@ impl Listener {
                 drop(permit);
             });
             return;
-        }
+        };
+        let shaking = door.shake(stream);
         tasks.spawn(async move {
             let mut stopping = context.stopping.clone();
             let shaken = tokio::select! {
-                shaken = entrance.shake(stream) => shaken,
+                shaken = shaking => shaken,
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             };
             let (wire, speaker) = match shaken {
-                Ok(shaken) => shaken,
+                Ok(stream) => {
+                    let speaker = entrance.speaker(&stream);
+                    (Wire::Tls(Box::new(stream.into())), speaker)
+                }
                 Err(failed) => {
                     context.refuse(failed.reason(), peer, &failed.to_string());
                     return;
@@ -174,11 +187,9 @@ fn permit(
 }
 
 impl Entrance {
-    async fn shake(&self, stream: TcpStream) -> Result<(Wire, Speaker), super::handshake::Failed> {
-        let Some(door) = &self.door else { return Ok((Wire::Plain(stream), Speaker::default())) };
-        let stream = door.shake(stream).await?;
-        let entries = door.entries_of(&stream).into_iter();
-        let senders = entries.filter_map(|entry| self.clients.get(entry).cloned()).collect();
-        Ok((Wire::Tls(Box::new(stream.into())), Speaker::of(senders)))
+    /// Who the other side's certificate says it is.
+    fn speaker(&self, stream: &TlsStream<TcpStream>) -> Speaker {
+        let entries = self.door.iter().flat_map(|door| door.entries_of(stream));
+        Speaker::of(entries.filter_map(|entry| self.clients.get(entry).cloned()).collect())
     }
 }

@@ -5,6 +5,7 @@
 //! message: a resend gets its acknowledgements again.
 //! Knows nothing of: what they say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,19 +33,35 @@ const IGNORED_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Outbox {
     waiting: mpsc::Sender<Waiting>,
-    results: ByWord,
+    results: Results,
 }
 
 /// Sends them, one after the other, in their order.
 #[derive(Debug)]
 pub struct Outgoing {
-    feed: std::sync::Arc<str>,
     address: String,
     waiting: mpsc::Receiver<Waiting>,
-    results: ByWord,
-    quiet: Quiet,
+    results: Results,
     stopping: watch::Receiver<bool>,
     stream: Option<TcpStream>,
+}
+
+/// What came of them, counted and told.
+#[derive(Clone, Debug)]
+struct Results {
+    feed: Arc<str>,
+    results: ByWord,
+    quiet: Arc<Quiet>,
+}
+
+impl Results {
+    fn dropped(&self) {
+        self.results.count("dropped");
+        if let Some(more) = self.quiet.due("dropped") {
+            let feed = &self.feed;
+            tracing::warn!(%feed, more, "an application acknowledgement could not be sent");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,31 +74,25 @@ struct Waiting {
 /// Both ends of the way to `address`, a host and a port.
 #[must_use]
 pub fn outbox(
-    feed: &std::sync::Arc<str>,
+    feed: &Arc<str>,
     address: &str,
     results: ByWord,
     stopping: watch::Receiver<bool>,
 ) -> (Outbox, Outgoing) {
     let (sender, waiting) = mpsc::channel(WAITING_MAX);
-    let outgoing = Outgoing {
-        feed: feed.clone(),
-        address: address.to_owned(),
-        waiting,
-        results: results.clone(),
-        quiet: Quiet::default(),
-        stopping,
-        stream: None,
-    };
+    let results = Results { feed: Arc::clone(feed), results, quiet: Arc::default() };
+    let address = address.to_owned();
+    let outgoing = Outgoing { address, waiting, results: results.clone(), stopping, stream: None };
     (Outbox { waiting: sender, results }, outgoing)
 }
 
 impl Outbox {
-    /// Hands a framed acknowledgement over. With too many that wait it is dropped and counted: the
+    /// Hands a framed acknowledgement over. With too many that wait it is dropped, counted and told: the
     /// message is kept, and was answered.
     pub fn put(&self, frame: Bytes) {
         let until = clock::monotonic() + PATIENCE;
         if self.waiting.try_send(Waiting { frame, until }).is_err() {
-            self.results.count("dropped");
+            self.results.dropped();
         }
     }
 }
@@ -90,11 +101,10 @@ impl Outgoing {
     /// Sends until nobody can hand anything over any more.
     pub async fn run(mut self) {
         while let Some(next) = self.waiting.recv().await {
-            let sent = self.deliver(&next).await;
-            self.results.count(if sent { "sent" } else { "dropped" });
-            if !sent && let Some(more) = self.quiet.due("dropped") {
-                let feed = &self.feed;
-                tracing::warn!(%feed, more, "an application acknowledgement could not be sent");
+            if self.deliver(&next).await {
+                self.results.results.count("sent");
+            } else {
+                self.results.dropped();
             }
         }
     }
@@ -105,8 +115,8 @@ impl Outgoing {
         loop {
             let Err(error) = self.send(&next.frame).await else { return true };
             self.stream = None;
-            if let Some(more) = self.quiet.due("unreachable") {
-                let feed = &self.feed;
+            let Results { feed, quiet, .. } = &self.results;
+            if let Some(more) = quiet.due("unreachable") {
                 tracing::warn!(%feed, %error, more, "application_ack: the other side cannot be reached");
             }
             let left = next.until.saturating_sub(clock::monotonic());

@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Decoder;
 
 use self::batch::Batch;
-use super::acknowledge::{Reply, acknowledge, framed, whole_fields};
+use super::acknowledge::{Reply, framed, whole_fields};
 use super::budget::{Budget, Share};
-use super::form::{Opened, in_form};
+use super::form::{Opened, answer};
 use super::frame::{Frames, Incoming};
 use super::mode::{Way, asked, may_hear, said};
 use super::sequence::Step as Number;
@@ -30,11 +30,10 @@ use crate::admit::sender::Speaker;
 use crate::clock;
 use crate::feed::intake::{
     Acknowledging, ApplicationAck, FeedContext, Owed, OwedState, count, known_answer, next_answer,
-    submit,
+    reading, submit,
 };
 use crate::parse::hl7::Head;
 use crate::parse::hl7::batch::is_batch;
-use crate::parse::hl7::wire::Form;
 use crate::store::Turn;
 use crate::verdict::{Code, OnBusy, Outcome, Verdict, verdict};
 
@@ -324,7 +323,8 @@ impl Session {
     /// What the number of a message says, where it is not to be read further; and which is expected
     /// behind it.
     fn number(&self, message: &Bytes) -> (Option<Outcome>, Option<i64>) {
-        let opened = Opened::new(message, &self.context.rules.charsets);
+        let charsets = &self.context.rules.charsets;
+        let opened = reading(message, || Opened::new(message, charsets));
         let Some(head) = opened.head() else { return (None, None) };
         let sequences = &self.context.acknowledging.sequences;
         let (number, expected) = sequences.take(&head, message);
@@ -383,8 +383,9 @@ impl Session {
             if matches!(outcome, Outcome::Taken(_, Novelty::New { .. })) {
                 self.context.metrics.unmapped.increment(owed.unmapped as u64);
             }
-            let opened = Opened::new(&owed.frame, &context.rules.charsets);
-            let (head, form) = (opened.head(), opened.form());
+            let charsets = &context.rules.charsets;
+            let opened = reading(&owed.frame, || Opened::new(&owed.frame, charsets));
+            let head = opened.head();
             let expected = self.expected(&owed, head.as_deref(), &verdict);
             if let Some((code, fault)) = &verdict.answer {
                 let asked = asked(self.context.acknowledging.mode, head.as_deref());
@@ -394,7 +395,7 @@ impl Session {
                 for (level, way) in said(asked, *code).acknowledgements() {
                     let reply =
                         Reply { level: *level, code: *code, fault: fault.as_ref(), expected };
-                    if self.acknowledge(&mut out, (head.as_deref(), form), &reply, *way) {
+                    if self.acknowledge(&mut out, &opened, &reply, *way) {
                         answered.push((code.name(*level), owed.received));
                     }
                 }
@@ -433,16 +434,13 @@ impl Session {
     fn acknowledge(
         &mut self,
         out: &mut BytesMut,
-        (head, form): (Option<&Head<'_>>, Form),
+        opened: &Opened<'_>,
         reply: &Reply<'_>,
         way: Way,
     ) -> bool {
         let Acknowledging { application, control_ids, .. } = &self.context.acknowledging;
         let write = |out: &mut BytesMut| {
-            let write = |out: &mut BytesMut| {
-                acknowledge(out, head, reply, &control_ids.next(), clock::now());
-            };
-            in_form(out, form, write);
+            answer(out, opened, reply, &control_ids.next(), clock::now());
         };
         match (way, application) {
             (Way::ByFeed, ApplicationAck::None) => return false,

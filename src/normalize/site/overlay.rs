@@ -4,7 +4,6 @@
 //! changes nothing, or gives up what was required, is a warning.
 //! Knows nothing of: how a rule is compiled.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,17 +12,14 @@ use crate::event::Declaration;
 use crate::event::schema::EXTENSION;
 
 use super::SiteFile;
-use crate::normalize::compile::{self, Compiling};
-use crate::normalize::load::{File, Rule, select};
+use crate::normalize::compile::{self, Compiling, Rules};
+use crate::normalize::load::{File, Rule, mapping, select};
 use crate::normalize::mapping::Mappings;
 use crate::normalize::table::Tables;
 
-/// The rules of a mapping, by target.
-type Rules<'f> = BTreeMap<&'f str, Cow<'f, Rule>>;
-
 pub(super) fn compile(
     site: &SiteFile,
-    files: &BTreeMap<String, File>,
+    [files, resources]: [&BTreeMap<String, File>; 2],
     tables: &mut Tables<'_>,
     declared: Declaration,
     problems: &Problems,
@@ -42,21 +38,28 @@ pub(super) fn compile(
     for (file, rules) in &mut all {
         for rule in &site.rules {
             if is_extension(rule) || rules.contains_key(rule.target.value.as_str()) {
-                rules.insert(&rule.target.value, Cow::Borrowed(rule));
+                compile::stand_in(rules, rule);
             }
         }
         let own = site.own.iter().filter(|(name, _)| name.value == file.name);
         for rule in own.flat_map(|(_, own)| own) {
-            rules.insert(&rule.target.value, Cow::Borrowed(rule));
+            compile::stand_in(rules, rule);
         }
     }
     let mut mappings = Mappings { declared, ..Mappings::default() };
+    let around = Compiling { declared, problems };
     for (file, rules) in all {
-        let around = Compiling { declared, authorities: site.authorities.clone(), problems };
-        let mapping = Arc::new(compile::compile(file, &rules, tables, around));
+        let authorities = site.authorities.clone();
+        let mapping = Arc::new(mapping(file, &rules, tables, around, authorities));
         select(file, &mapping, &mut mappings, &muted);
         mappings.files.push((file.place.file.to_string(), mapping, Vec::new()));
     }
+    // A site's rules speak of segments; of resources it renames authorities and codes.
+    for file in resources.values().filter(|file| file.event.is_some()) {
+        let rules = compile::gather(file, resources, &muted);
+        mappings.fhir.add(file, &rules, tables, around, site.authorities.clone());
+    }
+    mappings.fhir.select(&muted);
     mappings
 }
 
@@ -82,7 +85,7 @@ impl Looked<'_, '_> {
             let shipped: Vec<&Rule> = self
                 .all
                 .iter()
-                .filter_map(|(_, rules)| rules.get(target).map(Cow::as_ref))
+                .filter_map(|(_, rules)| rules.get(target).map(|ruled| ruled.rule))
                 .collect();
             if shipped.is_empty() {
                 let known: Vec<&str> = known.iter().copied().collect();
@@ -107,7 +110,7 @@ impl Looked<'_, '_> {
                 continue;
             };
             for rule in own {
-                let shipped = rules.get(rule.target.value.as_str()).map(Cow::as_ref);
+                let shipped = rules.get(rule.target.value.as_str()).map(|ruled| ruled.rule);
                 self.weigh(rule, shipped.as_slice());
             }
         }

@@ -33,7 +33,7 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> SiteFile {
     let own = table.table("mapping").map(|table| own_rules(&table)).unwrap_or_default();
     let authorities = Authorities::read(table).map(Arc::new);
     let words = table.table("consent").map(|table| words(&table)).unwrap_or_default();
-    let cases = case::read(table);
+    let cases = case::read(table, case::Of::Messages);
     if cases.is_empty() {
         let text = "there is no [[case]]: a message of this site and what must come out";
         table.mistake(&file_start(table), text);

@@ -1,24 +1,27 @@
 //! Bytes to messages, and to what stands around them: `FHS BHS MSH.. BTS FTS` (chapter 2.10.3).
 //!
 //! Promises: what begins with MSH at the beginning of a line is a message, whatever stands around it
-//! and however its lines end; no more than the bound is held of any; the pieces are the same
-//! however the bytes come in.
+//! and however its lines end; a byte order mark counts for all behind it; no more than the bound is
+//! held of any; the pieces are the same however the bytes come in.
 //! Knows nothing of: what a message says; where the bytes come from.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
-use super::Head;
+use super::head::{is_marked, skip_lead};
 use super::wire::{UTF8_MARK, utf16};
+use super::{Charset, Charsets, Head};
 
 /// Longest header or trailer of a batch or a file, in bytes. Its fields are names, times and numbers.
 const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 /// How much of the head of a message that is too long is kept, for its acknowledgement: MSH fits.
 const HEAD_BYTES: usize = 4096;
-/// Bytes that it takes to see what a line begins with: a name, a separator, an encoding character.
-const LOOK_BYTES: usize = 5;
+/// Bytes that it takes to see what a line begins with: a mark, a name, a separator, an encoding
+/// character.
+const LOOK_BYTES: usize = UTF8_MARK.len() + 5;
 
-/// What comes out of the bytes.
+/// What comes out of the bytes. Where a byte order mark of UTF-8 stands before it, or before what came
+/// before it, all but a trailer begins with one: the mark is of a file, and its messages are read alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// FHS and what follows it up to the next piece.
@@ -73,6 +76,8 @@ pub struct Pieces {
     skipping: Option<Bytes>,
     /// Whether VT and FS end lines, too, as in a file of frames.
     framed: bool,
+    /// Whether a byte order mark came.
+    marked: bool,
 }
 
 impl Pieces {
@@ -86,6 +91,7 @@ impl Pieces {
             searched: 0,
             skipping: None,
             framed,
+            marked: false,
         }
     }
 
@@ -123,7 +129,7 @@ impl Pieces {
         let mut at = self.searched;
         // The bytes of a piece that is too long are gone; a line may begin where they ended.
         if at == 0 && self.kind == Kind::Stray && self.skipping.is_none() {
-            let rest = super::head::skip_lead(bytes);
+            let rest = skip_lead(bytes);
             let lead = bytes.len() - rest.len();
             if rest.len() < LOOK_BYTES && !at_end {
                 return None;
@@ -159,23 +165,61 @@ impl Pieces {
         self.searched = usize::from(next != Kind::Stray);
         let content = self.buffer.split_to(at).freeze();
         if let Some(head) = self.skipping.take() {
-            return Some(Piece::Oversize(head));
+            return Some(Piece::Oversize(self.marked(head)));
         }
-        let content = trimmed(content, self.framed);
+        let content = self.trimmed(content);
         if content.is_empty() {
             return None;
         }
         if content.len() > self.max_of(kind) {
-            return Some(Piece::Oversize(content.slice(..HEAD_BYTES.min(content.len()))));
+            let head = content.slice(..HEAD_BYTES.min(content.len()));
+            return Some(Piece::Oversize(self.marked(head)));
         }
         Some(match kind {
-            Kind::FileHeader => Piece::FileHeader(content),
-            Kind::BatchHeader => Piece::BatchHeader(content),
-            Kind::Message => Piece::Message(content),
+            Kind::FileHeader => Piece::FileHeader(self.marked(content)),
+            Kind::BatchHeader => Piece::BatchHeader(self.marked(content)),
+            Kind::Message => Piece::Message(self.marked(content)),
             Kind::BatchTrailer => Piece::BatchTrailer(content),
             Kind::FileTrailer => Piece::FileTrailer(content),
-            Kind::Stray => Piece::Stray(content),
+            Kind::Stray => Piece::Stray(self.marked(content)),
         })
+    }
+
+    /// With the byte order mark, where one came.
+    fn marked(&self, content: Bytes) -> Bytes {
+        if self.marked { Bytes::from([UTF8_MARK, &*content].concat()) } else { content }
+    }
+
+    /// Without what stands around it: line ends, and where it was framed the frame. A byte order mark
+    /// before it is taken note of.
+    fn trimmed(&mut self, content: Bytes) -> Bytes {
+        // Half a character may look like a blank.
+        if utf16(&content).is_some() {
+            return content;
+        }
+        let framed = self.framed;
+        let frame = |byte: &u8| framed && matches!(byte, 0x0B | 0x1C);
+        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ') || frame(byte);
+        let mut rest = &content[..];
+        loop {
+            let begin = rest.iter().position(|byte| !blank(byte)).unwrap_or(rest.len());
+            let behind = rest.get(begin..).unwrap_or_default();
+            self.marked |= is_marked(behind);
+            rest = skip_lead(behind);
+            if !rest.first().is_some_and(frame) {
+                break;
+            }
+        }
+        let begin = content.len() - rest.len();
+        let end = content.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
+        let end = end.max(begin);
+        // The last line end belongs to the last segment.
+        let end = if end < content.len() && matches!(content.get(end), Some(b'\r' | b'\n')) {
+            end + 1
+        } else {
+            end
+        };
+        content.slice(begin..end)
     }
 
     const fn max_of(&self, kind: Kind) -> usize {
@@ -195,7 +239,8 @@ impl Pieces {
         }
         if self.skipping.is_none() {
             let head = self.buffer.get(..HEAD_BYTES.min(self.buffer.len())).unwrap_or_default();
-            self.skipping = Some(Bytes::copy_from_slice(head));
+            let head = Bytes::copy_from_slice(head);
+            self.skipping = Some(self.trimmed(head));
         }
         // A line end that was not looked behind stays.
         let keep = self.searched.min(self.buffer.len());
@@ -215,6 +260,8 @@ fn line_end(bytes: &[u8], framed: bool) -> Option<usize> {
 
 /// What a line begins, where it is more than a segment of a message.
 fn begins(line: &[u8]) -> Option<Kind> {
+    // Files with a mark that were put one behind the other have it there, too, and so has each frame.
+    let line = line.strip_prefix(UTF8_MARK).unwrap_or(line);
     let (name, rest) = line.split_at_checked(3)?;
     let kind = match name {
         b"FHS" => Kind::FileHeader,
@@ -236,27 +283,6 @@ fn begins(line: &[u8]) -> Option<Kind> {
         _ => false,
     };
     found.then_some(kind)
-}
-
-/// Without the line ends, the byte order mark, and where it was framed the frame, around it.
-fn trimmed(content: Bytes, framed: bool) -> Bytes {
-    // Half a character may look like a blank.
-    if utf16(&content).is_some() {
-        return content;
-    }
-    let content = content.slice(if content.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 }..);
-    let blank =
-        |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ') || framed && matches!(byte, 0x0B | 0x1C);
-    let begin = content.iter().position(|byte| !blank(byte)).unwrap_or(content.len());
-    let end = content.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
-    let end = end.max(begin);
-    // The last line end belongs to the last segment.
-    let end = if end < content.len() && matches!(content.get(end), Some(b'\r' | b'\n')) {
-        end + 1
-    } else {
-        end
-    };
-    content.slice(begin..end)
 }
 
 /// The messages of a text in UTF-16, each with its byte order mark, where it has one; nothing of a text
@@ -298,23 +324,27 @@ fn starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-/// Whether a frame holds more than one message: a header of a batch or file, or a second MSH.
+/// Whether a frame holds more than one message: a header or trailer of a batch or file, or a second MSH.
 #[must_use]
 pub fn is_batch(frame: &[u8]) -> bool {
-    let bytes = super::head::skip_lead(frame);
+    let bytes = skip_lead(frame);
     // In XML a line may begin with anything.
     if bytes.starts_with(b"<") {
         return false;
     }
-    if matches!(begins(bytes), Some(Kind::FileHeader | Kind::BatchHeader)) {
-        return true;
+    match begins(bytes) {
+        Some(Kind::FileHeader | Kind::BatchHeader) => return true,
+        // A trailer ends the frame, also where its header was left away.
+        Some(Kind::Message) if begins_trailer(last_line(bytes)) => return true,
+        _ => {}
     }
     let mut from = 1;
     while let Some(at) = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, b"MSH")) {
         let at = from + at;
-        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        let before = bytes.get(..at).unwrap_or_default();
+        let before = before.strip_suffix(UTF8_MARK).unwrap_or(before);
         let rest = bytes.get(at..).unwrap_or_default();
-        if matches!(before, Some(b'\r' | b'\n')) && begins(rest) == Some(Kind::Message) {
+        if matches!(before, [.., b'\r' | b'\n']) && begins(rest) == Some(Kind::Message) {
             return true;
         }
         from = at + 3;
@@ -322,12 +352,26 @@ pub fn is_batch(frame: &[u8]) -> bool {
     false
 }
 
-/// The fields of FHS or BHS, which are numbered as those of MSH are up to the seventh.
+fn begins_trailer(line: &[u8]) -> bool {
+    matches!(begins(line), Some(Kind::BatchTrailer | Kind::FileTrailer))
+}
+
+/// The last line that is not blank.
+fn last_line(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.trim_ascii_end();
+    let end = memchr::memrchr2(b'\r', b'\n', bytes);
+    bytes.get(end.map_or(0, |end| end + 1)..).unwrap_or_default()
+}
+
+/// The fields of FHS or BHS, which are numbered as those of MSH are up to the seventh. Neither names a
+/// character set: without a byte order mark it is the feed's.
 ///
 /// # Errors
 /// As for [`Head::read`].
-pub fn envelope(header: &[u8]) -> Result<Head<'_>, super::Malformed> {
-    Head::named(header, header.get(..3).unwrap_or_default())
+pub fn envelope<'h>(header: &'h [u8], charsets: &Charsets) -> Result<Head<'h>, super::Malformed> {
+    let of_feed = charsets.always.unwrap_or(charsets.silent);
+    let charset = if is_marked(header) { Charset::Utf8 } else { of_feed };
+    Head::named(header, skip_lead(header).get(..3).unwrap_or_default(), Some(charset))
 }
 
 #[cfg(test)]
@@ -412,7 +456,7 @@ pub(super) mod tests {
         let found = |bytes: &[u8]| show(&cut(bytes, &[3], 1000, true));
         assert_eq!(
             found(b"\xef\xbb\xbf\r\n MSH|^~\\&|1\nMSH|^~\\&|2"),
-            ["message MSH|^~\\&|1_", "message MSH|^~\\&|2"]
+            ["message \u{feff}MSH|^~\\&|1_", "message \u{feff}MSH|^~\\&|2"]
         );
         assert_eq!(
             found(b"\x0bMSH|^~\\&|1\r\x1c\r\x0bMSH|^~\\&|2\r\x1c\r"),
@@ -427,6 +471,62 @@ pub(super) mod tests {
             ["message MSH|^~\\&|1/NTE|MSH|^~\\&_MSH is_BTSX/"]
         );
         assert_eq!(found(b"MSH|^~\\&|1\rBTS"), ["message MSH|^~\\&|1/", "end BTS"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_for_all_that_is_behind_it() {
+        for (text, wanted) in [
+            ("\u{feff}<ADT_A01>", vec!["stray \u{feff}<ADT_A01>"]),
+            (
+                "\t\u{feff} \r\nFHS|^~\\&\rMSH|^~\\&|1\rBTS|1\rMSH|^~\\&|2\r",
+                vec![
+                    "file \u{feff}FHS|^~\\&/",
+                    "message \u{feff}MSH|^~\\&|1/",
+                    "end BTS|1/",
+                    "message \u{feff}MSH|^~\\&|2/",
+                ],
+            ),
+            // Two files one behind the other, the second with a mark.
+            (
+                "MSH|^~\\&|1\rPID|1\r\u{feff}MSH|^~\\&|2\rMSH|^~\\&|3",
+                vec![
+                    "message MSH|^~\\&|1/PID|1/",
+                    "message \u{feff}MSH|^~\\&|2/",
+                    "message \u{feff}MSH|^~\\&|3",
+                ],
+            ),
+            // Frames, each with its own.
+            (
+                "\u{b}\u{feff}MSH|^~\\&|1\r\u{1c}\r\u{b}\u{feff}MSH|^~\\&|2\r\u{1c}\r",
+                vec!["message \u{feff}MSH|^~\\&|1/", "message \u{feff}MSH|^~\\&|2/"],
+            ),
+            (
+                "\u{feff}\u{b}MSH|^~\\&|1\r\u{1c}\r\u{b}MSH|^~\\&|2\r\u{1c}\r",
+                vec!["message \u{feff}MSH|^~\\&|1/", "message \u{feff}MSH|^~\\&|2/"],
+            ),
+            // A letter of the text, not a mark.
+            (
+                "MSH|^~\\&|1\rNTE|\u{feff}MSH|^~\\&\r",
+                vec!["message MSH|^~\\&|1/NTE|\u{feff}MSH|^~\\&/"],
+            ),
+            ("\u{feff}\r\n\u{feff} ", vec![]),
+        ] {
+            for size in [1, 2, 3, 7, usize::MAX] {
+                let found = show(&cut(text.as_bytes(), &[size], 1000, true));
+                assert_eq!(found, wanted, "{text:?} {size}");
+            }
+        }
+        let long = ["\u{feff}MSH|^~\\&|", &"x".repeat(9000), "\rMSH|^~\\&|2\r"].concat();
+        for size in [1, 1000, usize::MAX] {
+            let found = cut(long.as_bytes(), &[size], 100, false);
+            let [Piece::Oversize(head), Piece::Message(message)] = &found[..] else {
+                panic!("{found:?}")
+            };
+            assert!(head.starts_with("\u{feff}MSH|".as_bytes()));
+            assert_eq!(message, &Bytes::from("\u{feff}MSH|^~\\&|2\r"));
+        }
+        assert!(is_batch("\u{feff}MSH|^~\\&|1\r\u{feff}MSH|^~\\&|2\r".as_bytes()));
+        assert!(!is_batch("\u{feff}MSH|^~\\&|1\rNTE|\u{feff}MSH|^~\\&|2\r".as_bytes()));
     }
 
     #[test]
@@ -453,7 +553,11 @@ pub(super) mod tests {
         assert!(is_batch(FILE));
         assert!(is_batch(b"\rBHS|^~\\&|A\rMSH|^~\\&|1\r"));
         assert!(is_batch(b"MSH|^~\\&|1\nMSH|^~\\&|2\n"));
+        assert!(is_batch(b"MSH|^~\\&|1\rPID|1\rBTS|1\r"));
+        assert!(is_batch(b"MSH|^~\\&|1\r\nFTS\r\n\r\n"));
+        assert!(!is_batch(b"MSH|^~\\&|1\rNTE|BTS|1\r"));
         assert!(!is_batch(b"MSH|^~\\&|1\rNTE|MSH|^~\\&|2\rMSH\r"));
+        assert!(!is_batch(b"BTS|1\rFTS|1\r"), "there is no message to be answered");
         assert!(!is_batch(b"no message"));
         assert!(!is_batch(b""));
     }
@@ -464,6 +568,7 @@ pub(super) mod tests {
             lines in proptest::collection::vec(prop_oneof![
                 Just("FHS|^~\\&"), Just("BHS|^~\\&"), Just("MSH|^~\\&|1"), Just("BTS|1"), Just("FTS"),
                 Just("PID|1"), Just(""), Just("MS"), Just("MSH"), Just("\x0b"), Just("\x1c"),
+                Just("\u{feff}MSH|^~\\&|1"), Just("\u{feff}"), Just("\u{feff}PID|1"),
             ], 0..30),
             end in prop_oneof![Just("\r"), Just("\n"), Just("\r\n")],
             sizes in proptest::collection::vec(1_usize..20, 1..8),
@@ -472,9 +577,17 @@ pub(super) mod tests {
             let text = lines.join(end);
             let whole = cut(text.as_bytes(), &[usize::MAX], 10_000, framed);
             prop_assert_eq!(cut(text.as_bytes(), &sizes, 10_000, framed), whole.clone());
-            let messages = lines.iter().filter(|line| line.starts_with("MSH|")).count();
+            let is_message = |line: &&&str| line.trim_start_matches('\u{feff}').starts_with("MSH|");
+            let messages = lines.iter().filter(is_message).count();
             let found = whole.iter().filter(|piece| matches!(piece, Piece::Message(_))).count();
             prop_assert_eq!(found, messages);
+            // Once marked, for good.
+            let marks = whole.iter().filter_map(|piece| match piece {
+                Piece::Message(bytes) | Piece::Stray(bytes) | Piece::FileHeader(bytes)
+                | Piece::BatchHeader(bytes) | Piece::Oversize(bytes) => Some(is_marked(bytes)),
+                Piece::BatchTrailer(_) | Piece::FileTrailer(_) => None,
+            });
+            prop_assert!(marks.is_sorted(), "{:?}", show(&whole));
         }
     }
 }

@@ -312,8 +312,22 @@ mod tests {
         assert_eq!(decoded(b"ab\xff\xff", "GB 18030-2000"), undecodable(2, "gb18030"));
         assert_eq!(decoded(b"ab\x81", "SHIFT-JIS"), undecodable(2, "Shift_JIS"));
         assert_eq!(decoded(b"abc\x81\x20d", "SHIFT-JIS"), undecodable(3, "Shift_JIS"));
-        for unknown in ["NO SUCH NAME", "CNS 11643-1992", "UNICODE UTF-16", "UNICODE UTF-32"] {
-            assert_eq!(decoded(b"M\xfcller", unknown), Err(Malformed::UnknownCharset));
+        for unknown in [
+            "NO SUCH NAME",
+            "CNS 11643-1992",
+            "UNICODE UTF-16",
+            "UNICODE UTF-32",
+            // Of which part, nobody says.
+            "8859",
+            "ISO 8859",
+            "8859/12",
+            "ISO IR",
+            "WINDOWS",
+            "ANSI",
+        ] {
+            let refused = decoded(b"M\xfcller", unknown).unwrap_err();
+            assert_eq!(refused, Malformed::UnknownCharset, "{unknown}");
+            assert!(refused.to_string().contains("`charset_aliases`"), "the way out is told");
         }
         // JIS X 0212, which no decoder here has.
         assert!(decoded(b"\x1b$(D0!\x1b(B", "~ISO IR159").is_err());
@@ -323,12 +337,13 @@ mod tests {
     fn a_feed_may_know_better() {
         let latin = Charset::from_name("8859/1").unwrap();
         let big5 = Charset::from_name("BIG-5").unwrap();
-        let aliases = vec![(fold("CNS 11643-1992").unwrap(), big5)];
+        let aliases = vec![(fold("CNS 11643-1992").unwrap(), big5), (fold("8859").unwrap(), latin)];
         let charsets = Charsets { silent: Charset::Utf8, always: None, aliases };
         let of = |charsets: &Charsets, name: &'static str| {
             charsets.of(b"\xff", std::iter::once(name.as_bytes()))
         };
         assert_eq!(of(&charsets, "CNS11643-1992"), Ok(big5));
+        assert_eq!(of(&charsets, "ISO-8859"), Ok(latin));
         assert_eq!(of(&charsets, "8859/1"), Ok(latin));
         let always = Charsets { always: Some(latin), ..charsets };
         for stated in ["UTF-8", "", "NO SUCH NAME", "CNS 11643-1992"] {

@@ -45,6 +45,12 @@ pub fn skip_lead(bytes: &[u8]) -> &[u8] {
     rest
 }
 
+/// Whether a byte order mark of UTF-8 is among what stands before MSH.
+#[must_use]
+pub fn is_marked(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(UTF8_MARK)
+}
+
 impl<'a> Head<'a> {
     /// Reads the first segment.
     ///
@@ -54,12 +60,17 @@ impl<'a> Head<'a> {
         Self::read_wide(bytes, b"MSH", None)
     }
 
-    /// Reads the first segment, which is to be of this name: FHS and BHS begin as MSH does.
+    /// Reads the first segment, which is to be of this name: FHS and BHS begin as MSH does. Its bytes
+    /// are in this character set, where it is known.
     ///
     /// # Errors
     /// As for [`Head::read`].
-    pub(super) fn named(bytes: &'a [u8], name: &[u8]) -> Result<Self, Malformed> {
-        Self::read_wide(bytes, name, None)
+    pub(super) fn named(
+        bytes: &'a [u8],
+        name: &[u8],
+        charset: Option<Charset>,
+    ) -> Result<Self, Malformed> {
+        Self::read_wide(bytes, name, charset.and_then(Wide::of))
     }
 
     /// Reads the first segment of a message in a character set, in which bytes of a character may

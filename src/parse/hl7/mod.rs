@@ -69,7 +69,10 @@ pub enum Malformed {
     #[error("MSH-1 and MSH-2 are not one field separator and 3 to 5 encoding characters")]
     Delimiters,
     /// MSH-18 names a character set that is not known, and the bytes are not plain ASCII.
-    #[error("MSH-18 names a character set that is not known")]
+    #[error(
+        "MSH-18 names a character set that is not known; the feed's `charset_aliases` say what its \
+         sender means by it"
+    )]
     UnknownCharset,
     /// The bytes do not decode in the character set of the message.
     #[error("byte {at} does not decode as {charset}")]

@@ -14,7 +14,7 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 use memchr::memchr2;
 
 use super::charset::decode_start;
-use super::head::skip_lead;
+use super::head::{is_marked, skip_lead};
 use super::wide::Wide;
 use super::xml::{self, Dialect};
 use super::{Charset, Charsets, Delimiters, Head, Malformed, Message};
@@ -79,7 +79,7 @@ impl<'a> Wire<'a> {
             return open_utf16(encoding, rest, extent);
         }
         let rest = skip_lead(bytes);
-        let is_marked = bytes.trim_ascii_start().starts_with(UTF8_MARK);
+        let is_marked = is_marked(bytes);
         if rest.first() == Some(&b'<') {
             return match xml::decode(rest, is_marked, charsets) {
                 Ok(text) => of_xml(&text, extent),

@@ -145,7 +145,7 @@ fn replaced(connection: &Connection, above: u64) -> Result<BTreeSet<u64>, StoreE
 /// Remembers a record by which something left.
 fn note(disclosed: &mut Disclosed, mut record: Record) {
     let Some(one) = decision(&record) else { return };
-    if one.outcome == Outcome::Suppress {
+    if matches!(one.outcome, Outcome::Suppress | Outcome::Told) {
         return;
     }
     let (Some(subject), route) = (unhex(&one.subject), one.under.route.clone()) else { return };

@@ -22,7 +22,7 @@ const LOOKED_MAX: u64 = 200_000;
 /// Which records.
 #[derive(Clone, Debug, Default)]
 pub struct Sought {
-    /// About this event.
+    /// About this event, or linked with it.
     pub event: Option<String>,
     /// About events of the message with this correlation ID.
     pub correlation: Option<String>,
@@ -220,8 +220,13 @@ impl Sought {
     }
 
     fn matches_decision(&self, one: &Decision) -> bool {
-        is(&self.event, Some(&one.event))
-            && is(&self.correlation, Some(correlation_of(&one.event)))
+        // Who asks for the one that left is told of those that were linked with it.
+        let by = one.told_by.as_deref();
+        let named = is(&self.event, Some(&one.event)) || is(&self.event, by);
+        let of_message = is(&self.correlation, Some(correlation_of(&one.event)))
+            || is(&self.correlation, by.map(correlation_of));
+        named
+            && of_message
             && (is(&self.token, one.token.as_deref()) || is(&self.token, one.retired.as_deref()))
             && is(&self.route, Some(&one.under.route))
             && self.outcome.is_none_or(|outcome| outcome == one.outcome)

@@ -226,7 +226,7 @@ impl AuditThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Act, Decision, Outcome, Under};
+    use crate::audit::{Act, Common, Decision, Outcome, Under};
     use crate::event::EventType;
 
     pub(super) fn config() -> AuditConfig {
@@ -253,7 +253,7 @@ mod tests {
         let decision = Decision {
             outcome,
             reason: "permitted".into(),
-            under: Arc::new(Under {
+            under: Common::new(Under {
                 route: route.to_owned(),
                 contract: "1.0.0".to_owned(),
                 configuration: "sha256:00".to_owned(),
@@ -280,6 +280,7 @@ mod tests {
             fields: Default::default(),
             instead: None,
             of: None,
+            told_by: None,
             place: None,
         };
         (crate::clock::now(), Says::Decision(Box::new(decision)))
@@ -408,7 +409,14 @@ mod tests {
             "DELETE FROM records WHERE number = 1",
             "DELETE FROM records WHERE number = 2",
             "INSERT INTO records VALUES (7, x'00', x'00')",
+            "INSERT INTO records VALUES (4, x'00', x'00')",
+            "INSERT INTO records VALUES (0, x'00', x'00')",
+            "INSERT INTO records VALUES (-1, x'00', x'00')",
+            "INSERT INTO records VALUES (2, x'00', x'00')",
+            "INSERT OR REPLACE INTO records VALUES (1, x'00', x'00')",
             "INSERT OR REPLACE INTO records VALUES (2, x'00', x'00')",
+            "REPLACE INTO records VALUES (2, x'00', x'00'), (3, x'00', x'00')",
+            "INSERT OR IGNORE INTO records VALUES (-1, x'00', x'00'), (3, x'00', x'00')",
             "UPDATE found SET number = 2",
             "DELETE FROM found",
             "INSERT INTO segments VALUES (1, 2, x'00', x'00', x'00')",
@@ -419,5 +427,10 @@ mod tests {
         ] {
             assert!(connection.execute(statement, []).is_err(), "{statement}");
         }
+        let kept = "SELECT group_concat(number * (length(bytes) > 1)) FROM records";
+        let kept: String = connection.query_row(kept, [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, "1,2");
+        let next = "INSERT INTO records (hash, bytes) VALUES (x'00', x'00')";
+        assert!(connection.execute(next, []).is_ok() && connection.last_insert_rowid() == 3);
     }
 }

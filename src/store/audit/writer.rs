@@ -387,13 +387,20 @@ fn in_transaction<'d>(
     let first = head.number() + 1;
     let mut keys: Vec<Pair> = Vec::new();
     {
+        // One that fails ends the transaction, and the number is the next one by itself: so SQLite need
+        // not keep how each page was before it (V4__whole.sql).
         let mut insert = connection
-            .prepare_cached("INSERT INTO records (number, hash, bytes) VALUES (?1, ?2, ?3)")?;
+            .prepare_cached("INSERT OR ROLLBACK INTO records (hash, bytes) VALUES (?1, ?2)")?;
         for draft in drafts {
             let number = head.number() + 1;
             let bytes = draft.bytes(number);
             let hash = chain::next(head.hash(), bytes);
-            insert.execute(params![number.cast_signed(), hash, bytes])?;
+            insert.execute(params![hash, bytes])?;
+            if connection.last_insert_rowid() != number.cast_signed() {
+                return Err(StoreError::Corrupt {
+                    what: format!("the place of audit record {number}"),
+                });
+            }
             keys.extend(draft.keys().iter().map(|key| (*key, number.cast_signed())));
             head = Verifier::after(number, hash);
         }

@@ -102,10 +102,11 @@ impl Session {
                 batch.envelope.extend_from_slice(bytes);
             }
             let ids = &self.context.acknowledging.control_ids;
-            batch.answer.around(piece, wrong, ids, clock::now());
+            let charsets = &self.context.rules.charsets;
+            batch.answer.around(piece, wrong, (ids, charsets), clock::now());
         }
         for one in wrong {
-            if let Some(end) = self.miscount(one).await {
+            if let Some(end) = self.miscount(one, piece).await {
                 return Some(end);
             }
         }
@@ -113,9 +114,12 @@ impl Session {
     }
 
     /// Without an answer the sender comes again, with all of it.
-    async fn miscount(&mut self, wrong: &Miscount) -> Option<End> {
-        let envelope = self.batch.as_ref().map(|batch| batch.envelope.clone().freeze());
-        let envelope = envelope.unwrap_or_default();
+    async fn miscount(&mut self, wrong: &Miscount, piece: Option<&Piece>) -> Option<End> {
+        let envelope = match &self.batch {
+            Some(batch) => batch.envelope.clone().freeze(),
+            // Without a header there is the trailer alone.
+            None => piece.and_then(Piece::envelope).cloned().unwrap_or_default(),
+        };
         match miscount(&self.context, &envelope, wrong, &self.turn()).await {
             Err(_) if self.context.on_busy == OnBusy::Close => Some(End::Busy),
             Ok(()) | Err(_) => None,

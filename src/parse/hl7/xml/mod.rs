@@ -22,6 +22,7 @@ mod write;
 use std::fmt;
 
 use super::Place;
+use crate::parse::xml;
 
 pub use decode::decode;
 pub use transcribe::{Transcript, transcribe};
@@ -68,18 +69,9 @@ pub struct Fault {
 /// What may be wrong with an XML message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// Not well-formed.
-    #[error("the XML is not well-formed")]
-    NotWellFormed,
-    /// A document type declaration, which could define entities.
-    #[error("a DOCTYPE is not taken")]
-    Doctype,
-    /// An entity that XML does not have of itself.
-    #[error("an entity is not known; only the five of XML and character references are")]
-    Entity,
-    /// A character that XML 1.0 does not allow.
-    #[error("a character that XML does not allow")]
-    Character,
+    /// What no XML document may be.
+    #[error(transparent)]
+    Document(#[from] xml::Wrong),
     /// Deeper than [`DEPTH_MAX`].
     #[error("elements nest deeper than {DEPTH_MAX}")]
     TooDeep,

@@ -19,6 +19,7 @@ use crate::parse::hl7::message::FIELDS_MAX;
 use crate::parse::hl7::name::is_segment_name;
 use crate::parse::hl7::wire::Extent;
 use crate::parse::hl7::{Malformed, Place};
+use crate::parse::xml::{self, is_character, referred};
 
 /// Longest escape, in bytes.
 const ESCAPE_BYTES_MAX: usize = 256;
@@ -79,10 +80,16 @@ impl From<Wrong> for Stop {
     }
 }
 
+impl From<xml::Wrong> for Stop {
+    fn from(wrong: xml::Wrong) -> Self {
+        Self::Wrong(wrong.into())
+    }
+}
+
 impl<E: Into<quick_xml::Error>> From<E> for Stop {
     /// What the reader says quotes the document, and is dropped for that.
     fn from(_: E) -> Self {
-        Self::Wrong(Wrong::NotWellFormed)
+        Self::Wrong(xml::Wrong::NotWellFormed.into())
     }
 }
 
@@ -114,13 +121,13 @@ impl Transcriber {
                 Event::Text(text) => self.push(&text.xml10_content())?,
                 Event::CData(text) => self.push(&text.xml10_content())?,
                 Event::GeneralRef(reference) => self.reference(&reference)?,
-                Event::DocType(_) => return Err(Wrong::Doctype.into()),
+                Event::DocType(_) => return Err(xml::Wrong::Doctype.into()),
                 Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
                 Event::Eof if self.is_done && self.text.is_empty() => {
                     return Err(Stop::Malformed(Malformed::NoHeader));
                 }
                 Event::Eof if self.is_done => return Ok(()),
-                Event::Eof => return Err(Wrong::NotWellFormed.into()),
+                Event::Eof => return Err(xml::Wrong::NotWellFormed.into()),
             }
             if extent == Extent::Header && !self.text.is_empty() {
                 return Ok(());
@@ -143,7 +150,7 @@ impl Transcriber {
             if attributes > ATTRIBUTES_MAX {
                 return Err(Wrong::TooManyAttributes.into());
             }
-            attribute.map_err(|_| Wrong::NotWellFormed)?;
+            attribute.map_err(|_| xml::Wrong::NotWellFormed)?;
         }
         if namespace == Namespace::Other {
             return Err(Wrong::Namespace.into());
@@ -174,7 +181,7 @@ impl Transcriber {
 
     fn root(&mut self, name: &str, namespace: Namespace) -> Result<(), Stop> {
         if self.is_done {
-            return Err(Wrong::NotWellFormed.into());
+            return Err(xml::Wrong::NotWellFormed.into());
         }
         if !is_root(name) {
             return Err(Wrong::Name.into());
@@ -223,7 +230,7 @@ impl Transcriber {
     fn escape(&mut self, element: &BytesStart<'_>) -> Result<(), Stop> {
         let mut found = None;
         for attribute in element.attributes() {
-            let attribute = attribute.map_err(|_| Wrong::NotWellFormed)?;
+            let attribute = attribute.map_err(|_| xml::Wrong::NotWellFormed)?;
             if attribute.key.as_ref() == "V" {
                 found = Some(attribute.value.into_owned());
             }
@@ -244,7 +251,7 @@ impl Transcriber {
     }
 
     fn end(&mut self) -> Result<(), Stop> {
-        let Some(part) = self.open.pop() else { return Err(Wrong::NotWellFormed.into()) };
+        let Some(part) = self.open.pop() else { return Err(xml::Wrong::NotWellFormed.into()) };
         let (kind, number) = (part.kind, part.number);
         match kind {
             Kind::Group => self.is_done = self.open.is_empty(),
@@ -298,28 +305,17 @@ impl Transcriber {
 
     fn push(&mut self, text: &str) -> Result<(), Stop> {
         if !text.chars().all(is_character) {
-            return Err(Wrong::Character.into());
+            return Err(xml::Wrong::Character.into());
         }
         let (is_taken, otherwise) = match self.open.last_mut() {
             Some(part) => (part.push(text), Wrong::Mixed),
-            None => (text.trim_ascii().is_empty(), Wrong::NotWellFormed),
+            None => (text.trim_ascii().is_empty(), xml::Wrong::NotWellFormed.into()),
         };
         if is_taken { Ok(()) } else { Err(otherwise.into()) }
     }
 
     fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), Stop> {
-        let letter = if reference.is_char_ref() {
-            reference.resolve_char_ref()?.ok_or(Wrong::Character)?
-        } else {
-            match reference.as_ref() {
-                "amp" => '&',
-                "lt" => '<',
-                "gt" => '>',
-                "quot" => '"',
-                "apos" => '\'',
-                _ => return Err(Wrong::Entity.into()),
-            }
-        };
+        let letter = referred(reference)?;
         self.push(letter.encode_utf8(&mut [0; 4]))
     }
 
@@ -343,18 +339,14 @@ enum Namespace {
     Other,
 }
 
-/// A character of XML 1.0 (2.2).
-const fn is_character(letter: char) -> bool {
-    matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::parse::hl7::xml::Wrong::{
-        Character, Doctype, Entity, Escape, Mixed, Name, NotWellFormed, Repeated, TooFine, TooMany,
+        Document, Escape, Mixed, Name, Repeated, TooFine, TooMany,
     };
     use crate::parse::hl7::{Charset, Message};
+    use crate::parse::xml::Wrong::{Character, Doctype, Entity, NotWellFormed};
 
     const MSH: &str = "<MSH><MSH.1>|</MSH.1><MSH.2>^~\\&amp;</MSH.2><MSH.10>7</MSH.10></MSH>";
 
@@ -430,20 +422,20 @@ mod tests {
                 "line 2, PID-5",
             ),
             ("<PID><PID.5><A.1><B.1><C.2/></B.1></A.1></PID.5></PID>", TooFine, "line 2, PID-5.1"),
-            ("<PID><PID.5>&ZZNAME;</PID.5></PID>", Entity, "line 2, PID-5"),
-            ("<PID><PID.5>&#1;</PID.5></PID>", Character, "line 2, PID-5"),
-            ("<PID><PID.5>\u{b}</PID.5></PID>", Character, "line 2, PID-5"),
+            ("<PID><PID.5>&ZZNAME;</PID.5></PID>", Document(Entity), "line 2, PID-5"),
+            ("<PID><PID.5>&#1;</PID.5></PID>", Document(Character), "line 2, PID-5"),
+            ("<PID><PID.5>\u{b}</PID.5></PID>", Document(Character), "line 2, PID-5"),
             ("<PID><PID.5><escape/></PID.5></PID>", Escape, "line 2, PID-5"),
             ("<PID><PID.5><escape V=\"a|b\"/></PID.5></PID>", Escape, "line 2, PID-5"),
             ("<PID><escape V=\"H\"/></PID>", Escape, "line 2, PID"),
             ("<PID><PID.5><escape V=\"H\"><PID.1/></escape></PID.5></PID>", Name, "line 2, PID-5"),
             ("<x:PID/>", Wrong::Namespace, "line 2"),
             ("<PID xmlns=\"urn:hl7-org:v3\"/>", Wrong::Namespace, "line 2"),
-            ("</A_B><A_B>", NotWellFormed, "line 2"),
-            ("<PID></PV1>", NotWellFormed, "line 2, PID"),
-            ("<PID", NotWellFormed, "line 3"),
-            ("<PID a='1' a='2'/>", NotWellFormed, "line 2"),
-            ("<!DOCTYPE ZZNAME>", Doctype, "line 2"),
+            ("</A_B><A_B>", Document(NotWellFormed), "line 2"),
+            ("<PID></PV1>", Document(NotWellFormed), "line 2, PID"),
+            ("<PID", Document(NotWellFormed), "line 3"),
+            ("<PID a='1' a='2'/>", Document(NotWellFormed), "line 2"),
+            ("<!DOCTYPE ZZNAME>", Document(Doctype), "line 2"),
         ] {
             let Some(Malformed::Xml(fault)) = whole(xml).fault else { panic!("{xml}") };
             assert_eq!(fault.wrong, wrong, "{xml}");

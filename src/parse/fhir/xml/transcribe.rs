@@ -1,0 +1,338 @@
+//! A document, element by element.
+//!
+//! Promises: names of elements alone stand in a fault's place.
+//! Knows nothing of: how JSON is written; `part` does.
+
+use super::part::{Often, Part, Sort};
+use super::{NAMESPACE, NARRATIVE};
+use crate::parse::fhir::elements::{is_primitive, is_resource, lineage, named};
+use crate::parse::fhir::node::printed_name;
+use crate::parse::fhir::read::is_kind;
+use crate::parse::fhir::{
+    DEPTH_MAX, MEMBERS_MAX, Malformed, NAME_BYTES_MAX, Version, Wrong, bounded,
+};
+use crate::parse::xml::{self, Document, Tag, Token};
+
+/// Transcribes a resource of a release: FHIR JSON, compact.
+///
+/// # Errors
+/// It is longer than `bytes_max`, no XML, not of FHIR, or has an element twice that may be there once.
+pub fn transcribe(bytes: &[u8], bytes_max: usize, version: Version) -> Result<Vec<u8>, Malformed> {
+    let text = xml::text_of(bytes, bytes_max)?;
+    let mut document = Document::new(&text, DEPTH_MAX, &[NAMESPACE, NARRATIVE]);
+    let mut open = Transcriber { version, open: Vec::new(), done: None };
+    loop {
+        let step = document.token().and_then(|token| open.step(token, &mut document));
+        match step {
+            Ok(false) => {}
+            Ok(true) => return Ok(open.done.unwrap_or_default().into_bytes()),
+            Err(wrong) => return Err(document.fault(wrong, open.place()).into()),
+        }
+    }
+}
+
+impl From<xml::Fault> for Malformed {
+    fn from(fault: xml::Fault) -> Self {
+        let xml::Fault { wrong, line, column, place } = fault;
+        Self { wrong: Wrong::Xml(wrong), line, column, place }
+    }
+}
+
+struct Transcriber {
+    version: Version,
+    open: Vec<Part>,
+    done: Option<String>,
+}
+
+impl Transcriber {
+    /// Takes what comes next; true at the end.
+    fn step(&mut self, token: Token<'_>, document: &mut Document<'_>) -> Result<bool, xml::Wrong> {
+        match token {
+            Token::Open(tag) => self.begin(tag, document)?,
+            Token::Text(text) if text.trim_ascii().is_empty() => {}
+            Token::Text(_) => return Err(xml::Wrong::Mixed),
+            Token::Close => self.end()?,
+            Token::End => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn begin(&mut self, tag: Tag, document: &mut Document<'_>) -> Result<(), xml::Wrong> {
+        if tag.name.len() > NAME_BYTES_MAX {
+            return Err(xml::Wrong::TooLong);
+        }
+        let (sort, often) = match self.open.last() {
+            Some(around) if tag.name == "div" && around.sort == Sort::Object("Narrative") => {
+                if !matches!(tag.namespace, Some(NARRATIVE | NAMESPACE)) {
+                    return Err(xml::Wrong::Namespace);
+                }
+                let source = document.source()?;
+                if let Some(around) = self.open.last_mut() {
+                    around.take_text("div", source);
+                }
+                return Ok(());
+            }
+            Some(around) => self.sort(around, &tag.name),
+            None => (Sort::Holder, Often::Once),
+        };
+        if tag.namespace != Some(NAMESPACE) {
+            return Err(xml::Wrong::Namespace);
+        }
+        let is_root = self.open.is_empty();
+        let holder = self.open.last_mut().filter(|around| {
+            let is_unread = around.size() == 0 && around.value.is_none();
+            let is_type = tag.name.starts_with(|first: char| first.is_ascii_uppercase());
+            around.sort == Sort::Holder || (around.sort == Sort::Unknown && is_unread && is_type)
+        });
+        let part = match holder {
+            Some(holder) => {
+                holder.sort = Sort::Holder;
+                resource(&tag)?
+            }
+            None if is_root => resource(&tag)?,
+            None => Part::new(tag.name.clone(), sort, often),
+        };
+        self.open.push(attributes(part, tag));
+        Ok(())
+    }
+
+    /// What an element is, by what it stands in.
+    fn sort(&self, around: &Part, name: &str) -> (Sort, Often) {
+        let of = match around.sort {
+            Sort::Object(of) => of,
+            // What may stand in any element: extensions.
+            Sort::Primitive(_) | Sort::Unknown | Sort::Holder => "Element",
+        };
+        let rows: Vec<_> = named(of, name).collect();
+        let own = rows.iter().find(|(element, _)| element.is_in(self.version));
+        let Some((element, of)) = own.or_else(|| rows.first()) else {
+            return (Sort::Unknown, Often::Unknown);
+        };
+        let often = match (element.is_list, rows.iter().any(|(other, _)| other.is_list)) {
+            (true, _) => Often::List,
+            (false, true) => Often::Either,
+            (false, false) => Often::Once,
+        };
+        let sort = match *of {
+            "Resource" => Sort::Holder,
+            of if is_primitive(of) => Sort::Primitive(of),
+            of => Sort::Object(of),
+        };
+        (sort, often)
+    }
+
+    fn end(&mut self) -> Result<(), xml::Wrong> {
+        let Some(part) = self.open.pop() else { return Err(xml::Wrong::NotWellFormed) };
+        if part.size() > MEMBERS_MAX {
+            return Err(xml::Wrong::TooMany);
+        }
+        if part.sort == Sort::Holder {
+            // What is in it has taken its place already.
+            return Ok(());
+        }
+        let (name, often) = (part.name.clone(), part.often);
+        let is_resource = part.kind.is_some();
+        let said = match part.close() {
+            Ok(said) => said,
+            Err(wrong) => {
+                // Its place is wanted, and it is closed already.
+                self.open.push(Part::new(name, Sort::Unknown, often));
+                return Err(wrong);
+            }
+        };
+        match self.open.as_mut_slice() {
+            [] => self.done = said.value,
+            [.., around, holder] if is_resource => around.take(&holder.name, holder.often, said),
+            [.., around] => around.take(&name, often, said),
+        }
+        Ok(())
+    }
+
+    /// Where reading is.
+    fn place(&self) -> Option<Box<str>> {
+        let mut place = String::new();
+        for part in &self.open {
+            let is_inner = part.kind.is_some() && !place.is_empty();
+            if !is_inner {
+                let dot = if place.is_empty() { "" } else { "." };
+                place.push_str(dot);
+                place.push_str(printed_name(&part.name));
+            }
+        }
+        (!place.is_empty()).then(|| bounded(place))
+    }
+}
+
+/// An element that is a resource.
+fn resource(tag: &Tag) -> Result<Part, xml::Wrong> {
+    if !is_kind(&tag.name) || !tag.name.starts_with(|first: char| first.is_ascii_uppercase()) {
+        return Err(xml::Wrong::Root);
+    }
+    // Of a type that the table does not have, that which every resource has is known.
+    let known = lineage(&tag.name).next().filter(|found| is_resource(found.name));
+    let of = known.map_or("DomainResource", |found| found.name);
+    let mut part = Part::new(tag.name.clone(), Sort::Object(of), Often::Once);
+    part.kind = Some(tag.name.clone());
+    Ok(part)
+}
+
+/// An element with what its attributes say: `value`, `id`, `url`, and others as they are.
+fn attributes(mut part: Part, tag: Tag) -> Part {
+    for (name, value) in tag.attributes {
+        match name.as_str() {
+            "value" => part.value = Some(value),
+            "xsi:type" => {}
+            _ => part.take_text(&name, &value),
+        }
+    }
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::fhir::Resource;
+
+    fn json(inside: &str) -> Result<String, String> {
+        let document = format!("<Patient xmlns=\"http://hl7.org/fhir\">{inside}</Patient>");
+        whole(&document)
+    }
+
+    fn whole(document: &str) -> Result<String, String> {
+        let bytes = transcribe(document.as_bytes(), 1 << 20, Version::R4);
+        let bytes = bytes.map_err(|malformed| malformed.to_string())?;
+        let resource = Resource::parse(&bytes, 1 << 20).unwrap();
+        assert_eq!(resource.compact(), bytes, "what is transcribed is compact");
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn an_element_becomes_what_fhir_json_has_for_it() {
+        for (xml, wanted) in [
+            ("", ""),
+            (r#"<id value="p"/><active value="true"/>"#, r#","id":"p","active":true"#),
+            (
+                r#"<name id="n"><given value="ZZA"/><given value="ZZB"><extension url="u"><valueCode value="c"/></extension></given></name>"#,
+                r#","name":[{"id":"n","given":["ZZA","ZZB"],"_given":[null,{"extension":[{"url":"u","valueCode":"c"}]}]}]"#,
+            ),
+            (
+                r#"<birthDate><extension url="u"><valueInteger value="3"/></extension></birthDate>"#,
+                r#","_birthDate":{"extension":[{"url":"u","valueInteger":3}]}"#,
+            ),
+            (
+                r#"<contained><Organization><id value="o"/></Organization></contained><contained><Basic><id value="b"/></Basic></contained>"#,
+                r#","contained":[{"resourceType":"Organization","id":"o"},{"resourceType":"Basic","id":"b"}]"#,
+            ),
+            (
+                "<text><status value=\"empty\"/><div xmlns=\"http://www.w3.org/1999/xhtml\"><p>a &lt; \"b\"<br/></p></div></text>",
+                r#","text":{"status":"empty","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>a &lt; \"b\"<br/></p></div>"}"#,
+            ),
+            (r#"<multipleBirthInteger value="x"/>"#, r#","multipleBirthInteger":"x""#),
+            (
+                r#"<new value="1"/><newer><part value="a"/><part value="b"/></newer>"#,
+                r#","new":"1","newer":{"part":["a","b"]}"#,
+            ),
+            (
+                r#"<odd><Odd><id value="o"/></Odd></odd>"#,
+                r#","odd":{"resourceType":"Odd","id":"o"}"#,
+            ),
+            (
+                r#"<gender value="a&#10;b&amp;&quot; c"/><name/><!-- x --><?p q?>"#,
+                ",\"gender\":\"a\\nb&\\\" c\"",
+            ),
+        ] {
+            assert_eq!(json(xml), Ok(format!("{{\"resourceType\":\"Patient\"{wanted}}}")), "{xml}");
+        }
+        let encounter = r#"<f:Encounter xmlns:f="http://hl7.org/fhir"><f:class><f:code value="IMP"/></f:class></f:Encounter>"#;
+        assert_eq!(
+            whole(encounter).unwrap(),
+            r#"{"resourceType":"Encounter","class":{"code":"IMP"}}"#
+        );
+        let list = transcribe(encounter.as_bytes(), 999, Version::R5).unwrap();
+        assert_eq!(list, br#"{"resourceType":"Encounter","class":[{"code":"IMP"}]}"#);
+    }
+
+    #[test]
+    fn a_bundle_holds_its_resources() {
+        let bundle = r#"<Bundle xmlns="http://hl7.org/fhir"><type value="searchset"/><total value="2"/>
+            <entry><resource><Observation><valueQuantity><value value="6.90"/></valueQuantity></Observation></resource></entry>
+            <entry><search><mode value="match"/></search></entry></Bundle>"#;
+        assert_eq!(
+            whole(bundle).unwrap(),
+            r#"{"resourceType":"Bundle","type":"searchset","total":2,"entry":[{"resource":{"resourceType":"Observation","valueQuantity":{"value":6.90}}},{"search":{"mode":"match"}}]}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_fhir_xml_is_refused_with_its_place() {
+        let deep = format!("{}{}", "<contact>".repeat(64), "</contact>".repeat(64));
+        let many: String = (0..40).map(|number| format!(" a{number}=\"x\"")).collect();
+        let many = format!("<gender{many}/>");
+        let place = |xml: &str| {
+            let refused = json(xml).unwrap_err();
+            assert!(!refused.to_lowercase().contains("zz"), "{refused}");
+            refused.split_once(", column ").map(|(line, rest)| {
+                let rest = rest.split_once(|letter: char| !letter.is_ascii_digit()).unwrap();
+                format!("{line}{}", rest.1)
+            })
+        };
+        for (xml, wanted) in [
+            ("<gender>ZZ</gender>", "line 1 Patient.gender: text stands beside elements"),
+            (
+                "\n<gender value='&zz;'/>",
+                "line 2 Patient: an entity is not known; only the five of XML and character references are",
+            ),
+            ("<gender value='&#1;'/>", "line 1 Patient: a character that XML does not allow"),
+            ("<gender value='a'", "line 1 Patient: the XML is not well-formed"),
+            (
+                "<x xmlns='urn:zz'/>",
+                "line 1 Patient: an element is in a namespace that does not belong there",
+            ),
+            (
+                "<contained><zz/></contained>",
+                "line 1 Patient.contained: another element stands where the document's root or a resource belongs",
+            ),
+            (
+                "<gender value='a'/><gender value='b'/>",
+                "line 1 Patient: an element is there twice that may be there once",
+            ),
+            (&many, "line 1 Patient: an element has more than 32 attributes"),
+        ] {
+            assert_eq!(place(xml).unwrap(), wanted);
+        }
+        assert!(place(&deep).unwrap().ends_with("…: elements nest too deep"));
+        for (document, wanted) in [
+            (
+                "<!DOCTYPE Patient [<!ENTITY a \"b\">]><Patient xmlns=\"http://hl7.org/fhir\"/>",
+                "line 1, column 37: a DOCTYPE is not taken",
+            ),
+            (
+                "<Patient/>",
+                "line 1, column 11: an element is in a namespace that does not belong there",
+            ),
+            (
+                "<patient xmlns=\"http://hl7.org/fhir\"/>",
+                "line 1, column 39: another element stands where the document's root or a resource belongs",
+            ),
+            (
+                "<Patient xmlns=\"http://hl7.org/fhir\"/><Patient xmlns=\"http://hl7.org/fhir\"/>",
+                "line 1, column 77: the XML is not well-formed",
+            ),
+            ("", "line 1, column 1: the XML is not well-formed"),
+            (
+                "<Patient xmlns=\"http://hl7.org/fhir\">",
+                "line 1, column 38, Patient: the XML is not well-formed",
+            ),
+        ] {
+            assert_eq!(whole(document).unwrap_err(), wanted);
+        }
+        assert_eq!(
+            transcribe(b"<a>\xff</a>", 99, Version::R4).unwrap_err().wrong,
+            Wrong::Xml(xml::Wrong::Undecodable)
+        );
+        assert_eq!(
+            transcribe(b"<a/>", 3, Version::R4).unwrap_err().wrong,
+            Wrong::Xml(xml::Wrong::TooLong)
+        );
+    }
+}

@@ -1,0 +1,346 @@
+//! What a FHIR server holds, as events for consumers.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::support::daemon::{Daemon, Setup};
+use super::support::eventually;
+use super::support::fhir::{FhirServer, Wrong, encounter, observation, patient};
+use super::support::sender::Sender;
+
+const STAYS: [&str; 4] =
+    ["patient.admitted", "patient.transferred", "patient.discharged", "patient.updated"];
+
+fn polling(server: &FhirServer, resources: &[&str]) -> Setup {
+    Setup::new().section(&format!(
+        "[[feed]]\nname = \"ehr\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+         resources = {resources:?}\ninterval = \"1s\"\nsince = \"all\"\n",
+        server.base()
+    ))
+}
+
+fn kinds(setup: &Setup, route: &str) -> Vec<String> {
+    let text = |event: &Value| event["type"].as_str().unwrap().to_owned();
+    setup.events(route).iter().map(text).collect()
+}
+
+fn exceptions(setup: &Setup) -> Vec<(String, String, String)> {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let rows = setup.json(&["exceptions", "ls"]);
+    rows.iter()
+        .map(|row| (text(row, "category"), text(row, "place"), text(row, "controlId")))
+        .collect()
+}
+
+fn at(body: Value, room: &str) -> Value {
+    let mut body = body;
+    body["location"] = json!([{ "location": { "display": room }, "status": "active" }]);
+    body
+}
+
+/// A stay is told step by step, from version to version, also over a restart; what comes late is kept
+/// and does not leave.
+#[test]
+fn a_stay_is_told_step_by_step_from_version_to_version() {
+    let server = FhirServer::start();
+    let setup = polling(&server, &["Patient", "Encounter"]).file_route("crm", &STAYS[..3]);
+    server.put(patient("p1"));
+    server.put(at(encounter("e1", "p1", "in-progress"), "ZZ WARD 4"));
+    let mut daemon = setup.start();
+    eventually("the admission leaves", || setup.events("crm").len() == 1);
+    let event = &setup.events("crm")[0];
+    assert_eq!(event["data"]["patient"]["identifiers"][0]["value"], "ZZp1");
+    assert_eq!(event["data"]["visit"]["number"]["value"], "ZZVe1");
+    assert_eq!(event["data"]["message"]["protocol"], "fhir");
+    assert!(event["source"].as_str().unwrap().ends_with("/ehr"), "{event}");
+    daemon.kill();
+    server.put(at(encounter("e1", "p1", "in-progress"), "ZZ WARD 5"));
+    let mut daemon = setup.start();
+    eventually("the transfer leaves", || setup.events("crm").len() == 2);
+    server.put(at(encounter("e1", "p1", "finished"), "ZZ WARD 5"));
+    eventually("the discharge leaves", || setup.events("crm").len() == 3);
+    assert_eq!(
+        kinds(&setup, "crm"),
+        ["patient.admitted", "patient.transferred", "patient.discharged"]
+    );
+    // A version that was indexed late: an hour before the others.
+    let late = server.now() - SignedDuration::from_secs(120);
+    server.put_at(at(encounter("e1", "p1", "in-progress"), "ZZ WARD 9"), late);
+    eventually("it is kept", || {
+        let rows = setup.json(&["journal", "ls", "--feed", "ehr"]);
+        rows.iter().any(|row| row["status"] == "superseded")
+    });
+    server.put(at(encounter("e2", "p1", "in-progress"), "ZZ WARD 4"));
+    eventually("what is behind it leaves", || setup.events("crm").len() == 4);
+    assert_eq!(kinds(&setup, "crm")[3], "patient.admitted");
+    daemon.assert_no_patient_data();
+}
+
+/// A result is about the patient that it refers to: one who came along, who is asked for by name, or of
+/// whom it says the number. Who cannot be found is an exception, and never a new patient.
+#[test]
+fn a_result_is_about_whom_it_refers_to_or_it_is_an_exception() {
+    let server = FhirServer::start();
+    let setup = polling(&server, &["Observation"]).file_route("crm", &["observation.reported"]);
+    let setup = setup.section("");
+    server.put(patient("p1"));
+    server.put(observation("o1", "p1", "13.5"));
+    let mut by_number = observation("o2", "p1", "12.0");
+    by_number["subject"] = json!({ "type": "Patient", "identifier":
+        { "system": "urn:oid:2.16.840.1.113883.19.5", "value": "ZZp2" } });
+    server.put(by_number);
+    server.put(observation("o3", "nobody", "11.0"));
+    let mut wrong = observation("o4", "p1", "11.0");
+    wrong["valueQuantity"]["value"] = json!("eleven");
+    server.put(wrong);
+    server.put(observation("o5", "p1", "10.5"));
+    let mut daemon = setup.start();
+    eventually("those of known patients leave", || setup.events("crm").len() >= 4);
+    let events = setup.events("crm");
+    let found = |event: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        (
+            text(&event["data"]["patient"]["identifiers"][0]["value"]),
+            text(&event["data"]["observations"][0]["value"]["text"]),
+        )
+    };
+    let found: Vec<_> = events.iter().map(found).collect();
+    let pair = |patient: &str, value: &str| (patient.to_owned(), value.to_owned());
+    for wanted in [pair("ZZp1", "13.5"), pair("ZZp2", "12.0"), pair("ZZp1", "10.5")] {
+        assert!(found.contains(&wanted), "{found:?}");
+    }
+    eventually("nobody is an exception", || {
+        let wanted = (
+            "unmapped".to_owned(),
+            "Observation.subject".to_owned(),
+            "Observation/o3/_history/1".to_owned(),
+        );
+        exceptions(&setup).contains(&wanted)
+    });
+    daemon.assert_no_patient_data();
+}
+
+/// Each patient is asked for once, and known over a restart.
+#[test]
+fn a_patient_is_asked_for_once_and_remembered_over_a_restart() {
+    let server = FhirServer::start();
+    let setup = Setup::new().file_route("crm", &["observation.reported"]).section(&format!(
+        "[[feed]]\nname = \"ehr\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+         resources = [\"Observation\"]\ninterval = \"1s\"\nsince = \"all\"\ninclude = \"none\"\n",
+        server.base()
+    ));
+    server.put(patient("p1"));
+    for number in 0..20 {
+        server.put(observation(&format!("o{number}"), "p1", "13.5"));
+    }
+    // It cannot be asked at first: the page waits, and nobody is taken for nobody.
+    server.misbehave("/Patient/p1", [Wrong::Status(503, vec![], String::new())]);
+    let mut daemon = setup.start();
+    eventually("all of a page leave", || setup.events("crm").len() == 20);
+    assert_eq!(server.asked_for("/Patient/p1").len(), 2);
+    daemon.kill();
+    server.put(observation("o20", "p1", "13.5"));
+    let daemon = setup.start();
+    eventually("the next one leaves", || setup.events("crm").len() == 21);
+    assert_eq!(server.asked_for("/Patient/p1").len(), 2);
+    assert!(exceptions(&setup).is_empty(), "{:?}", exceptions(&setup));
+    drop(daemon);
+}
+
+fn consent(status: &str, kind: &str) -> Value {
+    json!({
+        "resourceType": "Consent", "id": "c1", "status": status,
+        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research" }] },
+        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
+        "patient": { "reference": "Patient/p1" }, "dateTime": "2026-11-20T08:00:00Z",
+        "policyRule": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN" }] },
+        "provision": { "type": kind },
+    })
+}
+
+/// PROMISE-5, PROMISE-6
+#[test]
+fn a_consent_of_the_server_opens_and_its_next_version_closes() {
+    let server = FhirServer::start();
+    let policy = "[codes]\n\"http://terminology.hl7.org/CodeSystem/consentscope/research\" = [\"CLINTRCH\"]\n";
+    let setup =
+        polling(&server, &["Patient", "Consent", "Observation"]).policy(policy).pseudonymous(
+            "trial",
+            "CLINTRCH",
+            "require = \"opt-in\"",
+            &["observation.reported"],
+            "\"subject\" = \"token\"\n\"observations[].code\" = \"keep\"\n",
+        );
+    server.put(patient("p1"));
+    server.put(observation("o1", "p1", "13.5"));
+    let mut daemon = setup.start();
+    eventually("the first is decided", || {
+        daemon.metric("tidegate_events_total{route=\"trial\",outcome=\"suppressed\"}") >= 1.0
+    });
+    server.put(consent("active", "permit"));
+    eventually("the consent is taken", || {
+        let rows = setup.json(&["journal", "ls", "--feed", "ehr"]);
+        rows.iter().any(|row| row["type"] == "Consent")
+    });
+    server.put(observation("o2", "p1", "13.5"));
+    eventually("what is permitted leaves", || setup.events("trial").len() == 1);
+    server.put(consent("rejected", "deny"));
+    eventually("the refusal is told", || setup.notices("trial").len() == 1);
+    server.put(observation("o3", "p1", "13.5"));
+    eventually("the last is decided", || {
+        daemon.metric("tidegate_events_total{route=\"trial\",outcome=\"suppressed\"}") >= 2.0
+    });
+    assert_eq!(setup.events("trial").len(), 1);
+    daemon.assert_no_patient_data();
+}
+
+/// PROMISE-5
+#[test]
+fn what_a_newer_version_of_a_consent_closed_an_older_one_that_comes_late_does_not_open() {
+    let server = FhirServer::start();
+    let policy = "[codes]\n\"http://terminology.hl7.org/CodeSystem/consentscope/research\" = [\"CLINTRCH\"]\n";
+    let setup =
+        polling(&server, &["Patient", "Consent", "Observation"]).policy(policy).pseudonymous(
+            "trial",
+            "CLINTRCH",
+            "require = \"opt-in\"",
+            &["observation.reported"],
+            "\"subject\" = \"token\"\n\"observations[].code\" = \"keep\"\n",
+        );
+    let ago = |seconds| server.now() - SignedDuration::from_secs(seconds);
+    server.put(patient("p1"));
+    server.put_at(consent("active", "permit"), ago(60));
+    let mut daemon = setup.start();
+    let consents = || {
+        let rows = setup.json(&["journal", "ls", "--feed", "ehr"]);
+        rows.iter().filter(|row| row["type"] == "Consent").count()
+    };
+    eventually("the consent is taken", || consents() == 1);
+    server.put(observation("o1", "p1", "13.5"));
+    eventually("what is permitted leaves", || setup.events("trial").len() == 1);
+    // Without a status nobody knows what it says.
+    let mut broken = consent("active", "permit");
+    broken.as_object_mut().unwrap().remove("status");
+    server.put_at(broken, ago(20));
+    eventually("it is taken, too", || consents() == 2);
+    server.put_at(consent("active", "permit"), ago(40));
+    eventually("the older one is taken", || consents() == 3);
+    server.put(observation("o2", "p1", "13.5"));
+    let suppressed = "tidegate_events_total{route=\"trial\",outcome=\"suppressed\"}";
+    eventually("what came behind them is decided", || daemon.metric(suppressed) >= 1.0);
+    assert_eq!(setup.events("trial").len(), 1);
+    // The next one that can be applied opens again.
+    server.put(consent("active", "permit"));
+    eventually("it is taken", || consents() == 4);
+    server.put(observation("o3", "p1", "13.5"));
+    eventually("what it permits leaves", || setup.events("trial").len() == 2);
+    daemon.assert_no_patient_data();
+}
+
+/// PROMISE-11
+#[test]
+fn a_patient_whom_the_server_never_shows_costs_what_is_said_of_that_one() {
+    let server = FhirServer::start();
+    let setup = Setup::new().file_route("crm", &["observation.reported"]).section(&format!(
+        "[[feed]]\nname = \"ehr\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+         resources = [\"Condition\", \"Observation\"]\ninterval = \"1s\"\nsince = \"all\"\ninclude = \"none\"\n",
+        server.base()
+    ));
+    server.put(patient("p1"));
+    server.put(patient("p2"));
+    server.put(observation("o1", "p1", "13.5"));
+    server.put(observation("o2", "p2", "12.5"));
+    server.misbehave("/Patient/p1", (0..50).map(|_| Wrong::Status(500, vec![], String::new())));
+    let mut daemon = setup.start();
+    eventually("the other's result leaves", || setup.events("crm").len() == 1);
+    assert_eq!(setup.events("crm")[0]["data"]["patient"]["identifiers"][0]["value"], "ZZp2");
+    assert_eq!(server.asked_for("/Patient/p1").len(), 5);
+    let wanted = ("unmapped", "Observation.subject", "Observation/o1/_history/1");
+    let found = exceptions(&setup);
+    let is_wanted = |it: &(String, String, String)| (&*it.0, &*it.1, &*it.2) == wanted;
+    assert!(found.iter().any(is_wanted), "{found:?}");
+    daemon.assert_no_patient_data();
+}
+
+/// One patient and one visit, by HL7 v2 and by FHIR: a route that wants each transition once is told by
+/// whoever comes first, another can tell the two apart.
+#[test]
+fn a_stay_by_a_message_and_by_a_resource_is_told_once_where_that_is_asked_for() {
+    let server = FhirServer::start();
+    let setup = polling(&server, &["Patient", "Encounter"])
+        .section(
+            "[identity]\nauthorities = { MRN = [\"urn:oid:2.16.840.1.113883.19.5\"], \
+             STAY = [\"urn:oid:2.16.840.1.113883.19.7\"] }\nprefer = [\"MRN\"]",
+        )
+        .file_route("once", &STAYS[..3])
+        .saying("once", "once = \"visit\"")
+        .file_route("all", &STAYS[..3]);
+    let mut daemon = setup.start();
+    let message = |trigger: &str, control_id: &str| {
+        format!(
+            "MSH|^~\\&|EHR|NORTH|||20261122081500-0800||ADT^{trigger}|{control_id}|P|2.5.1\r\
+             PID|1||ZZp1^^^GH&2.16.840.1.113883.19.5&ISO^MR||ZZQUILLON^ZZMARA||19800102|F\r\
+             PV1|1|I|4W^401^A{}ZZVe1^^^GH&2.16.840.1.113883.19.7&ISO^VN\r",
+            "|".repeat(16)
+        )
+    };
+    let send = |daemon: &Daemon, text: String| {
+        let answer = Sender::connect(daemon.feed_named("adt")).exchange(text.as_bytes()).unwrap();
+        assert_eq!(answer.code, "AA");
+    };
+    send(&daemon, message("A01", "M1"));
+    eventually("the message leaves", || setup.events("once").len() == 1);
+    server.put(patient("p1"));
+    server.put(encounter("e1", "p1", "in-progress"));
+    eventually("both leave where both are wanted", || setup.events("all").len() == 2);
+    server.put(encounter("e1", "p1", "finished"));
+    eventually("the discharge of the resource leaves", || setup.events("once").len() == 2);
+    send(&daemon, message("A03", "M2"));
+    eventually("all has left", || setup.events("all").len() == 4);
+    let told = "tidegate_events_total{route=\"once\",outcome=\"told\"}";
+    eventually("the others were told before", || daemon.metric(told) == 2.0);
+    let shown = |event: &Value| {
+        let text = |key: &str| event[key].as_str().unwrap().to_owned();
+        (text("type"), text("source").rsplit('/').next().unwrap().to_owned())
+    };
+    let once: Vec<_> = setup.events("once").iter().map(shown).collect();
+    let wanted = [("patient.admitted", "adt"), ("patient.discharged", "ehr")];
+    assert_eq!(once, wanted.map(|(kind, source)| (kind.to_owned(), source.to_owned())));
+    let all = setup.events("all");
+    assert!(all.iter().all(|event| event["visitkey"] == all[0]["visitkey"]), "one visit, one key");
+    daemon.assert_no_patient_data();
+}
+
+/// What is final follows what is preliminary, and what was entered in error is told as such.
+#[test]
+fn a_result_is_told_again_when_it_is_final_and_when_it_was_an_error() {
+    let server = FhirServer::start();
+    let setup = polling(&server, &["Observation"]).file_route("crm", &["observation.reported"]);
+    server.put(patient("p1"));
+    let stamp: Timestamp = server.now();
+    for (number, status) in (0_i64..).zip(["preliminary", "final", "corrected", "entered-in-error"])
+    {
+        let mut body = observation("o1", "p1", "13.5");
+        body["status"] = json!(status);
+        server.put_at(body, stamp + SignedDuration::from_secs(number));
+        if number == 0 {
+            continue;
+        }
+    }
+    let mut daemon = setup.start();
+    eventually("the newest version leaves", || !setup.events("crm").is_empty());
+    let statuses = || -> Vec<String> {
+        let text = |event: &Value| {
+            event["data"]["observations"][0]["status"]["code"].as_str().unwrap_or("-").to_owned()
+        };
+        setup.events("crm").iter().map(text).collect()
+    };
+    assert_eq!(statuses().last().map(String::as_str), Some("entered-in-error"));
+    let mut again = observation("o1", "p1", "13.6");
+    again["status"] = json!("amended");
+    server.put_at(again, stamp + SignedDuration::from_secs(5));
+    eventually("what is put right leaves", || {
+        statuses().last().map(String::as_str) == Some("amended")
+    });
+    daemon.assert_no_patient_data();
+}
