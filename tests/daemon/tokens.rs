@@ -396,9 +396,12 @@ fn after_a_merge_the_retired_token_resolves_to_who_survives_until_they_are_parte
         said = done(&setup, &resolve(&tokens[1], &[]));
         said == "EPIC ZZ100002"
     });
-    // What says so is an event of the other.
-    out(&setup, &daemon, ("A08", "A3", SECOND), 5);
-    assert!(subjects(&setup, "trial")[3..].contains(&tokens[1]));
+    // What says so is an event of each.
+    eventually("both were told", || setup.lines("trial").len() == 5);
+    out(&setup, &daemon, ("A08", "A3", SECOND), 6);
+    let told = subjects(&setup, "trial");
+    assert!(tokens.iter().all(|token| told[3..5].contains(token)));
+    assert_eq!(told[5], tokens[1]);
     assert!(daemon.stop().success());
 }
 
