@@ -141,7 +141,7 @@ fn fault_74_an_expired_certificate_starts_with_a_warning() {
     );
     assert!(String::from_utf8_lossy(&out).contains("MSA|AA|C1"));
     assert!(connect(daemon.feed(), &authority, None, &VERSIONS).is_err());
-    assert!(daemon.log().contains("has expired"));
+    eventually("it is logged", || daemon.log().contains("has expired"));
     assert!(daemon.stop().success());
 }
 

@@ -130,7 +130,9 @@ fn fault_67_a_configured_key_or_a_vault_that_cannot_be_had_stops_its_routes_alon
     let mut daemon = setup.start();
     eventually("the other is up", || up(&daemon, "keyed") == 1.0);
     assert_eq!(up(&daemon, "vaulted"), 0.0);
-    assert!(daemon.log().contains("vault.db is not the store that the keys beside it belong to"));
+    eventually("it is logged", || {
+        daemon.log().contains("vault.db is not the store that the keys beside it belong to")
+    });
     assert!(daemon.stop().success());
     assert!(!vault.exists(), "none was made");
     drop(daemon);
@@ -148,7 +150,7 @@ fn fault_67_a_configured_key_or_a_vault_that_cannot_be_had_stops_its_routes_alon
     let mut daemon = setup.start();
     eventually("the other is up", || up(&daemon, "keyed") == 1.0);
     assert_eq!(up(&daemon, "vaulted"), 0.0);
-    assert!(daemon.log().contains("vault.db was made with another key"));
+    eventually("it is logged", || daemon.log().contains("vault.db was made with another key"));
     assert!(daemon.stop().success());
     std::fs::copy(setup.state_dir().join("keys/vault.key"), &path).unwrap();
     assert_delivers_what_waited(&setup);
@@ -164,7 +166,9 @@ fn a_mark_of_a_realm_that_cannot_be_read_stops_its_routes_alone() {
     let mut daemon = setup.start();
     eventually("the other is up", || up(&daemon, "keyed") == 1.0);
     assert_eq!(up(&daemon, "vaulted"), 0.0);
-    assert!(daemon.log().contains("the mark keys/realm-research cannot be read back"));
+    eventually("it is logged", || {
+        daemon.log().contains("the mark keys/realm-research cannot be read back")
+    });
     assert!(daemon.stop().success());
     drop(daemon);
     std::fs::write(&mark, right).unwrap();

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::explain::decided;
 use crate::send;
-use crate::support::daemon::Setup;
+use crate::support::daemon::{Daemon, Setup};
 use crate::support::{POLICY, TOKEN, adt, consent, eventually, schema, two};
 
 const FIRST: &str = "ZZ100001";
@@ -22,6 +22,10 @@ fn setup() -> Setup {
         .saying("delete", "on_revoked = \"delete\"")
         .pseudonymous("other", "HRESCH", opt_out, events, TOKEN)
         .pseudonymous("nameless", "CLINTRCH", opt_in, events, "\"visit.class\" = \"keep\"")
+}
+
+fn suppressed(daemon: &Daemon, route: &str) -> f64 {
+    daemon.metric(&format!("tidegate_events_total{{route=\"{route}\",outcome=\"suppressed\"}}"))
 }
 
 fn told(notice: &Json) -> (&str, &str) {
@@ -51,6 +55,10 @@ fn who_was_sent_something_is_told_to_stop_once_and_nobody_else_is() {
     let mut daemon = setup.start();
     send(&daemon, &consent("R", "20261104", "C6", FIRST));
     send(&daemon, &adt("A08", "A2", FIRST));
+    // Decided by now, or the next yes would let it out.
+    eventually("it is suppressed", || {
+        ["trial", "delete", "nameless"].iter().all(|route| suppressed(&daemon, route) >= 1.0)
+    });
     let notices = setup.notices("trial");
     assert_eq!(notices.iter().map(told).collect::<Vec<_>>(), [("consent.revoked", "stop-using")]);
     assert_eq!(

