@@ -75,15 +75,39 @@ impl Place {
         if reference.starts_with('#') || reference.is_empty() {
             return None;
         }
-        let own = reference.strip_prefix(base).map(|rest| rest.trim_start_matches('/'));
-        let is_local = own.is_some() || !reference.contains(':');
-        match literal(own.unwrap_or(reference)) {
-            Some(("Patient", id)) if is_local => Some(Self::Here(id.to_owned())),
-            Some((kind, _)) if kind != "Patient" => None,
-            _ if is_local => None,
-            _ => Some(Self::Elsewhere(reference.to_owned())),
+        let is_absolute = reference.contains(':');
+        let own = if is_absolute { below(reference, base) } else { Some(reference) };
+        // Type and ID right behind the base: with more between, it is of another base of the same host.
+        let own = own.filter(|own| without_version(own).matches('/').count() == 1);
+        match (own.and_then(literal), literal(reference)) {
+            (Some(("Patient", id)), _) => Some(Self::Here(id.to_owned())),
+            (_, Some((kind, _))) if kind != "Patient" => None,
+            _ if is_absolute => Some(Self::Elsewhere(reference.to_owned())),
+            _ => None,
         }
     }
+}
+
+fn without_version(reference: &str) -> &str {
+    reference.split_once("/_history/").map_or(reference, |(plain, _)| plain)
+}
+
+/// What of an absolute reference stands behind a base; nothing where it is of another. A host counts in
+/// any case, with its usual port or without.
+fn below<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
+    let (origin, path) = split(reference)?;
+    let (own_origin, own_path) = split(base)?;
+    path.strip_prefix(own_path)?.strip_prefix('/').filter(|_| origin == own_origin)
+}
+
+/// Scheme and host, as they are compared, and what follows.
+fn split(url: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let usual = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(usual).unwrap_or(&host);
+    Some((format!("{scheme}://{host}"), path))
 }
 
 fn written(patient: Node<'_>) -> Vec<u8> {
@@ -132,6 +156,28 @@ mod tests {
             ("Patient/12", "here 12"),
             ("Patient/12/_history/3", "here 12"),
             ("https://ehr.example.org/fhir/Patient/12", "here 12"),
+            ("https://ehr.example.org/fhir/Patient/12/_history/3", "here 12"),
+            ("HTTPS://EHR.example.org:443/fhir/Patient/12", "here 12"),
+            // Another base of the same host numbers its own patients.
+            (
+                "https://ehr.example.org/fhir-test/Patient/12",
+                "elsewhere https://ehr.example.org/fhir-test/Patient/12",
+            ),
+            (
+                "https://ehr.example.org/fhir/tenant/Patient/12",
+                "elsewhere https://ehr.example.org/fhir/tenant/Patient/12",
+            ),
+            ("https://ehr.example.org/Patient/12", "elsewhere https://ehr.example.org/Patient/12"),
+            (
+                "https://ehr.example.org:8443/fhir/Patient/12",
+                "elsewhere https://ehr.example.org:8443/fhir/Patient/12",
+            ),
+            (
+                "http://ehr.example.org/fhir/Patient/12",
+                "elsewhere http://ehr.example.org/fhir/Patient/12",
+            ),
+            ("//other.example.org/fhir/Patient/12", "-"),
+            ("../other/Patient/12", "-"),
             (
                 "https://other.example.org/fhir/Patient/12",
                 "elsewhere https://other.example.org/fhir/Patient/12",
