@@ -362,6 +362,11 @@ fn a_page_in_xml_and_what_it_says_was_removed_are_taken() {
         <entry><request><method value=\"DELETE\"/><url value=\"Patient/x2\"/></request><response>\
         <status value=\"204\"/><lastModified value=\"2026-11-20T08:00:01Z\"/></response></entry></Bundle>";
     server.misbehave("/Patient?", [Wrong::Xml(page.to_owned())]);
+    // A server that has nothing but XML says so in XML.
+    let offers = "<CapabilityStatement xmlns=\"http://hl7.org/fhir\"><fhirVersion value=\"4.0.1\"/>\
+        <rest><mode value=\"server\"/><resource><type value=\"Patient\"/></resource></rest>\
+        </CapabilityStatement>";
+    server.misbehave("/metadata", [Wrong::Xml(offers.to_owned())]);
     let setup = polling(&server, &["Patient"], "since = \"all\"");
     let _daemon = setup.start();
     let ids = all_taken(&setup, 2);

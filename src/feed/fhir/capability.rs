@@ -23,6 +23,9 @@ fn release(fhir_version: &str) -> Option<Version> {
     }
 }
 
+/// The byte order mark, which some servers send though RFC 8259 forbids it.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What a server offers of what is polled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
@@ -36,7 +39,7 @@ pub struct Offers {
 
 /// Why an answer is no CapabilityStatement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no CapabilityStatement in JSON")]
+#[error("it is no CapabilityStatement")]
 pub struct NotOne;
 
 #[derive(Deserialize)]
@@ -92,6 +95,7 @@ impl Offers {
     /// # Errors
     /// It is none.
     pub fn read(json: &[u8]) -> Result<Self, NotOne> {
+        let json = json.strip_prefix(MARK).unwrap_or(json);
         let statement: Statement = serde_json::from_slice(json).map_err(|_| NotOne)?;
         if statement.resource_type != "CapabilityStatement" {
             return Err(NotOne);
@@ -176,6 +180,9 @@ mod tests {
         for other in ["3.0.2", "4.0", "4.0.", "40.0.1", "4.1.0", "5.1.0", "6.0.0", ""] {
             assert_eq!(of(other), (None, other.to_owned()));
         }
+        let marked =
+            b"\xef\xbb\xbf{\"resourceType\":\"CapabilityStatement\",\"fhirVersion\":\"4.0.1\"}";
+        assert_eq!(Offers::read(marked).map(|offers| offers.release), Ok(Some(Version::R4)));
         assert_eq!(of("4.0.1 ZZQUILLON\n and more").1, "4.0.1ZZQUILLON", "bounded, on one line");
         for none in [&b"[]"[..], b"{}", br#"{"resourceType":"Bundle"}"#, b"<html>", b""] {
             assert_eq!(Offers::read(none), Err(NotOne));

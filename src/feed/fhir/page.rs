@@ -59,9 +59,15 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// The type of what a server says of a request.
+const OUTCOME: &str = "OperationOutcome";
+
 /// What tells one version of a resource from others.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Face<'b> {
+    #[serde(borrow, default)]
+    resource_type: Option<Cow<'b, str>>,
     #[serde(borrow, default)]
     meta: Option<Meta<'b>>,
 }
@@ -181,8 +187,18 @@ fn listed(entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malformed> {
         Some("include") => Mode::Beside,
         Some(_) | None => Mode::Found,
     };
-    let Some(resource) = entry.resource else { return Ok(None) };
+    let Some(resource) = entry.resource.filter(|resource| !is_outcome(resource)) else {
+        return Ok(None);
+    };
     Ok(Some(Listed::of(mode, body.slice_ref(resource.as_bytes()))))
+}
+
+/// Whether a resource is what the server says of the search, though its entry does not say so: many
+/// servers give no `search.mode`, and nobody asks for an OperationOutcome.
+fn is_outcome(resource: &str) -> bool {
+    resource.contains(OUTCOME)
+        && serde_json::from_str::<Face<'_>>(resource)
+            .is_ok_and(|face| face.resource_type.as_deref() == Some(OUTCOME))
 }
 
 /// Whether an entry says that its resource was removed.
@@ -295,6 +311,21 @@ mod tests {
         }
         let empty = r#"{"resourceType":"Bundle","type":"searchset","total":0}"#;
         assert!(read(empty, &Window::default()).unwrap().listed.is_empty());
+    }
+
+    #[test]
+    fn what_a_server_says_of_the_search_is_no_resource_whatever_its_entry_says() {
+        let page = |search: &str| {
+            let json = format!(
+                r#"{{"resourceType":"Bundle","type":"searchset","entry":[
+                {{{search}"resource":{{"resourceType":"OperationOutcome","id":"ZZ1","issue":[]}}}},
+                {{{search}"resource":{{"resourceType":"Patient","id":"ZZ2","name":[{{"text":"OperationOutcome"}}]}}}}]}}"#
+            );
+            shown(&read(&json, &Window::default()).unwrap())
+        };
+        assert_eq!(page(""), ["Found 2"]);
+        assert_eq!(page(r#""search":{"mode":"match"},"#), ["Found 2"]);
+        assert_eq!(page(r#""search":{"score":1},"#), ["Found 2"]);
     }
 
     #[test]

@@ -188,9 +188,12 @@ impl Poller {
                 Unfit::Lasting(format!("what the server offers (metadata): {fault}"))
             }
         })?;
-        let offers = Offers::read(fetched.body.expose()).map_err(|wrong| {
+        let wrong = |wrong: &dyn std::fmt::Display| {
             Unfit::Lasting(format!("what the server offers (metadata): {wrong}"))
-        })?;
+        };
+        let body = in_json(&fetched.body.into_exposed(), fetched.form, self.polling.bounds());
+        let offers = Offers::read(&body.map_err(|malformed| wrong(&malformed))?);
+        let offers = offers.map_err(|not_one| wrong(&not_one))?;
         let wanted = self.polling.version;
         if offers.release != Some(wanted) {
             let says = if offers.version.is_empty() { "none" } else { &offers.version };
