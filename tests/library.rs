@@ -54,6 +54,9 @@ mod fhir_client;
 #[path = "library/fhir_auth.rs"]
 mod fhir_auth;
 
+#[path = "library/fhir_shapes.rs"]
+mod fhir_shapes;
+
 #[path = "library/fhir_resources.rs"]
 mod fhir_resources;
 

@@ -14,7 +14,7 @@ use crate::support::corpus::samples;
 
 const BYTES_MAX: usize = 64 << 20;
 /// What the issue names, and what is refused of them by name.
-const OURS: [&str; 6] =
+pub const OURS: [&str; 6] =
     ["Patient", "Encounter", "Observation", "DiagnosticReport", "Condition", "Consent"];
 
 fn mappings() -> Mappings {

@@ -17,6 +17,9 @@ use super::{date, place, value};
 /// The system of types of identifiers, whose codes are those of CX.5.
 const IDENTIFIER_TYPES: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
 
+/// The field that holds who agreed, be it the patient.
+const SIGNER: &str = "consent.signer";
+
 /// Writes what a path resolved to under a key; nothing where it says nothing.
 pub(super) fn convert<'s, 'c>(
     convert: &'c Convert,
@@ -261,9 +264,11 @@ fn universal(system: &str) -> (&str, &'static str) {
 
 /// Identifier. Its system is the authority; without one it has none, whatever its assigner is called.
 fn identifier<'s>(node: Node<'s>, run: &mut Run<'s, '_>, key: Key, target: &str) {
-    let Some(number) = word(node, "value") else { return };
+    // Blanks around it are no part of a number, and nobody is known by blanks alone.
+    let said = |name| word(node, name).map(str::trim).filter(|text| !text.is_empty());
+    let Some(number) = said("value") else { return };
     let kind = node.get("type").and_then(kind_of_number).unwrap_or_default();
-    let (id, id_type) = word(node, "system").map_or(("", ""), universal);
+    let (id, id_type) = said("system").map_or(("", ""), universal);
     let object = run.tree.open_object(key);
     run.tree.text("value", number);
     let named = Named { namespace: "", universal: id, universal_type: id_type, kind };
@@ -324,7 +329,8 @@ fn joined(node: Node<'_>, key: Key, run: &mut Run<'_, '_>) {
 }
 
 /// A person: the resource that a Reference leads to, where that came along; else the identifier of the
-/// Reference, and what it calls the person.
+/// Reference, and what it calls the person. A patient who says or measured it is no clinician, and a
+/// contract that names clinicians has not named the patient; he or she may sign a consent.
 fn person<'s>(
     node: Node<'s>,
     uses: &Table,
@@ -332,6 +338,10 @@ fn person<'s>(
     (key, target): (Key, &str),
     scope: &Scope<'s>,
 ) {
+    // PROMISE-7
+    if target != SIGNER && place::kind_of_target(node, scope) == Some("Patient") {
+        return;
+    }
     let mut found = scope.find(node);
     if let Some(role) = found.filter(|found| kind_of(*found) == Some("PractitionerRole")) {
         run.take(role);

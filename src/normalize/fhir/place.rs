@@ -37,7 +37,8 @@ pub(super) fn kind_of_target<'s>(reference: Node<'s>, scope: &Scope<'s>) -> Opti
     let text = |name: &str| reference.get(name).and_then(Node::text);
     found
         .or_else(|| text("reference").and_then(literal).map(|(kind, _)| kind))
-        .or_else(|| text("type"))
+        // A name, or the URL of its definition.
+        .or_else(|| text("type").map(|kind| kind.rsplit_once('/').map_or(kind, |(_, name)| name)))
 }
 
 /// The place among several where the patient is, or was last before that.

@@ -40,7 +40,7 @@ pub fn release(resource: &Resource<'_>) -> Version {
     let root = resource.root();
     let kind = resource.kind();
     let known = OF_R5.iter().find(|(of, _)| *of == kind).map_or(&[][..], |(_, names)| *names);
-    let named = known.iter().any(|name| root.get(name).is_some());
+    let named = known.iter().any(|name| root.get(name).is_some_and(|it| !it.is_null()));
     // One Coding in R4, CodeableConcepts in R5.
     let listed = kind == "Encounter" && root.get("class").is_some_and(Node::is_list);
     if named || listed { Version::R5 } else { Version::R4 }

@@ -12,13 +12,13 @@ type Take<'t, 'r> = &'t mut dyn FnMut(Node<'r>) -> bool;
 
 impl Path {
     /// Calls `take` for each value that it names from a node on until that returns false: the root
-    /// of a resource of its type, or, where it begins at an element, that element. A `null` in a
-    /// list, which holds a place alone, is none.
+    /// of a resource of its type, or, where it begins at an element, that element. A `null` is none:
+    /// in a list it holds a place alone, and elsewhere it does not belong (FHIR R4, 2.6.2).
     pub fn resolve<'r>(&self, from: Node<'r>, mut take: impl FnMut(Node<'r>) -> bool) {
         if self.kind.as_deref().is_some_and(|kind| !is_of(from, kind)) {
             return;
         }
-        each(&self.steps, from, &mut |node| is_placeholder(node) || take(node));
+        each(&self.steps, from, &mut |node| node.is_null() || take(node));
     }
 
     /// The first value that it names.
@@ -39,11 +39,6 @@ fn is_of(node: Node<'_>, kind: &str) -> bool {
         None => node.resource().kind() == kind,
         Some(_) => node.get("resourceType").and_then(Node::text) == Some(kind),
     }
-}
-
-/// Whether it is a `null` in a list.
-fn is_placeholder(node: Node<'_>) -> bool {
-    node.is_null() && node.number().is_some()
 }
 
 /// Calls `take` for each value that steps name. The last step is taken on what those before it
@@ -77,7 +72,7 @@ fn each<'r>(steps: &[Step], from: Node<'r>, take: Take<'_, 'r>) {
             });
         }
         Step::First => each(before, from, &mut |node| {
-            if is_placeholder(node) {
+            if node.is_null() {
                 return true;
             }
             take(node);
@@ -120,7 +115,7 @@ mod tests {
         "name":[{"given":["ZZA",null,"ZZB"],"_given":[null,{"extension":[{"url":"u:g","valueCode":"x"}]}]},
             {"given":["ZZC"]}],
         "_birthDate":{"id":"b","extension":[{"url":"u:t","valueDateTime":"1970-01-01T08:00:00Z"}]},
-        "deceasedBoolean":false,
+        "deceasedBoolean":false,"deceasedDateTime":null,"gender":null,
         "extension":[{"url":"u:race","extension":[{"url":"text","valueString":"ZZR"}]}]}"#;
 
     fn values(resource: &str, path: &str) -> Vec<String> {
@@ -166,6 +161,7 @@ mod tests {
             ("Patient.deceased.ofType(boolean)", &["false"]),
             ("Patient.deceasedBoolean", &["false"]),
             ("Patient.deceased.ofType(dateTime)", &[]),
+            ("Patient.gender", &[]),
             ("Patient.extension('u:race').extension('text').value", &["ZZR"]),
             ("Patient.contained.ofType(Organization).name", &["ZZ House"]),
             ("Patient.contained.ofType(Practitioner)", &["Patient.contained[1]"]),

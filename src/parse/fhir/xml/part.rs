@@ -123,7 +123,7 @@ impl Part {
             write!(out, "\"resourceType\":\"{kind}\"").map_err(|_| Wrong::NotWellFormed)?;
         }
         for member in &self.members {
-            member.write(&mut out)?;
+            member.write(&mut out);
         }
         out.push('}');
         Ok((out.len() > 2).then_some(out))
@@ -131,15 +131,23 @@ impl Part {
 }
 
 impl Member {
-    fn write(&self, out: &mut String) -> Result<(), Wrong> {
+    fn write(&self, out: &mut String) {
         let is_list = match self.often {
             Often::List => true,
-            Often::Once if self.items.len() > 1 => return Err(Wrong::Repeated),
-            Often::Once | Often::Either | Often::Unknown => self.items.len() > 1,
+            // PROMISE-11: an element that is there too often stands there as often in JSON, which costs
+            // the resource that it is of when that is read, and nothing beside it.
+            Often::Once => {
+                let items = self.items.chunks(1);
+                return items.for_each(|item| self.write_items(item, false, out));
+            }
+            Often::Either | Often::Unknown => self.items.len() > 1,
         };
-        self.write_as("", is_list, out, |said| said.value.as_deref());
-        self.write_as("_", is_list, out, |said| said.twin.as_deref());
-        Ok(())
+        self.write_items(&self.items, is_list, out);
+    }
+
+    fn write_items(&self, items: &[Said], is_list: bool, out: &mut String) {
+        self.write_as("", (items, is_list), out, |said| said.value.as_deref());
+        self.write_as("_", (items, is_list), out, |said| said.twin.as_deref());
     }
 
     /// Writes what its items have in one respect, under its name behind a mark; nothing where none
@@ -147,11 +155,11 @@ impl Member {
     fn write_as(
         &self,
         mark: &str,
-        is_list: bool,
+        (items, is_list): (&[Said], bool),
         out: &mut String,
         part: impl Fn(&Said) -> Option<&str>,
     ) {
-        if self.items.iter().all(|said| part(said).is_none()) {
+        if items.iter().all(|said| part(said).is_none()) {
             return;
         }
         if out.len() > 1 {
@@ -159,7 +167,7 @@ impl Member {
         }
         out.push_str(&quoted(&format!("{mark}{}", self.name)));
         out.push(':');
-        let mut items = self.items.iter().map(|said| part(said).unwrap_or("null"));
+        let mut items = items.iter().map(|said| part(said).unwrap_or("null"));
         if !is_list {
             out.extend(items.next());
             return;
