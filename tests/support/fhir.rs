@@ -12,11 +12,14 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::gate::Gate;
 use super::notifier::Subscriptions;
 
 /// A server on a free port of 127.0.0.1. It ends with the process.
 #[derive(Clone)]
 pub struct FhirServer {
+    /// What it keeps back.
+    pub gate: Gate,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -112,7 +115,8 @@ impl FhirServer {
             tokens: 0,
             subscriptions: Subscriptions::default(),
         };
-        let server = Self { address, state: Arc::new(Mutex::new(state)) };
+        let gate = Gate::default();
+        let server = Self { gate, address, state: Arc::new(Mutex::new(state)) };
         let serving = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -288,6 +292,8 @@ impl FhirServer {
             status: answer.status,
         };
         state.asked.push(asked);
+        drop(state);
+        self.gate.pass(&answer.body);
         (answer.write(date.as_deref(), packed), wrong)
     }
 }
@@ -324,6 +330,22 @@ pub fn encounter(id: &str, patient: &str, status: &str) -> Value {
         "class": { "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP" },
         "subject": { "reference": format!("Patient/{patient}") },
         "period": { "start": "2026-11-22T08:00:00-08:00" },
+    })
+}
+
+/// A consent.toml in which consents of [`consent`] speak about clinical trials.
+pub const RESEARCH: &str =
+    "[codes]\n\"http://terminology.hl7.org/CodeSystem/consentscope/research\" = [\"CLINTRCH\"]\n";
+
+/// A made-up consent of patient `p1` to research, by [`RESEARCH`].
+pub fn consent(status: &str, kind: &str) -> Value {
+    json!({
+        "resourceType": "Consent", "id": "c1", "status": status,
+        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research" }] },
+        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
+        "patient": { "reference": "Patient/p1" }, "dateTime": "2026-11-20T08:00:00Z",
+        "policyRule": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN" }] },
+        "provision": { "type": kind },
     })
 }
 

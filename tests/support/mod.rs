@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod disk;
 pub mod evidence;
 pub mod fhir;
+pub mod gate;
 pub mod http;
 pub mod ledger;
 pub mod notifier;

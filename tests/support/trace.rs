@@ -1,4 +1,4 @@
-//! strace on a running daemon: system calls that fail or take long.
+//! strace on a running daemon: system calls that fail, take long, or are its end.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +43,15 @@ impl Trace {
     /// Does something to the fsyncs of some files, as strace's `inject` says it, such as
     /// `error=EIO:when=1`, which counts for each thread.
     pub fn fsyncs(pid: u32, paths: &[PathBuf], what: &str) -> Self {
+        Self::start(pid, paths, &format!("fsync,fdatasync:{what}"))
+    }
+
+    /// Does something to the writes of some files, in the same way.
+    pub fn writes(pid: u32, paths: &[PathBuf], what: &str) -> Self {
+        Self::start(pid, paths, &format!("write,pwrite64:{what}"))
+    }
+
+    fn start(pid: u32, paths: &[PathBuf], inject: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("trace");
         let mut command = Command::new("strace");
@@ -54,7 +63,7 @@ impl Trace {
         }
         let child = command
             .args(["-e", "trace=fsync,fdatasync,write,pwrite64"])
-            .args(["-e", &format!("inject=fsync,fdatasync:{what}")])
+            .args(["-e", &format!("inject={inject}")])
             .args(["-p", &pid.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -68,6 +77,13 @@ impl Trace {
     pub fn calls(&self) -> Vec<Call> {
         let text = std::fs::read_to_string(&self.output).unwrap_or_default();
         text.lines().filter_map(Call::read).collect()
+    }
+
+    /// Ends the tracer, when a signal has ended what it traces in the middle of a call that it delays:
+    /// it would see the call through.
+    pub fn abandon(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits until the traced process has ended, and with it the tracer.
