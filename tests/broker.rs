@@ -24,6 +24,9 @@ mod evidence;
 #[path = "broker/leak.rs"]
 mod leak;
 
+#[path = "broker/fhir.rs"]
+mod fhir;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
