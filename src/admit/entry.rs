@@ -163,6 +163,9 @@ pub struct Admission {
     pub described: Vec<Described>,
     /// What its feed remembers of it, should it be new.
     pub kept: Vec<Kept>,
+    /// It says what stands, as each version of a resource does, and not what happened: an act that is
+    /// known is not told again.
+    pub restates: bool,
 }
 
 /// What a feed remembers, by a kind and a key. It is sealed, and its key is kept as a digest.
@@ -214,6 +217,7 @@ impl Admission {
             acts: Vec::new(),
             described: Vec::new(),
             kept: Vec::new(),
+            restates: false,
         }
     }
 

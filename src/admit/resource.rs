@@ -147,6 +147,7 @@ pub fn assess_resource(
     let admission = Admission {
         correlated: Some(correlated),
         status: Status::Admitted,
+        restates: true,
         ..bare(bytes, rules, now_ms, kind, control_id)
     };
     let filing = Filing::of(&correlated, rules, now_ms, place_of);

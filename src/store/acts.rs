@@ -1,7 +1,7 @@
 //! What was said of subjects: looked at, and kept.
 //!
 //! Promises: an act is written in the transaction of its message, and neither changed nor deleted; an
-//! act that is not clear is not written, nor is what is said again.
+//! act that is not clear is not written, nor is what is said again, which may be left untold, too.
 //! Knows nothing of: when a transaction begins and ends, what follows for anybody's consent.
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -10,7 +10,7 @@ use super::StoreError;
 use super::family::{Family, time};
 use super::ledger::Brought;
 use super::seal::{Part, Sealer};
-use crate::admit::entry::Acted;
+use crate::admit::entry::{Acted, Admission};
 use crate::admit::{Digest, DigestKey};
 use crate::consent::{Said, Unclear};
 use crate::event::{Act, Subject};
@@ -21,6 +21,24 @@ pub(super) struct Plan {
     pub rows: Vec<(Acted, [Digest; 2])>,
     /// Everybody whose group is another then.
     pub touched: Vec<Digest>,
+}
+
+impl Plan {
+    /// Leaves out the events of acts that are known; whether there were any. The two subjects of an act
+    /// are those of its event.
+    // PROMISE-2: a merge that each version of a resource says again is told once.
+    pub fn leave_out_known(&self, admission: &mut Admission) -> bool {
+        let is_news = |acted: &Acted| self.rows.iter().any(|(news, _)| news == acted);
+        let known = admission.acts.iter().filter(|it| it.act != Act::Move && !is_news(it));
+        let known: Vec<&Acted> = known.collect();
+        let events = &mut admission.content.events;
+        let before = events.len();
+        events.retain(|event| {
+            let (prior, subject) = (event.prior(), event.subject());
+            !known.iter().any(|acted| prior.as_ref() == Some(&acted.from) && subject == acted.into)
+        });
+        events.len() < before
+    }
 }
 
 /// An act as it stands in clear.

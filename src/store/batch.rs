@@ -16,7 +16,7 @@ use super::ledger::{self, Brought, Filing};
 use super::profiles::{Changes, Profiles};
 use super::seal::{Clear, Part, Sealer};
 use super::segments::Segments;
-use crate::admit::entry::{Admission, Category, Given, Raised, Status};
+use crate::admit::entry::{Admission, Category, Content, Given, Raised, Status};
 use crate::admit::{CorrelationId, Digest, DigestKey, Entry, Known, Novelty, novelty};
 
 /// What a consent record adds to the log, about: it lies by its subject, so that each touches a page
@@ -36,8 +36,7 @@ impl Prepared {
         // Events are about twice as long as the message that they were made of.
         let room = 512 + 2 * admission.raw.expose().len();
         let mut content_json = Vec::with_capacity(room);
-        serde_json::to_writer(&mut content_json, &admission.content)
-            .map_err(|_| StoreError::Corrupt { what: "an event".to_owned() })?;
+        write_content(&mut content_json, &admission.content)?;
         Ok(Self { admission, content_json })
     }
 
@@ -96,7 +95,7 @@ pub(super) fn append(
     context: &mut Context<'_>,
     prepared: Prepared,
 ) -> Result<Appended, StoreError> {
-    let Prepared { mut admission, content_json } = prepared;
+    let Prepared { mut admission, mut content_json } = prepared;
     let decided = match &admission.correlated {
         None => None,
         Some(correlated) => {
@@ -143,6 +142,10 @@ pub(super) fn append(
         park(&mut admission, Category::IdentityConflict, unclear.text(), "PID-3");
         Plan::default()
     });
+    if admission.restates && said.leave_out_known(&mut admission) {
+        content_json.clear();
+        write_content(&mut content_json, &admission.content)?;
+    }
     let again = match &admission.raised {
         Some(raised) => count_again(context.connection, &admission, raised)?,
         None => false,
@@ -209,6 +212,11 @@ pub(super) fn append(
         facts: OnceLock::new(),
     };
     Ok((Admitted { number: Some(number), novelty, raised }, Some((Arc::new(entry), bytes))))
+}
+
+fn write_content(out: &mut Vec<u8>, content: &Content) -> Result<(), StoreError> {
+    serde_json::to_writer(out, content)
+        .map_err(|_| StoreError::Corrupt { what: "an event".to_owned() })
 }
 
 /// What is wrong with a message that describes another person than those before it.

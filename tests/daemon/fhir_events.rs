@@ -332,3 +332,64 @@ fn a_result_is_told_again_when_it_is_final_and_when_it_was_an_error() {
     });
     daemon.assert_no_patient_data();
 }
+
+/// A Patient that was replaced by another says so in each of its versions: it is told once, also over a
+/// restart, until it is replaced by somebody else.
+///
+/// PROMISE-2
+#[test]
+fn a_merge_that_each_version_of_a_patient_says_again_is_told_once() {
+    let server = FhirServer::start();
+    let kinds = ["patient.merged", "patient.updated"];
+    let setup = polling(&server, &["Patient"]).file_route("crm", &kinds);
+    let replaced = |by: &str, born: &str| {
+        let mut body = patient("p2");
+        body["birthDate"] = json!(born);
+        let number =
+            json!({ "system": body["identifier"][0]["system"], "value": format!("ZZ{by}") });
+        let other = json!({ "reference": format!("Patient/{by}"), "identifier": number });
+        body["link"] = json!([{ "type": "replaced-by", "other": other }]);
+        body
+    };
+    let merged = || -> Vec<(String, String)> {
+        let events = setup.events("crm").into_iter();
+        let number = |it: &Value, key: &str| it["data"]["patient"][key][0]["value"].to_string();
+        let pair = |it: Value| (number(&it, "identifiers"), number(&it, "priorIdentifiers"));
+        events.filter(|it| it["type"] == "patient.merged").map(pair).collect()
+    };
+    // Who comes behind a version has left when all before it has.
+    let passed = |version: usize, behind: &str| {
+        eventually(&format!("version {version} is taken"), || {
+            let name = format!("Patient/p2/_history/{version}");
+            setup.json(&["journal", "ls"]).iter().any(|row| row["controlId"] == name)
+        });
+        server.put(patient(behind));
+        eventually(&format!("{behind} leaves"), || {
+            let number = json!(format!("ZZ{behind}"));
+            setup.events("crm").iter().any(|event| {
+                event["type"] == "patient.updated"
+                    && event["data"]["patient"]["identifiers"][0]["value"] == number
+            })
+        });
+    };
+    let pair = |survivor: &str| (format!("\"ZZ{survivor}\""), "\"ZZp2\"".to_owned());
+    server.put(patient("p1"));
+    server.put(replaced("p1", "1980-01-02"));
+    let mut daemon = setup.start();
+    eventually("the merge leaves", || merged() == [pair("p1")]);
+    passed(1, "p5");
+    server.put(replaced("p1", "1980-01-03"));
+    passed(2, "p6");
+    assert_eq!(merged(), [pair("p1")]);
+    daemon.kill();
+    let mut daemon = setup.start();
+    server.put(replaced("p1", "1980-01-04"));
+    passed(3, "p7");
+    assert_eq!(merged(), [pair("p1")]);
+    server.put(replaced("p9", "1980-01-04"));
+    eventually("the other merge leaves", || merged() == [pair("p1"), pair("p9")]);
+    passed(4, "p8");
+    assert_eq!(merged().len(), 2);
+    assert!(exceptions(&setup).is_empty(), "{:?}", exceptions(&setup));
+    daemon.assert_no_patient_data();
+}

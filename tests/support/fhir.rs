@@ -322,6 +322,18 @@ pub fn observation(id: &str, patient: &str, value: &str) -> Value {
     })
 }
 
+/// What a patient said of research: `active` and `permit`, or otherwise. [`RESEARCH`] reads it.
+pub fn research(id: &str, patient: &str, status: &str, kind: &str) -> Value {
+    json!({
+        "resourceType": "Consent", "id": id, "status": status,
+        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research" }] },
+        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
+        "patient": { "reference": format!("Patient/{patient}") }, "dateTime": "2026-11-20T08:00:00Z",
+        "policyRule": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN" }] },
+        "provision": { "type": kind },
+    })
+}
+
 /// A made-up stay of a patient.
 pub fn encounter(id: &str, patient: &str, status: &str) -> Value {
     json!({
@@ -339,14 +351,7 @@ pub const RESEARCH: &str =
 
 /// A made-up consent of patient `p1` to research, by [`RESEARCH`].
 pub fn consent(status: &str, kind: &str) -> Value {
-    json!({
-        "resourceType": "Consent", "id": "c1", "status": status,
-        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research" }] },
-        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
-        "patient": { "reference": "Patient/p1" }, "dateTime": "2026-11-20T08:00:00Z",
-        "policyRule": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN" }] },
-        "provision": { "type": kind },
-    })
+    research("c1", "p1", status, kind)
 }
 
 /// A right answer on its way.
@@ -489,6 +494,7 @@ impl State {
         let from: Option<Timestamp> =
             value("_lastUpdated").map(|it| it.strip_prefix("ge").unwrap().parse().unwrap());
         let category = value("category");
+        let patient = value("patient").map(|id| json!(format!("Patient/{id}")));
         let mut found: Vec<&Stored> = self
             .resources
             .iter()
@@ -498,6 +504,7 @@ impl State {
                     && stored.shown
                     && from.is_none_or(|from| stored.updated >= from)
                     && category.is_none_or(coded)
+                    && patient.as_ref().is_none_or(|it| stored.body["patient"]["reference"] == *it)
             })
             .map(|(_, stored)| stored)
             .collect();
