@@ -49,6 +49,9 @@ mod batched;
 #[path = "daemon/fhir_events.rs"]
 mod fhir_events;
 
+#[path = "daemon/fhir_consents.rs"]
+mod fhir_consents;
+
 #[path = "daemon/fhir_poll.rs"]
 mod fhir_poll;
 

@@ -210,6 +210,7 @@ impl Feeds {
             page_bytes_max: fhir.page_bytes_max,
             patients_max: fhir.patients_max,
             patient_age_max: fhir.patient_max_age,
+            no_consent_age_max: fhir.no_consent_max_age,
         };
         let metrics = PollMetrics::new(name);
         let (client, context) = (Arc::new(client), Arc::new(context));

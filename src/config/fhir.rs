@@ -56,6 +56,8 @@ pub struct Fhir {
     pub patient_max_age: Duration,
     /// How many patients are remembered.
     pub patients_max: u32,
+    /// How old the answer may be that a patient has no consent; without it nobody is asked for any.
+    pub no_consent_max_age: Option<Duration>,
     /// How we say who we are.
     pub auth: Auth,
     /// By whom the server is verified, and our certificate.
@@ -108,6 +110,7 @@ pub(super) fn read(table: &Table<'_>, zone: Option<&TimeZone>) -> Option<Fhir> {
     let subjects = table.choice("include", &[("subjects", true), ("none", false)]).unwrap_or(true);
     let patient_max_age = table.duration("patient_max_age", DAY, Duration::ZERO..=365 * DAY);
     let patients_max = narrow(table.integer("patients_max", 100_000, 100..=10_000_000));
+    let no_consent_max_age = no_consent_max_age(table, &queries);
     let auth =
         fhir_auth::read(table, types(&queries, subjects), table.boolean("allow_http", false));
     let by_https = |base: &Base| {
@@ -149,10 +152,27 @@ pub(super) fn read(table: &Table<'_>, zone: Option<&TimeZone>) -> Option<Fhir> {
         subjects,
         patient_max_age,
         patients_max,
+        no_consent_max_age,
         auth: auth?,
         tls,
         subscription: subscription.flatten(),
     })
+}
+
+/// What is found on demand has to be followed from then on, or a revocation would never come.
+// PROMISE-6
+fn no_consent_max_age(table: &Table<'_>, queries: &[Query]) -> Option<Duration> {
+    const KEY: &str = "no_consent_max_age";
+    if !table.has(KEY) {
+        return None;
+    }
+    let age = table.duration(KEY, DAY, SECOND..=365 * DAY);
+    if !queries.iter().any(|query| query.resource == "Consent") {
+        let text = "`no_consent_max_age` wants \"Consent\" among `resources`: what becomes of a consent \
+                    that was asked for is found by that query alone";
+        table.mistake(&table.place_of(KEY), text);
+    }
+    Some(age)
 }
 
 /// The types that are asked for, each once: what a token has to be good for.
@@ -322,6 +342,25 @@ mod tests {
         assert_eq!(since("since = 2026-11-22"), day);
         assert_eq!(since("since = \"2026-11-22\""), day);
         assert_eq!(since("since = \"2026-11-32\""), None);
+    }
+
+    /// PROMISE-6
+    #[test]
+    fn consents_are_asked_for_where_that_is_written_and_their_changes_are_found() {
+        let read = |resources: &str, line: &str| {
+            let text = format!(
+                "base_url = \"http://127.0.0.1/fhir\"\nversion = \"R4\"\nresources = [{resources}]\n{line}"
+            );
+            let (fhir, mistakes, _) = mistakes_of(&text);
+            (fhir.unwrap().no_consent_max_age, mistakes)
+        };
+        let both = "\"Observation\", \"Consent?category=59284-0\"";
+        assert_eq!(read(both, ""), (None, vec![]));
+        assert_eq!(read(both, "no_consent_max_age = \"1h\"\n"), (Some(60 * MINUTE), vec![]));
+        let (_, mistakes) = read("\"Observation\"", "no_consent_max_age = \"1h\"\n");
+        assert!(mistakes[0].contains("wants \"Consent\" among `resources`"), "{mistakes:?}");
+        let (_, mistakes) = read(both, "no_consent_max_age = \"0s\"\n");
+        assert!(mistakes[0].contains("out of bounds; from 1s to 365d"), "{mistakes:?}");
     }
 
     #[test]

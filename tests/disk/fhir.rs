@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::support::daemon::{Daemon, Setup, signal};
 use super::support::eventually;
-use super::support::fhir::{FhirServer, observation, patient};
+use super::support::fhir::{FhirServer, RESEARCH, observation, patient, research};
 use super::support::trace::{Call, Trace};
 
 /// A feed that polls results, all there are, with a route to a file.
@@ -254,4 +256,73 @@ fn fault_78_fifteen_kills_while_polling_leave_each_version_in_the_journal_once()
     assert_eq!((left.len(), each.len()), (all, all));
     let doubled: Vec<_> = each.iter().chain(&left).filter(|(_, times)| **times > 1).collect();
     assert!(doubled.is_empty(), "{doubled:?}");
+}
+
+/// Twenty crashes while results of new patients show up, each of whom consented long before the feed
+/// began: the consents are asked for, all of one patient's are in the journal before the result, each
+/// once, and each result leaves, once. The last of them alone says yes, so that a part opens nothing.
+///
+/// PROMISE-1, PROMISE-2, PROMISE-5
+#[test]
+fn twenty_kills_while_consents_are_asked_for_leave_no_gap_and_no_double() {
+    const PATIENTS: usize = 60;
+    let server = FhirServer::start();
+    let setup = Setup::new()
+        .section(&format!(
+            "[[feed]]\nname = \"ehr\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+             resources = [\"Consent\", \"Observation\"]\ninterval = \"1s\"\npage_size = 20\n\
+             include = \"none\"\nno_consent_max_age = \"1h\"",
+            server.base()
+        ))
+        .policy(RESEARCH)
+        .pseudonymous(
+            "trial",
+            "CLINTRCH",
+            "require = \"opt-in\"",
+            &["observation.reported"],
+            "\"subject\" = \"token\"\n\"observations[].code\" = \"keep\"\n",
+        );
+    let long_ago = server.now() - SignedDuration::from_hours(10);
+    for number in 0..PATIENTS {
+        let id = format!("p{number}");
+        server.put_at(patient(&id), long_ago);
+        for nth in ["a", "b", "c"] {
+            let status = if nth == "c" { "active" } else { "draft" };
+            server.put_at(research(&format!("{nth}-{id}"), &id, status, "permit"), long_ago);
+        }
+    }
+    let mut daemon = setup.start();
+    eventually("the feed has begun", || !server.asked_for("/Observation?").is_empty());
+    daemon.kill();
+    let changed = server.clone();
+    let writer = std::thread::spawn(move || {
+        for number in 0..PATIENTS {
+            changed.put(observation(&format!("o{number}"), &format!("p{number}"), "6.9"));
+            std::thread::sleep(Duration::from_millis(60));
+        }
+    });
+    for cycle in 0..20_u64 {
+        let mut daemon = setup.start();
+        std::thread::sleep(Duration::from_millis(20 + cycle * 37 % 300));
+        daemon.kill();
+    }
+    writer.join().unwrap();
+    let mut daemon = setup.start();
+    eventually("all of it leaves", || setup.events("trial").len() >= PATIENTS);
+    assert!(daemon.stop().success());
+    assert_eq!(setup.events("trial").len(), PATIENTS, "an event left twice");
+    let mut rows = setup.json(&["journal", "ls", "--feed", "ehr", "--limit", "10000"]);
+    rows.sort_by_key(|row| row["number"].as_u64());
+    let ids: Vec<&str> = rows.iter().map(|row| row["controlId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 4 * PATIENTS, "{ids:?}");
+    for number in 0..PATIENTS {
+        let place = |name: String| {
+            let name = format!("{name}/_history/1");
+            ids.iter().position(|id| *id == name).unwrap()
+        };
+        let result = place(format!("Observation/o{number}"));
+        for nth in ["a", "b", "c"] {
+            assert!(place(format!("Consent/{nth}-p{number}")) < result, "{number}: {ids:?}");
+        }
+    }
 }

@@ -9,9 +9,9 @@
 //! [`client`] (one request), [`wire`], [`body`] and [`stated`] (how it is made, and its answer read),
 //! [`auth`] (by which proof); [`query`] (what is asked), [`capability`] (what the server offers), [`cursor`]
 //! (how far a query has come), [`round`] and [`page`] (what is found), [`trouble`] (what becomes of a
-//! query that fails), [`turns`] (which is next), [`asking`] (one query), [`patients`] (whom resources are
-//! about), [`take`] (to the journal), [`subscription`] (what the server
-//! tells by itself), [`poller`] (all of them).
+//! query that fails), [`turns`] (which is next), [`asking`] (one query), [`tries`] and [`patients`] (whom
+//! resources are about), [`consents`] (what these decided, where nobody knows it yet), [`take`] (to the
+//! journal), [`subscription`] (what the server tells by itself), [`poller`] (all of them).
 
 pub mod base;
 pub mod fault;
@@ -29,7 +29,9 @@ pub mod page;
 pub mod trouble;
 pub mod turns;
 pub mod asking;
+pub mod tries;
 pub mod patients;
+pub mod consents;
 pub mod take;
 pub mod subscription;
 pub mod poller;

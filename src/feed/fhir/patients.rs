@@ -15,6 +15,7 @@ use super::client::{Client, Known};
 use super::fault::{ContentType, FetchFault};
 use super::page::in_json;
 use super::poller::Polling;
+use super::tries::Tries;
 use crate::admit::entry::Kept;
 use crate::clock;
 use crate::feed::intake::FeedContext;
@@ -26,9 +27,6 @@ use crate::store::StoreError;
 const NEAR_MAX: usize = 1_024;
 /// Longest Patient that is remembered, in bytes. Of longer ones, as with a photograph, the last is at hand.
 const PATIENT_BYTES_MAX: usize = 64 << 10;
-/// How often a Patient is asked for that the server fails to show, with the growing pauses of its query
-/// between, before it counts as one that it does not have.
-const TRIES_MAX: u32 = 5;
 /// The kind under which they are kept.
 const KIND: &str = "patient";
 
@@ -63,8 +61,7 @@ pub struct Patients {
     /// Those that were asked for on this page, whatever their age: as the server shows them, else as they
     /// are remembered, or nothing.
     told: HashMap<String, Option<Patient>>,
-    /// Those that the server failed to show, and how often since it last did.
-    failed: HashMap<String, u32>,
+    tries: Tries,
     /// What is to be kept of those that are new.
     fresh: Vec<Kept>,
 }
@@ -89,7 +86,7 @@ impl Patients {
             near: HashMap::new(),
             long: None,
             told: HashMap::new(),
-            failed: HashMap::new(),
+            tries: Tries::default(),
             fresh: Vec::new(),
         }
     }
@@ -142,7 +139,7 @@ impl Patients {
                 }
                 Ok(Some(patient))
             }
-            Err(fault) if self.may_pass(id, &fault) => Err(fault.into()),
+            Err(fault) if self.tries.may_pass(id, &fault) => Err(fault.into()),
             // What it does not show, or not to us, is as it was.
             Err(_) => {
                 let told = remembered.map(|remembered| remembered.patient);
@@ -152,32 +149,11 @@ impl Patients {
         }
     }
 
-    /// Whether the server may well show a Patient later.
-    // PROMISE-11: where it showed the page, and time and again not this one, that is the Patient's fault
-    // and not the server's, and nobody else waits for it.
-    fn may_pass(&mut self, id: &str, fault: &FetchFault) -> bool {
-        match fault {
-            FetchFault::Throttled { .. }
-            | FetchFault::Unauthorized
-            | FetchFault::NoToken(_)
-            | FetchFault::Unreachable(_) => true,
-            fault if fault.passes() => {
-                if self.failed.len() >= NEAR_MAX {
-                    self.failed.clear();
-                }
-                let tries = self.failed.entry(id.to_owned()).or_default();
-                *tries = tries.saturating_add(1);
-                *tries < TRIES_MAX
-            }
-            _ => false,
-        }
-    }
-
     /// Takes one, and gives what is to be kept of it.
     pub fn remember(&mut self, id: &str, patient: &Patient) -> Option<Kept> {
         let at = clock::now_ms();
         self.told.remove(id);
-        self.failed.remove(id);
+        self.tries.past(id);
         let is_known = self.near.get(id).is_some_and(|near| {
             near.patient.expose() == patient.expose() && at - near.at < millis(self.age_max) / 2
         });
@@ -226,6 +202,7 @@ impl Patients {
     }
 }
 
-fn millis(age: Duration) -> i64 {
+/// A span of time as the store's times have it.
+pub(super) fn millis(age: Duration) -> i64 {
     i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
 }

@@ -70,6 +70,8 @@ pub struct Polling {
     pub patients_max: u32,
     /// How old what is remembered of a Patient may be.
     pub patient_age_max: Duration,
+    /// How old the answer may be that somebody has no consent; without it nobody is asked for any.
+    pub no_consent_age_max: Option<Duration>,
 }
 
 impl Polling {
@@ -402,11 +404,8 @@ impl Poller {
                     self.wait_for_room().await;
                     continue;
                 }
-                Err(Cut::Patient(PatientFault::Fetch(fault))) => {
-                    let Some(asking) = self.asking.get_mut(place) else { return false };
-                    let then = asking.failed(&fault, clock::monotonic());
-                    let why = format!("a patient cannot be looked up: {fault}");
-                    self.told(place, then, &why).await;
+                Err(cut @ (Cut::Patient(PatientFault::Fetch(_)) | Cut::Consents(_))) => {
+                    self.held(place, &cut).await;
                     return false;
                 }
                 Err(Cut::Patient(PatientFault::Store(error)) | Cut::Store(error)) => error,
@@ -414,6 +413,14 @@ impl Poller {
             self.complain("the store", &why);
             self.wait_for_room().await;
         }
+    }
+
+    /// The server does not say what a page cannot be taken without: the page comes again.
+    async fn held(&mut self, place: usize, cut: &Cut) {
+        let (Cut::Patient(PatientFault::Fetch(fault)) | Cut::Consents(fault)) = cut else { return };
+        let Some(asking) = self.asking.get_mut(place) else { return };
+        let then = asking.failed(fault, clock::monotonic());
+        self.told(place, then, &cut.to_string()).await;
     }
 
     /// The page is committed: its cursor is kept, and then the query goes on.
@@ -535,7 +542,7 @@ impl Poller {
         let whole = self.asking.iter().map(|asking| asking.whole_at.unwrap_or(self.began_at)).min();
         self.metrics.cursor.set(seconds(whole.unwrap_or(self.began_at)));
         let stopped = self.asking.iter().filter(|asking| asking.stops > 0).count();
-        self.metrics.stopped.set(count(stopped));
+        self.metrics.stopped.set(count(stopped + usize::from(self.taker.is_without_consents())));
     }
 }
 

@@ -104,6 +104,22 @@ impl Query {
         matches!(self.resource, "Patient" | "Consent")
     }
 
+    /// The address of what it finds of one patient, by the ID of the Patient, whenever it changed.
+    ///
+    /// # Errors
+    /// It is longer than any that is asked for.
+    pub fn of_patient(&self, base: &Base, id: &str, page_size: u32) -> Result<Url, BadLink> {
+        let mut url = base.below(self.resource)?;
+        {
+            let mut pairs = url.query_pairs_mut();
+            for (name, value) in &self.parameters {
+                pairs.append_pair(name, value);
+            }
+            pairs.append_pair("patient", id).append_pair("_count", &page_size.to_string());
+        }
+        Ok(url)
+    }
+
     /// The address of its first page.
     ///
     /// # Errors
@@ -211,6 +227,22 @@ mod tests {
             url(Paging { bare: true, ..paging() }),
             "https://ehr.example.org/fhir/Observation?category=laboratory\
              &_lastUpdated=ge2026-11-22T08%3A00%3A00.123Z&_count=500"
+        );
+    }
+
+    #[test]
+    fn of_a_patient_everything_is_asked_for_that_the_query_finds_whenever_it_changed() {
+        let base = Base::read("https://ehr.example.org/fhir/", false).unwrap();
+        let url = |text: &str, id: &str| {
+            Query::read(text).unwrap().of_patient(&base, id, 100).unwrap().to_string()
+        };
+        assert_eq!(
+            url("Consent", "p-1.2"),
+            "https://ehr.example.org/fhir/Consent?patient=p-1.2&_count=100"
+        );
+        assert_eq!(
+            url("Consent?category=59284-0", "p&x"),
+            "https://ehr.example.org/fhir/Consent?category=59284-0&patient=p%26x&_count=100"
         );
     }
 

@@ -3,7 +3,7 @@
 //! Promises: they are taken in the order of the page, and the page is done when all of them are
 //! committed, and what they narrow is waited for (PROMISE-1, PROMISE-6); one that is wrong costs itself
 //! (PROMISE-11); nobody becomes a patient who cannot be found; behind one that the store could not take
-//! none is taken (PROMISE-4).
+//! none is taken (PROMISE-4); consents that are asked for are committed before what they are asked for.
 //! Knows nothing of: queries and cursors; how a page came.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,15 +13,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::client::Client;
+use super::consents::{Consents, NAME};
+use super::fault::FetchFault;
 use super::page::{Listed, Mode};
 use super::patients::{PatientFault, Patients};
 use super::poller::Polling;
 use crate::admit::Novelty;
 use crate::admit::about::{About, Place};
-use crate::admit::assess::Finding;
+use crate::admit::assess::{Finding, stopped};
+use crate::admit::entry::{Status, Stored};
 use crate::admit::resource::{
     Before, Beside, RESOURCE_BYTES_MAX, Taken, assess_resource, malformed, name, removed, shelf,
 };
+use crate::event::Subject;
 use crate::feed::intake::{FeedContext, Owed, count, hand_on, next_answer};
 use crate::feed::mllp::budget::Share;
 use crate::normalize::fhir::Around;
@@ -39,6 +43,7 @@ const PIPELINE_MAX: usize = 512;
 pub struct Taker {
     context: Arc<FeedContext>,
     patients: Patients,
+    consents: Consents,
     /// The server's address, as references have it.
     base: String,
     version: Version,
@@ -55,6 +60,9 @@ pub enum Cut {
     /// The server does not say who a patient is.
     #[error("a patient cannot be looked up: {0}")]
     Patient(#[from] PatientFault),
+    /// The server does not say what a patient consented to.
+    #[error("a patient's consents cannot be asked for: {0}")]
+    Consents(FetchFault),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,8 +74,15 @@ impl Taker {
     pub fn new(context: &Arc<FeedContext>, client: &Arc<Client>, polling: &Polling) -> Self {
         let base = client.base().to_string();
         let patients = Patients::new(Arc::clone(context), Arc::clone(client), polling);
+        let consents = Consents::new(Arc::clone(context), Arc::clone(client), polling);
         let (context, version) = (Arc::clone(context), polling.version);
-        Self { context, patients, base, version, after: HashMap::new() }
+        Self { context, patients, consents, base, version, after: HashMap::new() }
+    }
+
+    /// Whether consents are not asked for now that would be, since the server does not say them.
+    #[must_use]
+    pub const fn is_without_consents(&self) -> bool {
+        self.consents.is_stopped()
     }
 
     /// Takes a page.
@@ -76,6 +91,7 @@ impl Taker {
     /// See [`Cut`].
     pub async fn take(&mut self, page: &[Listed]) -> Result<(), Cut> {
         self.patients.turn_page();
+        self.consents.turn_page();
         self.after.clear();
         let context = Arc::clone(&self.context);
         let mut going = Going::new(&context);
@@ -83,7 +99,8 @@ impl Taker {
         // PROMISE-6: also where the page is cut short, what is committed is waited for where it narrows.
         let settled = going.settle().await;
         put.and(settled)?;
-        self.context.keep(self.patients.fresh()).await.map_err(|_| Cut::Busy)
+        let fresh = self.patients.fresh().into_iter().chain(self.consents.fresh()).collect();
+        self.context.keep(fresh).await.map_err(|_| Cut::Busy)
     }
 
     /// Puts each resource of a page on its way.
@@ -104,11 +121,84 @@ impl Taker {
                 // What only came along is asked for by name where somebody needs it.
                 (Mode::Beside, _) | (Mode::Found, Ok(None)) => continue,
                 (Mode::Found, Err(wrong)) => self.unreadable(bytes, wrong),
-                (Mode::Found, Ok(Some(resource))) => self.found(listed, resource, &around).await?,
+                (Mode::Found, Ok(Some(resource))) => {
+                    let taken = self.found(listed, resource, &around).await?;
+                    self.consents_first(resource, &taken).await?;
+                    taken
+                }
             };
             going.put(taken).await?;
         }
         Ok(())
+    }
+
+    /// Has what the server knows of a patient's consent committed before what is said of that patient, where
+    /// the gate knows nothing of it.
+    async fn consents_first(&mut self, resource: &Resource<'_>, taken: &Taken) -> Result<(), Cut> {
+        let Some((id, subject)) = self.asked_of(resource, taken) else { return Ok(()) };
+        if !self.consents.is_wanted(&id, &subject)? {
+            return Ok(());
+        }
+        let found = match self.consents.ask(&id).await.map_err(Cut::Consents)? {
+            Ok(found) => found,
+            Err(why) => return self.without_consents(&id, why).await,
+        };
+        if !found.is_empty() {
+            // PROMISE-1, PROMISE-5: after a crash in between all are asked for again.
+            let begun = vec![self.consents.begun(&id)];
+            self.context.keep(begun).await.map_err(|_| Cut::Busy)?;
+            let context = Arc::clone(&self.context);
+            let mut going = Going::new(&context);
+            let put = self.put_consents(&found, &mut going).await;
+            // PROMISE-6
+            let settled = going.settle().await;
+            put.and(settled)?;
+        }
+        self.consents.settled(&id);
+        Ok(())
+    }
+
+    /// Puts Consents on their way, as those that a query found.
+    async fn put_consents(&mut self, found: &[Listed], going: &mut Going<'_>) -> Result<(), Cut> {
+        for listed in found {
+            let taken = match parsed(listed) {
+                Ok(Some(resource)) => self.found(listed, &resource, &Around::default()).await?,
+                Ok(None) => continue,
+                Err(wrong) => self.unreadable(listed.bytes.expose(), &wrong),
+            };
+            going.put(taken).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells a human that consents are not asked for; what they are asked for goes on, and stays closed.
+    async fn without_consents(&mut self, id: &str, why: String) -> Result<(), Cut> {
+        let rules = &self.context.rules;
+        if let Some(more) = self.context.quiet.due("fhir-consents") {
+            tracing::error!(feed = %rules.feed, why, more, "a patient's consents cannot be asked for; without any nothing opens");
+        }
+        let admission = stopped(NAME, rules, clock::now_ms(), why);
+        self.context.append(admission, &Turn::default()).await.map_err(|_| Cut::Busy)?;
+        self.consents.give_up(id);
+        Ok(())
+    }
+
+    /// The Patient whose consent a resource waits for, by its ID and as the subject that it is here. What
+    /// gives no event waits for none, and a Consent brings its own.
+    fn asked_of(&self, resource: &Resource<'_>, taken: &Taken) -> Option<(String, Subject)> {
+        let admission = taken.assessed.admission.as_ref()?;
+        let is_one = admission.status == Status::Admitted && resource.kind() != "Consent";
+        if !self.consents.are_asked_for() || !is_one {
+            return None;
+        }
+        let subject = admission.content.events.first().map(Stored::subject)?;
+        if resource.kind() == "Patient" {
+            return Some((resource.id()?.to_owned(), subject));
+        }
+        match About::of(resource, &self.base)?.patient? {
+            Place::Here(id) => Some((id, subject)),
+            Place::Elsewhere(_) => None,
+        }
     }
 
     /// One that was asked for.
