@@ -406,7 +406,7 @@ impl<'s, 'c> Run<'s, 'c> {
                 continue;
             }
             // What these say holds nothing of the resource's content, wherever they stand.
-            if matches!(child.name(), Some("resourceType" | "id")) {
+            if matches!(child.name(), Some("resourceType" | "id")) || is_name(child, around) {
                 continue;
             }
             let element = child.element().to_string();
@@ -419,6 +419,13 @@ impl<'s, 'c> Run<'s, 'c> {
             }
         }
     }
+}
+
+/// Whether an element is the URL of an extension, which is what that is called. Where nothing of an
+/// extension was taken, it is listed itself.
+fn is_name(node: Node<'_>, around: Node<'_>) -> bool {
+    let list = around.around().filter(|list| list.is_list()).unwrap_or(around);
+    node.name() == Some("url") && matches!(list.name(), Some("extension" | "modifierExtension"))
 }
 
 /// Whether the conditions of a source hold.
