@@ -48,6 +48,9 @@ mod documents;
 #[path = "library/fhir.rs"]
 mod fhir;
 
+#[path = "library/fhir_sites.rs"]
+mod fhir_sites;
+
 #[path = "library/fhir_client.rs"]
 mod fhir_client;
 

@@ -370,13 +370,5 @@ fn test(mappings: &Mappings, only: Option<(&str, &Site)>, policy: &Policy, json:
 
 /// Runs a case of a site, its words for consents counted in; what differs.
 fn of_site(case: &Case, name: &str, site: &Site, policy: &Policy) -> Vec<String> {
-    case.run_by(|message| {
-        let context = Context::default();
-        let mapped = normalize::normalize(&site.mappings, message, &context, Trace::Off);
-        mapped.map(|(mut normalized, _)| {
-            let tell = |draft: &mut Draft| tell_consent(draft, Some(name), policy);
-            normalized.drafts.iter_mut().for_each(tell);
-            normalized
-        })
-    })
+    case.run_in(&site.mappings, |draft| tell_consent(draft, Some(name), policy))
 }

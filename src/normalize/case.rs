@@ -4,7 +4,7 @@
 //! reported by field, with what was wanted, since a case's message is made up.
 //! Knows nothing of: the command that runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::document::{Item, Table};
 use crate::event::{EventType, Value, View};
@@ -13,8 +13,8 @@ use crate::parse::hl7::{Charset, Message};
 
 use super::Refusal;
 use super::fhir;
-use super::mapping::Mapping;
-use super::run::{self, Context, Normalized, Trace};
+use super::mapping::{Mapping, Mappings};
+use super::run::{self, Context, Draft, Normalized, Trace, Traced};
 
 /// Longest resource of a case, in bytes.
 const BYTES_MAX: usize = 16 << 20;
@@ -30,8 +30,8 @@ pub struct Case {
     event: usize,
     /// Its type, where that is said.
     kind: Option<EventType>,
-    /// What only resources have.
-    of_resource: OfResource,
+    /// Of a resource, what only those have.
+    of_resource: Option<OfResource>,
     /// How many events there must be, where that is said.
     events: Option<usize>,
     /// Fields and the text of their values.
@@ -47,7 +47,7 @@ pub struct Case {
 /// What a case of a resource says beside.
 #[derive(Clone, Debug, Default)]
 struct OfResource {
-    /// Which of a Bundle, as `Observation/1`; without it the first that the mapping selects.
+    /// Which of a Bundle, as `Observation/1`; without it the first that is mapped.
     focus: Option<String>,
     /// The file with the version that was seen before.
     before: Option<PathBuf>,
@@ -84,12 +84,12 @@ fn read_one(table: &Table<'_>, of: Of) -> Option<Case> {
     let message = table.required_text("message");
     let texts = |key| table.texts(key).into_iter().map(|text| text.value).collect::<Vec<_>>();
     let of_resource = match of {
-        Of::Messages => OfResource::default(),
-        Of::Resources => OfResource {
+        Of::Messages => None,
+        Of::Resources => Some(OfResource {
             focus: table.text("focus").map(|text| text.value),
             before: table.text("before").map(|text| table.dir().join(text.value)),
             version: table.choice("version", &fhir::load::VERSIONS),
-        },
+        }),
     };
     let case = Case {
         kind: table.choice("type", &EventType::ALL.map(|kind| (kind.name(), kind))),
@@ -127,95 +127,112 @@ fn read_expect(table: &Table<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-impl Case {
-    /// Runs the case by its mapping; what differs, one line each.
-    #[must_use]
-    pub fn run(&self, mapping: &Mapping) -> Vec<String> {
-        // A part has no event type of its own; any serves, since a case looks at the fields.
-        let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
-        self.run_by(|message| {
-            let applied = run::apply(&[(mapping, kind)], message, &Context::default(), Trace::Off);
-            applied.map(|(normalized, _)| normalized)
-        })
-    }
+/// What comes of a message or a resource.
+type Mapped = Result<(Normalized, Vec<Traced>), Refusal>;
 
-    /// Runs the case by whatever maps a message; what differs, one line each.
-    #[must_use]
-    pub fn run_by(
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+impl OfResource {
+    /// Maps the resource of a file that is looked at.
+    fn map(
         &self,
-        map: impl FnOnce(&Message<'_>) -> Result<Normalized, Refusal>,
-    ) -> Vec<String> {
-        let bytes = match std::fs::read(&self.message) {
-            Ok(bytes) => bytes,
-            Err(error) => return vec![format!("{}: {error}", self.message.display())],
-        };
-        let message = match Message::parse(&bytes, Charset::Utf8) {
-            Ok(message) => message,
-            Err(error) => return vec![format!("malformed: {error}")],
-        };
-        match map(&message) {
-            Ok(normalized) => self.compare(&normalized),
-            Err(refusal) => vec![format!("refused: {refusal}")],
-        }
-    }
-
-    /// Runs the case of a resource by its mapping; what differs, one line each.
-    #[must_use]
-    pub fn run_resource(&self, mapping: &fhir::Mapping) -> Vec<String> {
-        let mapped = self.bytes(&self.message).and_then(|bytes| {
-            let before = match &self.of_resource.before {
-                None => None,
-                Some(path) => Some(self.seen(&self.bytes(path)?, mapping)?),
-            };
-            self.map_resource(&bytes, mapping, before.as_ref())
-        });
-        match mapped {
-            Ok(normalized) => self.compare(&normalized),
-            Err(text) => vec![text],
-        }
-    }
-
-    fn bytes(&self, path: &std::path::Path) -> Result<Vec<u8>, String> {
-        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        fhir::opened::json(bytes, BYTES_MAX, self.of_resource.version)
-            .map_err(|malformed| format!("malformed: {malformed}"))
-    }
-
-    /// What was seen of the version before.
-    fn seen(&self, bytes: &[u8], mapping: &fhir::Mapping) -> Result<fhir::Seen, String> {
-        let mapped = self.map_resource(bytes, mapping, None)?;
-        let draft = mapped.drafts.first().ok_or("the version before gives no event")?;
-        Ok(fhir::Seen::of(draft.data.root()))
-    }
-
-    fn map_resource(
-        &self,
-        bytes: &[u8],
-        mapping: &fhir::Mapping,
+        path: &Path,
         before: Option<&fhir::Seen>,
+        is_of: &dyn Fn(&str) -> bool,
+        map: &dyn Fn(&fhir::Scene<'_>) -> Mapped,
     ) -> Result<Normalized, String> {
-        let opened = fhir::opened::open(bytes, BYTES_MAX)
-            .map_err(|malformed| format!("malformed: {malformed}"))?;
+        let malformed = |malformed| format!("malformed: {malformed}");
+        let bytes =
+            fhir::opened::json(read_file(path)?, BYTES_MAX, self.version).map_err(malformed)?;
+        let opened = fhir::opened::open(&bytes, BYTES_MAX).map_err(malformed)?;
         let around = fhir::opened::around(&opened);
-        let is_focus = |resource: &Resource<'_>| match &self.of_resource.focus {
+        let is_focus = |resource: &Resource<'_>| match &self.focus {
             Some(focus) => {
                 resource.id().is_some_and(|id| *focus == format!("{}/{id}", resource.kind()))
             }
-            // A part has no type of its own.
-            None => mapping.resource.as_deref().is_none_or(|kind| kind == resource.kind()),
+            None => is_of(resource.kind()),
         };
         let focus = opened
             .iter()
             .filter_map(|one| one.resource.as_ref().ok())
             .find(|resource| is_focus(resource))
             .ok_or("there is no such resource")?;
-        let version = self.of_resource.version.unwrap_or_else(|| fhir::release::release(focus));
+        let version = self.version.unwrap_or_else(|| fhir::release::release(focus));
         let scene = fhir::Scene { focus, patient: None, before, version, around: &around };
-        // As in `run`: any type serves a part.
+        map(&scene).map(|(normalized, _)| normalized).map_err(|it| format!("refused: {it}"))
+    }
+}
+
+impl Case {
+    /// Runs the case of a message by its mapping; what differs, one line each.
+    #[must_use]
+    pub fn run(&self, mapping: &Mapping) -> Vec<String> {
+        // A part has no event type of its own; any serves, since a case looks at the fields.
         let kind = mapping.event.unwrap_or(EventType::PatientUpdated);
-        fhir::apply(mapping, kind, &scene, &Context::default(), Trace::Off)
-            .map(|(normalized, _)| normalized)
-            .map_err(|refusal| format!("refused: {refusal}"))
+        self.judge(self.map_message(&|message| {
+            run::apply(&[(mapping, kind)], message, &Context::default(), Trace::Off)
+        }))
+    }
+
+    /// Runs the case of a resource by its mapping; what differs, one line each.
+    #[must_use]
+    pub fn run_resource(&self, mapping: &fhir::Mapping) -> Vec<String> {
+        // As in `run`: any type serves a part, which has no type of resource either.
+        let event = mapping.event.unwrap_or(EventType::PatientUpdated);
+        let is_of = |kind: &str| mapping.resource.as_deref().is_none_or(|own| own == kind);
+        self.judge(self.map_resource(&is_of, &|scene| {
+            fhir::apply(mapping, event, scene, &Context::default(), Trace::Off)
+        }))
+    }
+
+    /// Runs the case by mappings that select for themselves, as those of a site do; `tell` completes
+    /// each event. What differs, one line each.
+    #[must_use]
+    pub fn run_in(&self, mappings: &Mappings, tell: impl Fn(&mut Draft)) -> Vec<String> {
+        let (context, off) = (Context::default(), Trace::Off);
+        let mut mapped = match &self.of_resource {
+            None => self.map_message(&|message| run::normalize(mappings, message, &context, off)),
+            Some(_) => self.map_resource(&|kind| mappings.fhir.has(kind), &|scene| {
+                fhir::normalize_resource(mappings, scene, &context, off)
+            }),
+        };
+        if let Ok(normalized) = &mut mapped {
+            normalized.drafts.iter_mut().for_each(tell);
+        }
+        self.judge(mapped)
+    }
+
+    fn judge(&self, mapped: Result<Normalized, String>) -> Vec<String> {
+        match mapped {
+            Ok(normalized) => self.compare(&normalized),
+            Err(text) => vec![text],
+        }
+    }
+
+    fn map_message(&self, map: &dyn Fn(&Message<'_>) -> Mapped) -> Result<Normalized, String> {
+        let bytes = read_file(&self.message)?;
+        let message = Message::parse(&bytes, Charset::Utf8)
+            .map_err(|malformed| format!("malformed: {malformed}"))?;
+        map(&message).map(|(normalized, _)| normalized).map_err(|it| format!("refused: {it}"))
+    }
+
+    fn map_resource(
+        &self,
+        is_of: &dyn Fn(&str) -> bool,
+        map: &dyn Fn(&fhir::Scene<'_>) -> Mapped,
+    ) -> Result<Normalized, String> {
+        let of = self.of_resource.clone().unwrap_or_default();
+        let before = match &of.before {
+            None => None,
+            Some(path) => {
+                let mapped = of.map(path, None, is_of, map)?;
+                let draft = mapped.drafts.first().ok_or("the version before gives no event")?;
+                Some(fhir::Seen::of(draft.data.root()))
+            }
+        };
+        of.map(&self.message, before.as_ref(), is_of, map)
     }
 
     fn compare(&self, normalized: &Normalized) -> Vec<String> {

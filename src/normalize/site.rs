@@ -1,4 +1,4 @@
-//! A site's file: what its messages say otherwise than the shipped mappings expect.
+//! A site's file: what its messages and resources say otherwise than the shipped mappings expect.
 //!
 //! Promises: what a site says holds for feeds of that site alone; a rule of a site stands in for one
 //! that there is, and one that stands in for none is a mistake; a field of a site's own is declared
@@ -52,13 +52,28 @@ pub struct Words {
 struct SiteFile {
     name: String,
     extensions: Vec<Placed<Extension>>,
+    /// Of messages.
+    messages: Overrides,
+    /// Of resources: what stands in `[fhir]`.
+    resources: Overrides,
+    authorities: Option<Arc<Authorities>>,
+    words: Words,
+    cases: Vec<Case>,
+}
+
+/// The rules of a site for one protocol.
+#[derive(Default)]
+struct Overrides {
     /// Rules of every mapping.
     rules: Vec<Rule>,
     /// Rules of one mapping, by its file's name.
     own: Vec<(Placed<String>, Vec<Rule>)>,
-    authorities: Option<Arc<Authorities>>,
-    words: Words,
-    cases: Vec<Case>,
+}
+
+impl Overrides {
+    fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().chain(self.own.iter().flat_map(|(_, own)| own))
+    }
 }
 
 /// Loads every site of a folder of mappings over what was read of it: the files of HL7 v2, then those
@@ -134,7 +149,7 @@ mod tests {
     fn loaded(files: &[(&str, &str)]) -> (Mappings, Vec<String>, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let shipped = std::env::current_dir().unwrap().join("mappings");
-        for folder in ["hl7", "tables"] {
+        for folder in ["hl7", "tables", "fhir"] {
             std::os::unix::fs::symlink(shipped.join(folder), dir.path().join(folder)).unwrap();
         }
         for (name, text) in files {

@@ -542,7 +542,7 @@ fn coverage_names_fields_and_rules_and_never_a_value() {
         fields.iter().find(|it| it["segment"] == "ZVN" && it["field"] == field).unwrap()
     };
     assert_eq!(of(2)["rules"][0]["target"], "extension.arrivedBy");
-    assert_eq!(of(2)["rules"][0]["rule"], "mappings/sites/example.toml:20");
+    assert_eq!(of(2)["rules"][0]["rule"], "mappings/sites/example.toml:24");
     assert_eq!((&of(1)["rules"], &of(1)["taken"]), (&serde_json::json!([]), &0.into()));
     let (code, out, _) = said(&run(&["map", "--coverage", "--explain", file]));
     assert_eq!((code, out.as_str()), (2, ""));

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use crate::support::daemon::{Daemon, Setup, TIDEGATE};
+use crate::support::fhir::{FhirServer, encounter, patient};
 use crate::support::sender::Sender;
 use crate::support::{TOKEN, eventually};
 use crate::{PATIENT, heard};
@@ -253,7 +254,7 @@ fn map_maps_as_for_a_site_and_runs_its_cases() {
         assert!(line.contains(from) && line.contains(rule), "{line}");
     }
     let (code, out, err) = run(&["map", "--test", "--site", "example"]);
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "4 cases hold, 0 do not\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "5 cases hold, 0 do not\n", ""));
     // A case that does not hold says so, by its field.
     let broken = Setup::new().site("north.toml", &format!("{NORTH}{CASE}").replace("a.hl7", file));
     let broken = broken.site("north/arrived.csv", "source,code\n");
@@ -271,20 +272,155 @@ fn map_maps_as_for_a_site_and_runs_its_cases() {
     assert!(err.contains("there is no site `exampel`; did you mean `example`?"), "{err}");
 }
 
+/// The same of a FHIR feed: what a vendor writes is in the event of the site's feed, and leaves where a
+/// contract names it and its class may leave at all.
+/// PROMISE-7
+#[test]
+fn a_fhir_feed_has_the_rules_of_its_site() {
+    let server = FhirServer::start();
+    let feed = |name: &str, site: &str| {
+        format!(
+            "[[feed]]\nname = \"{name}\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+             resources = [\"Patient\", \"Encounter\"]\ninterval = \"1s\"\nsince = \"all\"\n{site}",
+            server.base()
+        )
+    };
+    let url = "https://vendor.example/arm";
+    let site = format!(
+        "[extension.arm]\nwhat = \"The arm.\"\nclass = \"clinical\"\n[extension.note]\nwhat = \"A note.\"\n\
+         class = \"free-text\"\n[fhir.rules]\n\
+         \"extension.arm\" = {{ from = \"Patient.extension('{url}').value.ofType(code)\", table = \"arm\" }}\n\
+         \"extension.note\" = \"Patient.extension('{url}/note').value.ofType(string)\"\n\
+         [fhir.mapping.encounter.rules]\n\"visit.patientType\" = \"Encounter.priority\"\n{CASE}"
+    );
+    let deliver = "kind = \"file\"\npath = \"out/out.ndjson\"";
+    let fields = "\"subject\" = \"keep\"\n\"message.controlId\" = \"keep\"\n\"visit.patientType\" = \"keep\"\n\
+                  \"extension.arm\" = \"keep\"\n\"extension.note\" = \"keep\"";
+    let setup = Setup::new()
+        .section(&feed("ehr", "site = \"vendor\"\n"))
+        .section(&feed("plain", ""))
+        .site("vendor.toml", &site)
+        .site("vendor/arm.csv", "source,code\n2,control\n")
+        .contract("out", &EVENTS, "identified", "TREAT", fields, deliver)
+        .file_route("bare", &EVENTS)
+        .pseudonymous(
+            "study",
+            "CLINTRCH",
+            FREE,
+            &EVENTS,
+            &format!("{TOKEN}\n\"extension.arm\" = \"keep\""),
+        );
+    let mut someone = patient("p1");
+    someone["active"] = true.into();
+    someone["extension"] = serde_json::json!([
+        { "url": url, "valueCode": "2" }, { "url": format!("{url}/note"), "valueString": "ZZNOTE" },
+    ]);
+    let mut stay = encounter("e1", "p1", "in-progress");
+    stay["priority"] = serde_json::json!({ "coding": [{ "code": "ZZU" }] });
+    server.put(someone);
+    server.put(stay);
+    let mut daemon = setup.start();
+    // Of each feed a patient and a stay.
+    for route in ["out", "bare", "study"] {
+        eventually("all are out", || setup.events(route).len() == 4);
+    }
+    let of = |feed: &str, kind: &str| {
+        let ends = |event: &Json| event["source"].as_str().unwrap().ends_with(&format!("/{feed}"));
+        let is = |event: &Json| ends(event) && event["type"] == kind;
+        setup.events("out").into_iter().find(is).unwrap()["data"].clone()
+    };
+    for kind in EVENTS {
+        let wanted = serde_json::json!({ "arm": "control", "note": "ZZNOTE" });
+        assert_eq!(of("ehr", kind)["extension"], wanted, "{kind}");
+        assert!(of("plain", kind)["extension"].is_null(), "{kind}");
+    }
+    assert_eq!(of("ehr", EVENTS[0])["visit"]["patientType"]["code"], "ZZU");
+    assert!(of("plain", EVENTS[0])["visit"].is_null());
+    // What no contract names stays.
+    assert!(setup.events("bare").iter().all(|event| event["data"]["extension"].is_null()));
+    let arms = setup.events("study").into_iter().filter(|event| {
+        let extension = &event["data"]["extension"];
+        assert!(extension.is_null() || *extension == serde_json::json!({ "arm": "control" }));
+        !extension.is_null()
+    });
+    assert_eq!(arms.count(), 2);
+    // What nobody took is counted, of each feed for itself: Patient.active and, without the site, the
+    // extensions, and Encounter.priority is the visit's or the type of admission, which both have.
+    let unmapped = |feed: &str| {
+        daemon.metric(&format!("tidegate_deid_unmapped_fields_total{{feed=\"{feed}\"}}"))
+    };
+    eventually("it is counted", || (unmapped("ehr"), unmapped("plain")) == (1.0, 2.0));
+    daemon.assert_no_patient_data();
+    // A free text does not leave for a study, whichever protocol it came by.
+    let fields = format!("{TOKEN}\n\"extension.note\" = \"keep\"");
+    let wrong = Setup::new()
+        .site("vendor.toml", &site)
+        .site("vendor/arm.csv", "source,code\n2,control\n")
+        .pseudonymous("study", "CLINTRCH", FREE, &EVENTS, &fields);
+    let said = mistakes(&wrong);
+    let wanted = "tier pseudonymized does not let out extension.note (free-text) by `keep`";
+    assert!(said.contains(wanted), "{said}");
+}
+
+/// The text blocks of a walk through docs/mapping.md, from one heading to another.
+fn blocks<'p>(page: &'p str, from: &str, to: &str) -> (&'p str, Vec<&'p str>) {
+    let (_, walk) = page.split_once(from).unwrap();
+    let (walk, _) = walk.split_once(to).unwrap();
+    let all = walk.split("\n```").skip(1).step_by(2);
+    (walk, all.map(|block| block.split_once('\n').map_or("", |(_, text)| text)).collect())
+}
+
+/// Whether each line of an excerpt is one of what was printed, whatever stands between its words.
+fn shows(out: &str, wanted: &str) {
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for line in wanted.lines() {
+        assert!(out.lines().any(|it| words(it) == words(line)), "{line}\n{out}");
+    }
+}
+
+/// The worked example of docs/mapping.md for a resource, done as its reader would.
+#[test]
+fn the_page_about_a_sites_resources_shows_what_happens() {
+    let page = std::fs::read_to_string("docs/mapping.md").unwrap();
+    let (walk, found) =
+        blocks(&page, "\n### A site's own rules for resources\n", "\n## Null, unmapped, invalid\n");
+    let [resource, before, site, arm, explained, mistake] = found[..] else {
+        panic!("{} blocks", found.len());
+    };
+    let nothing = "[[case]]\nname = \"a\"\nmessage = \"a\"\n[case.expect]\n\"a\" = \"a\"\n";
+    let setup = Setup::new().site("south/arm.csv", arm).site("south.toml", nothing);
+    std::fs::create_dir(setup.dir.path().join("examples")).unwrap();
+    std::fs::write(setup.dir.path().join("examples/south.json"), resource).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(TIDEGATE);
+        let output = command.args(arguments).current_dir(setup.dir.path()).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let write = |text: &str| {
+        std::fs::write(setup.dir.path().join("mappings/sites/south.toml"), text).unwrap();
+    };
+    let (out, err) = run(&["map", "examples/south.json"]);
+    assert_eq!(err, "");
+    shows(&out, before);
+    write(site);
+    let (out, err) = run(&["map", "--site", "south", "--explain", "examples/south.json"]);
+    assert_eq!(err, "");
+    shows(&out, explained);
+    let (out, err) = run(&["map", "--test", "--site", "south"]);
+    assert_eq!((out.as_str(), err.as_str()), ("1 cases hold, 0 do not\n", ""));
+    assert!(walk.contains(out.trim_end()));
+    write(&site.replace("Encounter.priority", "Encounter.priorty"));
+    let (_, err) = run(&["map", "--site", "south", "examples/south.json"]);
+    assert_eq!(err.trim_end(), mistake.trim_end());
+}
+
 /// The worked example of docs/mapping.md, done as its reader would.
 #[test]
 fn the_page_about_sites_shows_what_happens() {
     let page = std::fs::read_to_string("docs/mapping.md").unwrap();
-    let (_, walk) = page.split_once("\n## A site of your own").unwrap();
-    let (walk, _) = walk.split_once("\n## A file\n").unwrap();
-    let blocks: Vec<&str> = walk
-        .split("\n```")
-        .skip(1)
-        .step_by(2)
-        .map(|block| block.split_once('\n').map_or("", |(_, text)| text))
-        .collect();
-    let [message, before, site, arrived, class, explained, mistake] = blocks[..] else {
-        panic!("{} blocks", blocks.len());
+    let (walk, found) = blocks(&page, "\n## A site of your own", "\n## A file\n");
+    let [message, before, site, arrived, class, explained, mistake] = found[..] else {
+        panic!("{} blocks", found.len());
     };
     let setup =
         Setup::new().site("north/arrived-by.csv", arrived).site("north/patient-class.csv", class);
@@ -295,12 +431,6 @@ fn the_page_about_sites_shows_what_happens() {
         let output = command.args(arguments).current_dir(setup.dir.path()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (text(output.stdout), text(output.stderr))
-    };
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let shows = |out: &str, wanted: &str| {
-        for line in wanted.lines() {
-            assert!(out.lines().any(|it| words(it) == words(line)), "{line}\n{out}");
-        }
     };
     let write = |text: &str| {
         std::fs::write(setup.dir.path().join("mappings/sites/north.toml"), text).unwrap();

@@ -896,6 +896,38 @@ fn a_consent_that_could_not_be_applied_has_the_key_of_the_one_that_can() {
     assert_eq!((consent.status, consent.decision), (Status::Active, Decision::Permit));
 }
 
+/// PROMISE-5: what a site calls its forms holds for its resources alone, and its words for a status for
+/// none: those of a Consent are FHIR's.
+#[test]
+fn a_sites_code_of_a_form_holds_for_a_consent_of_its_feeds_alone() {
+    use tidegate::document::{Place, Placed};
+
+    let placed = |value: &str| {
+        let place = Place { file: "s.toml".into(), line: 1, column: 1 };
+        Placed { value: value.to_owned(), place }
+    };
+    let problems = Problems::default();
+    let mut policy = policy();
+    let form = [(placed("https://zz.example/forms/ZZTRIAL"), placed("HL70496/109"))];
+    let word = [(placed("signed"), placed("active"))];
+    policy.add_site("north", &word, &form, &problems);
+    assert!(problems.is_clean(), "{:?}", problems.mistakes());
+    let form = coding("https://zz.example/forms", "ZZTRIAL");
+    let signed = with(r4("OPTIN", Json::Null), json!({ "scope": Json::Null, "category": form }));
+    let read = |resource: &Json, site: Option<&'static str>| {
+        let recorded_at = "2026-11-22T12:00:00Z".parse().unwrap();
+        intake(event(resource).root(), &[], &Carrier { site, recorded_at, ..CARRIER }, &policy)
+    };
+    for (site, wanted) in [(Some("north"), "permit"), (Some("south"), "missing"), (None, "missing")]
+    {
+        let (record, doubt) = read(&signed, site).unwrap();
+        assert_eq!(answer(&[record], ""), wanted, "{site:?}");
+        assert_eq!(doubt.is_none(), wanted == "permit", "{site:?}");
+    }
+    let worded = with(signed, json!({ "status": "signed" }));
+    assert_eq!(read(&worded, Some("north")).err(), Some(Doubt::UnknownWord("consent.status")));
+}
+
 /// From the bytes of a resource, by its mapping, to an answer.
 #[test]
 fn a_resource_is_mapped_and_answers() {

@@ -181,7 +181,7 @@ impl Setup {
         if !own.exists() {
             std::fs::create_dir(&own).unwrap();
             let shipped = std::env::current_dir().unwrap().join("mappings");
-            for folder in ["hl7", "tables"] {
+            for folder in ["hl7", "tables", "fhir"] {
                 std::os::unix::fs::symlink(shipped.join(folder), own.join(folder)).unwrap();
             }
         }

@@ -11,11 +11,15 @@ use crate::document::{Problems, hint};
 use crate::event::Declaration;
 use crate::event::schema::EXTENSION;
 
-use super::SiteFile;
+use super::{Overrides, SiteFile};
 use crate::normalize::compile::{self, Compiling, Rules};
 use crate::normalize::load::{File, Rule, mapping, select};
 use crate::normalize::mapping::Mappings;
 use crate::normalize::table::Tables;
+
+/// What a Consent decides is read from this field of its mapping, whole. A site that made it of
+/// something else could have a no read as a yes.
+const DIRECTIVE: &str = "consent.directive";
 
 pub(super) fn compile(
     site: &SiteFile,
@@ -24,43 +28,79 @@ pub(super) fn compile(
     declared: Declaration,
     problems: &Problems,
 ) -> Mappings {
+    let around = Compiling { declared, problems };
+    let authorities = || site.authorities.clone();
+    let mut mappings = Mappings { declared, ..Mappings::default() };
+    extensions(site, problems);
     // What is wrong with the shipped mappings was said when they were loaded.
+    let muted = Problems::default();
+    for (file, rules) in over([files, resources], (&site.messages, "mapping"), problems) {
+        let mapping = Arc::new(mapping(file, &rules, tables, around, authorities()));
+        select(file, &mapping, &mut mappings, &muted);
+        mappings.files.push((file.place.file.to_string(), mapping, Vec::new()));
+    }
+    // PROMISE-5: what a Consent says is read as it came.
+    for rule in site.resources.all().filter(|rule| plain(&rule.target.value) == DIRECTIVE) {
+        let text = format!("what a Consent decides is read from `{DIRECTIVE}`, as it came");
+        problems.mistake(&rule.target.place, text);
+    }
+    for (file, rules) in over([resources, files], (&site.resources, "fhir.mapping"), problems) {
+        mappings.fhir.add(file, &rules, tables, around, authorities());
+    }
+    mappings.fhir.select(&muted);
+    mappings
+}
+
+/// The mappings of a protocol with a site's rules of it over theirs. `others` are those of the other
+/// protocol, `path` is how the file calls rules of one mapping.
+fn over<'f>(
+    [files, others]: [&'f BTreeMap<String, File>; 2],
+    (overrides, path): (&'f Overrides, &str),
+    problems: &Problems,
+) -> Vec<(&'f File, Rules<'f>)> {
     let muted = Problems::default();
     let mut all: Vec<(&File, Rules<'_>)> = files
         .values()
         .filter(|file| file.event.is_some())
         .map(|file| (file, compile::gather(file, files, &muted)))
         .collect();
-    let looked = Looked { site, all: &all, files, problems };
+    let looked = Looked { overrides, all: &all, files, others, path, problems };
     looked.rules();
     looked.own();
-    looked.extensions();
     for (file, rules) in &mut all {
-        for rule in &site.rules {
+        for rule in &overrides.rules {
             if is_extension(rule) || rules.contains_key(rule.target.value.as_str()) {
                 compile::stand_in(rules, rule);
             }
         }
-        let own = site.own.iter().filter(|(name, _)| name.value == file.name);
+        let own = overrides.own.iter().filter(|(name, _)| name.value == file.name);
         for rule in own.flat_map(|(_, own)| own) {
             compile::stand_in(rules, rule);
         }
     }
-    let mut mappings = Mappings { declared, ..Mappings::default() };
-    let around = Compiling { declared, problems };
-    for (file, rules) in all {
-        let authorities = site.authorities.clone();
-        let mapping = Arc::new(mapping(file, &rules, tables, around, authorities));
-        select(file, &mapping, &mut mappings, &muted);
-        mappings.files.push((file.place.file.to_string(), mapping, Vec::new()));
+    all
+}
+
+/// Fields of the site's own are declared in its file, and some rule makes each.
+fn extensions(site: &SiteFile, problems: &Problems) {
+    let all = site.messages.all().chain(site.resources.all());
+    let rules: Vec<&Rule> = all.filter(|rule| is_extension(rule)).collect();
+    let target = |name: &str| format!("{}.{name}", EXTENSION.name);
+    let declared: Vec<String> = site.extensions.iter().map(|it| target(&it.value.name)).collect();
+    let known: Vec<&str> = declared.iter().map(String::as_str).collect();
+    for rule in &rules {
+        let named = plain(&rule.target.value);
+        if !known.contains(&named) {
+            let hint = hint(named, &known);
+            let text = format!("`{named}` is not declared in this file, as [{named}]{hint}");
+            problems.mistake(&rule.target.place, text);
+        }
     }
-    // A site's rules speak of segments; of resources it renames authorities and codes.
-    for file in resources.values().filter(|file| file.event.is_some()) {
-        let rules = compile::gather(file, resources, &muted);
-        mappings.fhir.add(file, &rules, tables, around, site.authorities.clone());
+    for (extension, name) in site.extensions.iter().zip(&known) {
+        if !rules.iter().any(|rule| plain(&rule.target.value) == *name) {
+            problems.warn(&extension.place, format!("no rule makes `{name}`"));
+        }
     }
-    mappings.fhir.select(&muted);
-    mappings
 }
 
 fn is_extension(rule: &Rule) -> bool {
@@ -69,9 +109,11 @@ fn is_extension(rule: &Rule) -> bool {
 
 /// A site's rules beside those of the shipped mappings.
 struct Looked<'s, 'f> {
-    site: &'s SiteFile,
+    overrides: &'f Overrides,
     all: &'s [(&'f File, Rules<'f>)],
     files: &'f BTreeMap<String, File>,
+    others: &'f BTreeMap<String, File>,
+    path: &'s str,
     problems: &'s Problems,
 }
 
@@ -80,7 +122,7 @@ impl Looked<'_, '_> {
     fn rules(&self) {
         let known: BTreeSet<&str> =
             self.all.iter().flat_map(|(_, rules)| rules.keys().copied()).collect();
-        for rule in self.site.rules.iter().filter(|rule| !is_extension(rule)) {
+        for rule in self.overrides.rules.iter().filter(|rule| !is_extension(rule)) {
             let target = rule.target.value.as_str();
             let shipped: Vec<&Rule> = self
                 .all
@@ -97,14 +139,12 @@ impl Looked<'_, '_> {
 
     /// `[mapping.NAME]`: of a mapping that there is.
     fn own(&self) {
-        for (name, own) in &self.site.own {
+        for (name, own) in &self.overrides.own {
             let Some((_, rules)) = self.all.iter().find(|(file, _)| file.name == name.value) else {
                 let text = if self.files.contains_key(&name.value) {
                     format!("`{}` is a part of several mappings; [rules] is for those", name.value)
                 } else {
-                    let known: Vec<&str> =
-                        self.all.iter().map(|(file, _)| file.name.as_str()).collect();
-                    format!("there is no mapping `{}`{}", name.value, hint(&name.value, &known))
+                    self.no_mapping(&name.value)
                 };
                 self.problems.mistake(&name.place, text);
                 continue;
@@ -116,28 +156,19 @@ impl Looked<'_, '_> {
         }
     }
 
-    /// Fields of the site's own are declared in its file, and some rule makes each.
-    fn extensions(&self) {
-        let own = self.site.own.iter().flat_map(|(_, own)| own);
-        let rules: Vec<&Rule> =
-            self.site.rules.iter().chain(own).filter(|rule| is_extension(rule)).collect();
-        let target = |name: &str| format!("{}.{name}", EXTENSION.name);
-        let declared: Vec<String> =
-            self.site.extensions.iter().map(|it| target(&it.value.name)).collect();
-        let known: Vec<&str> = declared.iter().map(String::as_str).collect();
-        for rule in &rules {
-            let named = plain(&rule.target.value);
-            if !known.contains(&named) {
-                let hint = hint(named, &known);
-                let text = format!("`{named}` is not declared in this file, as [{named}]{hint}");
-                self.problems.mistake(&rule.target.place, text);
-            }
+    /// What is wrong with the name of a mapping that this protocol does not have.
+    fn no_mapping(&self, name: &str) -> String {
+        if self.others.get(name).is_some_and(|file| file.event.is_some()) {
+            let (here, there) = match self.path {
+                "mapping" => ("messages", "fhir.mapping"),
+                _ => ("resources", "mapping"),
+            };
+            return format!(
+                "`{name}` is no mapping of {here}; rules of that one are [{there}.{name}.rules]"
+            );
         }
-        for (extension, name) in self.site.extensions.iter().zip(&known) {
-            if !rules.iter().any(|rule| plain(&rule.target.value) == *name) {
-                self.problems.warn(&extension.place, format!("no rule makes `{name}`"));
-            }
-        }
+        let known: Vec<&str> = self.all.iter().map(|(file, _)| file.name.as_str()).collect();
+        format!("there is no mapping `{name}`{}", hint(name, &known))
     }
 
     /// What weakens or does nothing.

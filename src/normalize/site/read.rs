@@ -13,7 +13,7 @@ use crate::event::schema::{Class, Shape};
 use super::super::authority::Authorities;
 use super::super::load::read_rules;
 use super::super::{case, load::Rule};
-use super::{SiteFile, Words};
+use super::{Overrides, SiteFile, Words};
 
 /// Longest name of a site, in characters: as that of a feed.
 const NAME_CHARS_MAX: usize = 64;
@@ -29,17 +29,22 @@ pub(super) fn read(name: &str, table: &Table<'_>) -> SiteFile {
         table.mistake(&file_start(table), text);
     }
     let extensions = table.table("extension").map(|table| extensions(&table)).unwrap_or_default();
-    let rules = table.table("rules").map(|table| read_rules(&table)).unwrap_or_default();
-    let own = table.table("mapping").map(|table| own_rules(&table)).unwrap_or_default();
+    let messages = overrides(table, "mapping");
+    let mut cases = case::read(table, case::Of::Messages);
+    let mut resources = Overrides::default();
+    if let Some(fhir) = table.table("fhir") {
+        resources = overrides(&fhir, "fhir.mapping");
+        cases.extend(case::read(&fhir, case::Of::Resources));
+        fhir.finish();
+    }
     let authorities = Authorities::read(table).map(Arc::new);
     let words = table.table("consent").map(|table| words(&table)).unwrap_or_default();
-    let cases = case::read(table, case::Of::Messages);
     if cases.is_empty() {
         let text = "there is no [[case]]: a message of this site and what must come out";
         table.mistake(&file_start(table), text);
     }
     let name = name.to_owned();
-    SiteFile { name, extensions, rules, own, authorities, words, cases }
+    SiteFile { name, extensions, messages, resources, authorities, words, cases }
 }
 
 fn file_start(table: &Table<'_>) -> Place {
@@ -82,13 +87,20 @@ fn extension(name: Placed<String>, item: &Item<'_>) -> Option<Placed<Extension>>
     Some(Placed { value: extension, place: name.place })
 }
 
+/// `[rules]` and `[mapping]` of the file, or of its `[fhir]`; `path` is what the latter is called then.
+fn overrides(table: &Table<'_>, path: &str) -> Overrides {
+    let rules = table.table("rules").map(|table| read_rules(&table)).unwrap_or_default();
+    let own = table.table("mapping").map(|table| own_rules(&table, path)).unwrap_or_default();
+    Overrides { rules, own }
+}
+
 /// `[mapping.NAME]`.
-fn own_rules(table: &Table<'_>) -> Vec<(Placed<String>, Vec<Rule>)> {
+fn own_rules(table: &Table<'_>, path: &str) -> Vec<(Placed<String>, Vec<Rule>)> {
     let of_one = |(name, item): (Placed<String>, Item<'_>)| {
         let table = item.table()?;
         let rules = table.table("rules").map(|table| read_rules(&table)).unwrap_or_default();
         if rules.is_empty() {
-            table.mistake(&name.place, format!("`mapping.{}` has no [rules]", name.value));
+            table.mistake(&name.place, format!("`{path}.{}` has no [rules]", name.value));
         }
         table.finish();
         Some((name, rules))
