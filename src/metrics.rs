@@ -262,7 +262,7 @@ pub const TABLE: [Row; 80] = [
         Kind::Counter,
         "tidegate_deid_unmapped_fields_total",
         &["feed"],
-        "Fields of messages that no rule took.",
+        "Fields of messages, and elements of resources, that no rule took.",
     ),
     (
         Kind::Counter,

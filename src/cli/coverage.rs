@@ -1,4 +1,4 @@
-//! `tidegate map --coverage`: which fields messages hold, and which rules take them.
+//! `tidegate map --coverage`: which fields messages and resources hold, and which rules take them.
 //!
 //! Promises: prints places, counts and rules, never a value.
 //! Knows nothing of: how a message is mapped.
@@ -9,8 +9,10 @@ use serde_json::{Value as Json, json};
 
 use super::map::By;
 use super::messages::{read, split};
+use super::resources::{One, each, is_fhir};
 use super::{Outcome, say};
-use crate::normalize::coverage::Row;
+use crate::normalize::coverage::{Place, Row};
+use crate::normalize::fhir::{Scene, release};
 use crate::normalize::{Context, Coverage};
 use crate::parse::hl7::Message;
 
@@ -20,6 +22,18 @@ pub(super) fn run(files: &[PathBuf], by: &By<'_>, json: bool) -> Outcome {
     let context = Context::default();
     for file in files {
         let Some(bytes) = read(file) else { return Outcome::Wrong };
+        if is_fhir(&bytes) {
+            each(bytes, by, &mut |one| match one {
+                One::Malformed(malformed) => coverage.refuse("malformed", malformed.to_string()),
+                One::Beside(resource) => coverage.add_beside(resource.kind()),
+                One::Focus(focus, around) => {
+                    let version = by.fhir.unwrap_or_else(|| release::release(focus));
+                    let scene = Scene { focus, patient: None, before: None, version, around };
+                    drop(coverage.add_resource(by.mappings, &scene, &context));
+                }
+            });
+            continue;
+        }
         for message in split(&bytes) {
             match Message::parse(&message, by.charset) {
                 // That it gives no event is counted, and told below.
@@ -36,11 +50,6 @@ pub(super) fn run(files: &[PathBuf], by: &By<'_>, json: bool) -> Outcome {
     if coverage.mapped == coverage.messages { Outcome::Done } else { Outcome::No }
 }
 
-/// `PID-3`; a segment without fields by its name.
-fn place(segment: &str, field: usize) -> String {
-    if field == 0 { segment.to_owned() } else { format!("{segment}-{field}") }
-}
-
 fn print(coverage: &Coverage) {
     let rules = |row: &Row| {
         let gate = row.gate.then(|| "tidegate itself".to_owned());
@@ -50,52 +59,67 @@ fn print(coverage: &Coverage) {
     };
     let rows: Vec<Vec<String>> = coverage
         .rows()
-        .map(|(segment, field, row)| {
+        .map(|(place, row)| {
             let [messages, occurrences, taken] =
                 [row.messages, row.occurrences, row.taken].map(|count| count.to_string());
-            vec![place(&segment, field), messages, occurrences, taken, rules(row)]
+            vec![place.to_string(), messages, occurrences, taken, rules(row)]
         })
         .collect();
     let heading = ["field", "messages", "occurrences", "taken", "by"];
     super::table::table(&heading, &rows).iter().for_each(|line| say(line));
-    let untaken: Vec<String> = coverage
-        .rows()
-        .filter(|(_, _, row)| row.taken == 0)
-        .map(|(segment, field, _)| place(&segment, field))
-        .collect();
     say(&format!("{} messages, {} gave events", coverage.messages, coverage.mapped));
     for ((code, text), count) in &coverage.refused {
         let text = if text.is_empty() { "for further reasons" } else { text };
         say(&format!("{count} gave none: {code}: {text}"));
     }
-    say(&format!("{} of {} fields are taken by nobody", untaken.len(), rows.len()));
+    for (kind, count) in &coverage.beside {
+        say(&format!("{count} only came along: {kind}"));
+    }
+    let is_field = |place: &Place| place.segment().is_some();
+    for (what, of_fields) in [("fields", true), ("elements", false)] {
+        let rows = || coverage.rows().filter(|(place, _)| is_field(place) == of_fields);
+        let (untaken, all) = (rows().filter(|(_, row)| row.taken == 0).count(), rows().count());
+        if all > 0 {
+            say(&format!("{untaken} of {all} {what} are taken by nobody"));
+        }
+    }
     if coverage.left_out > 0 {
         say(&format!("{} more occurrences of further fields were not counted", coverage.left_out));
     }
 }
 
 fn as_json(coverage: &Coverage) -> Json {
-    let fields: Vec<Json> = coverage
-        .rows()
-        .map(|(segment, field, row)| {
-            let rules: Vec<Json> = row
-                .rules
-                .iter()
-                .map(|(place, target)| json!({ "rule": place, "target": target }))
-                .collect();
-            json!({
-                "segment": segment, "field": field, "messages": row.messages,
-                "occurrences": row.occurrences, "taken": row.taken, "gate": row.gate, "rules": rules,
-            })
-        })
-        .collect();
+    let (mut fields, mut elements) = (Vec::new(), Vec::new());
+    for (place, row) in coverage.rows() {
+        let rules: Vec<Json> = row
+            .rules
+            .iter()
+            .map(|(place, target)| json!({ "rule": place, "target": target }))
+            .collect();
+        let Row { messages, occurrences, taken, gate, .. } = row;
+        match place {
+            Place::Field(_, field) => fields.push(json!({
+                "segment": place.segment(), "field": field, "messages": messages,
+                "occurrences": occurrences, "taken": taken, "gate": gate, "rules": rules,
+            })),
+            Place::Element(element) => elements.push(json!({
+                "element": element, "messages": messages,
+                "occurrences": occurrences, "taken": taken, "gate": gate, "rules": rules,
+            })),
+        }
+    }
     let refused: Vec<Json> = coverage
         .refused
         .iter()
         .map(|((code, text), count)| json!({ "code": code, "text": text, "messages": count }))
         .collect();
+    let beside: Vec<Json> = coverage
+        .beside
+        .iter()
+        .map(|(kind, count)| json!({ "resource": kind, "count": count }))
+        .collect();
     json!({
         "messages": coverage.messages, "mapped": coverage.mapped, "refused": refused,
-        "fields": fields, "leftOut": coverage.left_out,
+        "fields": fields, "elements": elements, "beside": beside, "leftOut": coverage.left_out,
     })
 }

@@ -57,7 +57,7 @@ pub struct Map {
     /// Map as for a feed of this site: mappings/sites/NAME.toml over the others.
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
-    /// Print, instead of events, which segments and fields the messages hold and which rules take
+    /// Print, instead of events, which fields and elements the messages hold and which rules take
     /// them; with --json as one object. Never a value.
     #[arg(long, conflicts_with_all = ["explain", "test"])]
     coverage: bool,

@@ -45,6 +45,38 @@ pub(super) fn is_fhir(bytes: &[u8]) -> bool {
     }
 }
 
+/// What a file holds.
+pub(super) enum One<'r> {
+    /// What is no resource, or a file that is none.
+    Malformed(&'r Malformed),
+    /// One that came along with others, and that no mapping is for.
+    Beside(&'r Resource<'r>),
+    /// One that is to be mapped, and what came with it.
+    Focus(&'r Resource<'r>, &'r Around<'r>),
+}
+
+/// Hands out the resources of a file, one after the other.
+pub(super) fn each(bytes: Vec<u8>, by: &By<'_>, take: &mut dyn FnMut(One<'_>)) {
+    let bytes = match opened::json(bytes, BYTES_MAX, by.fhir) {
+        Ok(bytes) => bytes,
+        Err(malformed) => return take(One::Malformed(&malformed)),
+    };
+    let all = match opened::open(&bytes, BYTES_MAX) {
+        Ok(all) => all,
+        Err(malformed) => return take(One::Malformed(&malformed)),
+    };
+    let around = opened::around(&all);
+    let is_mapped = |resource: &Resource<'_>| by.mappings.fhir.has(resource.kind());
+    let some_mapped = all.iter().any(|one| one.resource.as_ref().map_or(true, &is_mapped));
+    for one in &all {
+        take(match &one.resource {
+            Err(malformed) => One::Malformed(malformed),
+            Ok(resource) if some_mapped && !is_mapped(resource) => One::Beside(resource),
+            Ok(resource) => One::Focus(resource, &around),
+        });
+    }
+}
+
 /// The resources of files, one after the other.
 pub(super) struct Resources<'m> {
     by: &'m By<'m>,
@@ -60,25 +92,12 @@ impl<'m> Resources<'m> {
 
     /// Maps the resources of a file.
     pub(super) fn map(&mut self, bytes: Vec<u8>) -> Vec<Result<Mapped, NoEvent>> {
-        let bytes = match opened::json(bytes, BYTES_MAX, self.by.fhir) {
-            Ok(bytes) => bytes,
-            Err(malformed) => return vec![Err(no_resource(&malformed))],
-        };
-        let all = match opened::open(&bytes, BYTES_MAX) {
-            Ok(all) => all,
-            Err(malformed) => return vec![Err(no_resource(&malformed))],
-        };
-        let around = opened::around(&all);
-        let is_mapped = |resource: &Resource<'_>| self.by.mappings.fhir.has(resource.kind());
-        let some_mapped = all.iter().any(|one| one.resource.as_ref().map_or(true, &is_mapped));
         let mut mapped = Vec::new();
-        for one in &all {
-            match &one.resource {
-                Err(malformed) => mapped.push(Err(no_resource(malformed))),
-                Ok(resource) if some_mapped && !is_mapped(resource) => {}
-                Ok(resource) => mapped.push(self.one(resource, &around)),
-            }
-        }
+        each(bytes, self.by, &mut |one| match one {
+            One::Malformed(malformed) => mapped.push(Err(no_resource(malformed))),
+            One::Beside(_) => {}
+            One::Focus(resource, around) => mapped.push(self.one(resource, around)),
+        });
         mapped
     }
 

@@ -226,7 +226,7 @@ impl<D: Dialect> Compiler<'_, '_, D> {
         let element = self.part(part, depth, fields);
         self.around = outer;
         let unless = self.condition(targeted.unless);
-        Each { unless, sources, with, required: rule.required, element }
+        Each { origin: origin(rule), unless, sources, with, required: rule.required, element }
     }
 
     fn leaf(&mut self, field: &'static Field, targeted: &Targeted<'_>) -> Leaf<D> {

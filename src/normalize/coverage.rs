@@ -1,18 +1,22 @@
-//! What a set of messages holds, and which rules take it.
+//! What a set of messages and resources holds, and which rules take it.
 //!
 //! Promises: places, counts and rules, never a value; a field counts as taken where a rule read it,
-//! or the gate does, whatever came of it; what is in a message that gives no event is taken by none.
+//! or the gate does, whatever came of it; what is in a message that gives no event is taken by none; an
+//! element that a coverage says nobody takes is one that is listed as unmapped.
 //! Knows nothing of: files and terminals.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use crate::parse::fhir::elements;
 use crate::parse::hl7::{Content, Message};
 
 use super::Refusal;
+use super::fhir::{self, Scene};
 use super::mapping::{Mappings, Origin};
 use super::run::{Context, READ_BY_THE_GATE, Run, Strictness, Trace, chosen, drafts};
 
-/// Most fields that are told apart: many times those of the standard, and some 10 MiB.
+/// Most fields and elements that are told apart: many times those of the standards, and some 10 MiB.
 const ROWS_MAX: usize = 50_000;
 /// Most kinds of messages without an event that are told apart.
 const REFUSALS_MAX: usize = 1_000;
@@ -26,12 +30,49 @@ pub struct Coverage {
     pub mapped: u64,
     /// Why the others gave none, and how many of each.
     pub refused: BTreeMap<(&'static str, String), u64>,
+    /// Resources that only came along with others, by type: no mapping is for them.
+    pub beside: BTreeMap<&'static str, u64>,
     /// Fields that were not counted, since there are too many to tell apart.
     pub left_out: u64,
-    rows: BTreeMap<(Option<[u8; 3]>, usize), Row>,
+    rows: BTreeMap<Place, Row>,
 }
 
-/// What was found of a field.
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A field by its segment and number, 0 for a segment without any. A segment without a legal name
+    /// has none.
+    Field(Option<[u8; 3]>, usize),
+    /// An element of a resource, as a path of a rule begins with it.
+    Element(String),
+}
+
+impl Place {
+    /// The name of a field's segment; `#` where it has no legal one. Nothing of an element.
+    #[must_use]
+    pub fn segment(&self) -> Option<&str> {
+        match self {
+            Self::Field(Some(name), _) => Some(std::str::from_utf8(name).unwrap_or("#")),
+            Self::Field(None, _) => Some("#"),
+            Self::Element(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    /// `PID-3`; a segment without fields by its name; `Patient.name`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Element(element) => out.write_str(element),
+            Self::Field(_, number) => {
+                out.write_str(self.segment().unwrap_or_default())?;
+                if *number > 0 { write!(out, "-{number}") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// What was found of a field or an element.
 #[derive(Debug, Default)]
 pub struct Row {
     /// Messages with it.
@@ -72,11 +113,10 @@ impl Coverage {
             Ok(_) => self.mapped += 1,
             Err(refusal) => self.count_refusal(refusal.code(), refusal.to_string()),
         }
-        let takers = run.takers();
         for segment in message.segments() {
             let name = segment.legal_name();
             if segment.field_count() == 0 {
-                self.count(name, 0, &[], false);
+                self.count(Place::Field(name, 0), &[], false);
             }
             for number in segment.filled() {
                 let raw = segment.field(number).unwrap_or_default();
@@ -84,20 +124,49 @@ impl Coverage {
                     continue;
                 }
                 let id = segment.field_id(number);
-                let by = id.and_then(|id| takers.get(&id)).filter(|_| outcome.is_ok());
+                let taken = id.filter(|_| outcome.is_ok());
+                let by: Vec<&Origin> =
+                    taken.map(|id| run.taken.takers(id..id + 1).collect()).unwrap_or_default();
                 let gate = segment.index() == 0 && READ_BY_THE_GATE.contains(&number);
-                self.count(name, number, by.map_or(&[], Vec::as_slice), gate);
+                self.count(Place::Field(name, number), &by, gate);
             }
         }
         outcome.map(drop)
     }
 
-    fn count(&mut self, name: Option<[u8; 3]>, field: usize, by: &[&Origin], gate: bool) {
-        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&(name, field)) {
+    /// Counts what a resource holds, and maps it for the rules that take it.
+    ///
+    /// # Errors
+    /// It gives no event. It is counted all the same.
+    pub fn add_resource(
+        &mut self,
+        mappings: &Mappings,
+        scene: &Scene<'_>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.messages += 1;
+        let outcome = fhir::cover(mappings, scene, context, &mut |element, gate, by| {
+            self.count(Place::Element(fhir::name::name(element)), by, gate);
+        });
+        match &outcome {
+            Ok(()) => self.mapped += 1,
+            Err(refusal) => self.count_refusal(refusal.code(), refusal.to_string()),
+        }
+        outcome
+    }
+
+    /// Counts a resource that only came along. A type that FHIR does not have is `?`.
+    pub fn add_beside(&mut self, kind: &str) {
+        let known = elements::resources().find(|known| *known == kind);
+        *self.beside.entry(known.unwrap_or("?")).or_default() += 1;
+    }
+
+    fn count(&mut self, place: Place, by: &[&Origin], gate: bool) {
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&place) {
             self.left_out += 1;
             return;
         }
-        let row = self.rows.entry((name, field)).or_default();
+        let row = self.rows.entry(place).or_default();
         row.messages += u64::from(row.last != self.messages);
         row.last = self.messages;
         row.occurrences += 1;
@@ -112,13 +181,9 @@ impl Coverage {
         *self.refused.entry((code, text)).or_default() += 1;
     }
 
-    /// Every field that was found: segment, number (0: a segment without any), and what was counted. A
-    /// segment without a legal name is `#`.
-    pub fn rows(&self) -> impl Iterator<Item = (String, usize, &Row)> {
-        self.rows.iter().map(|((name, field), row)| {
-            let name = name.as_ref().and_then(|name| std::str::from_utf8(name).ok());
-            (name.unwrap_or("#").to_owned(), *field, row)
-        })
+    /// Every field and element that was found, and what was counted: fields first.
+    pub fn rows(&self) -> impl Iterator<Item = (&Place, &Row)> {
+        self.rows.iter()
     }
 }
 
@@ -146,9 +211,11 @@ mod tests {
         assert!(add("ADT^A08", "ZPD|x\r").is_ok());
         assert!(add("SIU^S12", "ZPD|x\r").is_err());
         let found = |segment: &str, field: usize| {
-            let mut rows =
-                coverage.rows().filter(|(name, number, _)| name == segment && *number == field);
-            rows.next().map(|(_, _, row)| {
+            let mut rows = coverage.rows().filter(|(place, _)| {
+                place.segment() == Some(segment)
+                    && matches!(place, Place::Field(_, at) if *at == field)
+            });
+            rows.next().map(|(_, row)| {
                 let rules: Vec<&str> =
                     row.rules.iter().map(|(_, target)| target.as_str()).collect();
                 (row.messages, row.occurrences, row.taken, rules.join(" "))

@@ -211,6 +211,7 @@ pub(super) enum Node<D: Dialect> {
 /// A list with an object for each of some segments or elements.
 #[derive(Debug)]
 pub(super) struct Each<D: Dialect> {
+    pub origin: Origin,
     /// Where this path has a value, the rule does not count.
     pub unless: Option<D::Path>,
     pub sources: Vec<Elements<D>>,

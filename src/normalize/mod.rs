@@ -21,6 +21,7 @@ mod compile;
 pub mod site;
 pub mod group;
 mod trail;
+mod taken;
 pub mod run;
 mod salvage;
 mod convert;

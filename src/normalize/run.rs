@@ -6,7 +6,7 @@
 //! Knows nothing of: IDs, subjects, the journal.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -18,10 +18,9 @@ use crate::parse::hl7::{Content, Hit, Message, Path, Scope, Segment, datetime, n
 
 use super::authority::{Authorities, Named};
 use super::group::{Group, groups};
-use super::mapping::{
-    Constant, Each, Elements, From, Leaf, Mapping, Mappings, Node, Only, Origin, Source,
-};
+use super::mapping::{Constant, Each, Elements, From, Leaf, Mapping, Mappings, Node, Only, Source};
 use super::segments::Hl7;
+use super::taken::Taken;
 use super::trail::Trail;
 use super::{Refusal, Spot, cda, convert};
 
@@ -261,14 +260,10 @@ pub(super) struct Run<'m, 'c> {
     context: &'c Context,
     /// The offset of MSH-7, which is the default of the whole message (chapter 2.14.9.7).
     offset: Option<i16>,
-    /// A bit for each field that a rule took.
-    taken: Vec<u64>,
+    /// The fields that rules took, by their position among all.
+    pub taken: Taken<'c>,
     invalid: BTreeSet<String>,
-    trace: Trace,
     trail: Trail<'c>,
-    /// The rule that is run, where it is asked which takes what.
-    taker: Option<&'c Origin>,
-    takers: BTreeMap<usize, Vec<&'c Origin>>,
     strictness: Strictness,
     /// Text of the events so far, in bytes.
     text_bytes: usize,
@@ -294,12 +289,9 @@ impl<'m, 'c> Run<'m, 'c> {
             message,
             context,
             offset: sent_at.and_then(|date| date.offset_minutes()),
-            taken: vec![0; message.field_count() / 64 + 1],
+            taken: Taken::new(message.field_count(), trace),
             invalid: BTreeSet::new(),
-            trace,
             trail: Trail::new(trace, context.zone.as_ref()),
-            taker: None,
-            takers: BTreeMap::new(),
             strictness,
             text_bytes: 0,
             about: None,
@@ -411,9 +403,7 @@ impl<'m, 'c> Run<'m, 'c> {
         }
         let mark = self.tree.mark();
         let refusals_before = self.refusals;
-        if self.trace == Trace::Takers {
-            self.taker = Some(&leaf.origin);
-        }
+        self.taken.by(&leaf.origin);
         if leaf.many {
             self.list(key, leaf, scope);
         } else {
@@ -565,33 +555,12 @@ impl<'m, 'c> Run<'m, 'c> {
     /// Notes that another field of a segment was read, too.
     pub(super) fn take_field(&mut self, hit: &Hit<'m>, field: usize) {
         if let Some(id) = hit.segment.field_id(field) {
-            self.set_taken(id);
+            self.taken.add(id);
         }
     }
 
     fn take(&mut self, hit: &Hit<'m>) {
-        self.set_taken(hit.field_id);
-    }
-
-    fn set_taken(&mut self, id: usize) {
-        if let Some(word) = self.taken.get_mut(id / 64) {
-            *word |= 1 << (id % 64);
-        }
-        if let Some(taker) = self.taker {
-            let takers = self.takers.entry(id).or_default();
-            if !takers.iter().any(|known| std::ptr::eq(*known, taker)) {
-                takers.push(taker);
-            }
-        }
-    }
-
-    fn is_taken(&self, id: usize) -> bool {
-        self.taken.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
-    }
-
-    /// Which rules took each field, by the field's position among all; of [`Trace::Takers`] alone.
-    pub(super) const fn takers(&self) -> &BTreeMap<usize, Vec<&'c Origin>> {
-        &self.takers
+        self.taken.add(hit.field_id);
     }
 
     /// The fields that hold something and that nothing took, each place once.
@@ -605,7 +574,7 @@ impl<'m, 'c> Run<'m, 'c> {
             let header = segment.index() == 0;
             let of_its_like = unmapped.iter().any(|place| place.segment == label);
             for number in segment.filled() {
-                let taken = segment.field_id(number).is_some_and(|id| self.is_taken(id))
+                let taken = segment.field_id(number).is_some_and(|id| self.taken.has(id))
                     || (header && READ_BY_THE_GATE.contains(&number))
                     || is_read_without_rule(&segment, number);
                 let says_something = || {

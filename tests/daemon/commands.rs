@@ -548,6 +548,45 @@ fn coverage_names_fields_and_rules_and_never_a_value() {
     assert_eq!((code, out.as_str()), (2, ""));
 }
 
+/// PROMISE-10
+#[test]
+fn coverage_names_elements_of_resources_beside_fields_and_never_a_value() {
+    let all = ["map", "--coverage", "fixtures/hl7", "fixtures/fhir", "fixtures/corpus/fhir"];
+    let (code, out, err) = said(&run(&all));
+    assert_eq!((code, err.as_str()), (1, ""), "some of others give no event");
+    crate::support::canary::assert_none("map --coverage", &out);
+    let row = |place: &str| {
+        let mut lines = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.find(|line| line.first() == Some(&place)).unwrap()
+    };
+    assert!(row("PID-3").len() > 4, "fields and elements are in one table");
+    let identifier = row("Patient.identifier");
+    assert!(identifier[4..].join(" ").contains("mappings/fhir/patient.toml:5 patient.identifiers"));
+    assert_eq!(row("Patient.contact")[3..], ["0", "nobody"]);
+    assert_eq!(row("Observation.subject")[4..6], ["tidegate", "itself"]);
+    for line in [
+        " fields are taken by nobody",
+        " elements are taken by nobody",
+        " only came along: Practitioner",
+    ] {
+        assert!(out.contains(line), "{line}");
+    }
+    let site = ["map", "--coverage", "--json", "--site", "example"];
+    let files =
+        ["fixtures/hl7/site-example-arrival.hl7", "fixtures/fhir/site-example-patient.json"];
+    let (code, out, _) = said(&run(&[&site[..], &files[..]].concat()));
+    assert_eq!(code, 0);
+    let found: Json = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found["messages"], &found["mapped"]), (&2.into(), &2.into()));
+    let elements = found["elements"].as_array().unwrap();
+    let arm = "Patient.extension('https://vendor.example/fhir/trial-arm').valueCode";
+    let arm = elements.iter().find(|it| it["element"] == arm).unwrap();
+    assert_eq!(arm["rules"][0]["target"], "extension.trialArm");
+    assert!(arm["rules"][0]["rule"].as_str().unwrap().starts_with("mappings/sites/example.toml:"));
+    assert!(!elements.iter().any(|it| it["taken"] == 0), "{elements:?}");
+    assert!(found["fields"].as_array().unwrap().iter().any(|it| it["segment"] == "ZVN"));
+}
+
 #[test]
 fn completions_are_a_script_that_bash_takes() {
     let (code, out, err) = said(&run(&["completions", "bash"]));

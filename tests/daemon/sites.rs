@@ -402,6 +402,10 @@ fn the_page_about_a_sites_resources_shows_what_happens() {
     let (out, err) = run(&["map", "examples/south.json"]);
     assert_eq!(err, "");
     shows(&out, before);
+    let (_, counted) = page.split_once("Of the lines for\n`examples/south.json`").unwrap();
+    let (_, counted) = counted.split_once("```text\n").unwrap();
+    let (out, _) = run(&["map", "--coverage", "examples/south.json"]);
+    shows(&out, counted.split("```").next().unwrap());
     write(site);
     let (out, err) = run(&["map", "--site", "south", "--explain", "examples/south.json"]);
     assert_eq!(err, "");

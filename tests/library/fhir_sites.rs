@@ -281,3 +281,98 @@ fn a_case_of_a_site_may_be_a_resource() {
     assert_eq!(differs[1], ["message.type: Report wanted, DiagnosticReport came out"]);
     assert!(differs[2][0].contains("a.json"), "{:?}", differs[2]);
 }
+
+/// PROMISE-10: what a coverage says nobody takes is what is listed as unmapped, of every resource of ours.
+#[test]
+fn what_a_coverage_says_nobody_takes_is_what_is_listed_as_unmapped() {
+    use std::collections::BTreeSet;
+    use tidegate::normalize::Coverage;
+
+    let problems = Problems::default();
+    let mappings = normalize::load("mappings".as_ref(), &problems);
+    assert!(problems.is_clean());
+    let (context, mut seen) = (Context::default(), 0);
+    for file in std::fs::read_dir("fixtures/fhir").unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let bytes = opened::json(bytes, BYTES_MAX, None).unwrap();
+        let opened = opened::open(&bytes, BYTES_MAX).unwrap();
+        let around = opened::around(&opened);
+        for focus in opened.iter().filter_map(|one| one.resource.as_ref().ok()) {
+            let version = release::release(focus);
+            let scene = Scene { focus, patient: None, before: None, version, around: &around };
+            let mapped = normalize_resource(&mappings, &scene, &context, Trace::Off);
+            let mut coverage = Coverage::default();
+            let covered = coverage.add_resource(&mappings, &scene, &context);
+            assert_eq!(mapped.as_ref().err(), covered.as_ref().err());
+            let Ok((normalized, _)) = mapped else { continue };
+            let plain = |name: &str| -> String {
+                // An extension is listed without its URL.
+                let mut plain = String::new();
+                for (at, part) in name.split(['(', ')']).enumerate() {
+                    plain.push_str(if at % 2 == 0 { part } else { "" });
+                }
+                plain
+            };
+            let nobody: BTreeSet<String> = coverage
+                .rows()
+                .filter(|(_, row)| row.taken < row.occurrences)
+                .map(|(place, _)| plain(&place.to_string()))
+                .collect();
+            let listed: BTreeSet<String> =
+                normalized.unmapped.iter().map(ToString::to_string).collect();
+            assert_eq!(nobody, listed, "{}", focus.kind());
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn a_coverage_counts_elements_by_resource_and_the_rules_that_took_them() {
+    use tidegate::normalize::Coverage;
+
+    let text = format!("{ARM}[fhir.rules]\n\"extension.arm\" = \"{FROM}\"\n");
+    let mappings = north(&text);
+    let north = &mappings.site("north").unwrap().mappings;
+    let text = bundle();
+    let opened = opened::open(text.as_bytes(), BYTES_MAX).unwrap();
+    let around = opened::around(&opened);
+    let mut coverage = Coverage::default();
+    let mut add = |mappings: &Mappings, around| {
+        for focus in opened.iter().map(|one| one.resource.as_ref().unwrap()) {
+            let version = release::release(focus);
+            let scene = Scene { focus, patient: None, before: None, version, around };
+            drop(coverage.add_resource(mappings, &scene, &Context::default()));
+        }
+    };
+    add(north, &around);
+    // Nobody knows then whom the visit and the result are about.
+    add(north, &tidegate::normalize::fhir::Around::default());
+    coverage.add_beside("Practitioner");
+    coverage.add_beside("ZZQUILLON");
+    let row = |name: &str| {
+        let row =
+            coverage.rows().find(|(place, _)| place.to_string() == name).map(|(_, row)| row)?;
+        let rules: Vec<&str> = row.rules.iter().map(|(_, target)| target.as_str()).collect();
+        Some((row.messages, row.occurrences, row.taken, row.gate, rules))
+    };
+    assert_eq!((coverage.messages, coverage.mapped), (6, 4));
+    let both = vec!["patient.priorIdentifiers", "patient.identifiers"];
+    assert_eq!(row("Patient.identifier"), Some((2, 2, 2, false, both)));
+    let arm = row("Patient.extension('https://v.example/arm').valueCode");
+    assert_eq!(arm, Some((2, 2, 2, false, vec!["extension.arm"])));
+    // Twice in each of two.
+    let wave = row("Patient.extension('https://v.example/wave')");
+    assert_eq!(wave, Some((2, 4, 0, false, vec![])));
+    let subject = row("Observation.subject").unwrap();
+    assert_eq!((subject.1, subject.2, subject.3), (2, 1, true), "{subject:?}");
+    assert_eq!(
+        row("Observation.valueString"),
+        Some((2, 2, 1, false, vec!["observations[].value"]))
+    );
+    assert_eq!(row("Patient.name"), None);
+    let refused: Vec<_> = coverage.refused.iter().collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    let beside: Vec<_> = coverage.beside.iter().map(|(kind, count)| (*kind, *count)).collect();
+    assert_eq!(beside, [("?", 1), ("Practitioner", 1)]);
+}

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`Scene`] (what is mapped, and what stands beside it), `path` (where a value
 //! stands), `mapping` and `load` (what is selected), `rules` (how a value is read), `run`, `convert`,
-//! `value`, `place` and `date` (FHIR's data types), [`stay`] (from two versions of an Encounter to what
+//! `value`, `place` and `date` (FHIR's data types), `name` (what a coverage calls an element), [`stay`] (from two versions of an Encounter to what
 //! happened), [`opened`] and [`around`] (Bundles, and references within them), [`release`] (R4 or R5).
 
 mod mapping;
@@ -19,6 +19,7 @@ mod run;
 mod convert;
 mod value;
 mod place;
+pub(super) mod name;
 pub mod date;
 pub mod stay;
 pub mod around;
@@ -29,8 +30,8 @@ use crate::parse::fhir::{Resource, Version};
 
 pub use around::Around;
 pub use mapping::{Mapping, Mappings};
-pub(super) use run::apply;
 pub use run::normalize_resource;
+pub(super) use run::{apply, cover};
 pub use stay::Seen;
 
 /// One version of a resource, and what is known beside it.

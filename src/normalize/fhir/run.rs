@@ -16,8 +16,11 @@ use super::{Scene, place};
 use crate::event::tree::{Mark, Tree};
 use crate::event::{EventType, Key, PartialDate, Value};
 use crate::normalize::authority::{Authorities, Named};
-use crate::normalize::mapping::{Each, From, Leaf, Mappings, Node as Operation, Only, Source};
+use crate::normalize::mapping::{
+    Each, From, Leaf, Mappings, Node as Operation, Only, Origin, Source,
+};
 use crate::normalize::run::{PLACES_MAX, TEXT_BYTES_MAX, bounded};
+use crate::normalize::taken::Taken;
 use crate::normalize::trail::Trail;
 use crate::normalize::{Context, Documents, Draft, Normalized, Refusal, Trace, Traced, Unmapped};
 use crate::parse::fhir::{Node, Version};
@@ -40,17 +43,55 @@ pub fn normalize_resource(
     context: &Context,
     trace: Trace,
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
+    let (mapping, event) = chosen(mappings, scene)?;
+    apply(mapping, event, scene, context, trace)
+}
+
+/// The mapping of a resource, and what it makes.
+fn chosen<'m>(
+    mappings: &'m Mappings,
+    scene: &Scene<'_>,
+) -> Result<(&'m Mapping, EventType), Refusal> {
     let kind = scene.focus.kind();
     if !mappings.fhir.has(kind) {
         return Err(Refusal::UnsupportedResource { kind: bounded(kind) });
     }
-    let scope = scope(scene)?;
-    let mapping = mappings.fhir.of(kind, scene.version, &scope);
+    let mapping = mappings.fhir.of(kind, scene.version, &scope(scene)?);
     let mapped = mapping.and_then(|mapping| Some((mapping, mapping.event?)));
-    let Some((mapping, event)) = mapped else {
-        return Err(Refusal::UnsupportedResource { kind: bounded(kind) });
-    };
-    apply(mapping, event, scene, context, trace)
+    mapped.ok_or_else(|| Refusal::UnsupportedResource { kind: bounded(kind) })
+}
+
+/// Which rules take what of a resource: calls `found` for each of its elements, with whether the gate
+/// reads it. Of one that gives no event no rule takes anything.
+///
+/// # Errors
+/// It gives no event. `found` was called all the same.
+pub(in crate::normalize) fn cover<'c>(
+    mappings: &'c Mappings,
+    scene: &Scene<'_>,
+    context: &'c Context,
+    found: &mut dyn FnMut(Node<'_>, bool, &[&'c Origin]),
+) -> Result<(), Refusal> {
+    let mut taken = Taken::new(scene.focus.size(), Trace::Takers);
+    let outcome = chosen(mappings, scene).and_then(|(mapping, _)| {
+        let mut run = Run::new(scene, mapping, context, Trace::Takers);
+        run.read(mapping, &scope(scene)?)?;
+        taken = run.taken;
+        Ok(())
+    });
+    elements(scene.focus.root(), &taken, &mut |element, reach| {
+        let mut by: Vec<&Origin> = Vec::new();
+        if reach == Reach::Taken {
+            for taker in taken.takers(element.span()) {
+                if !by.iter().any(|known| std::ptr::eq(*known, taker)) {
+                    by.push(taker);
+                }
+            }
+        }
+        // What is taken by no rule says whom it is about.
+        found(element, reach != Reach::Nobody && by.is_empty(), &by);
+    });
+    outcome
 }
 
 /// Maps a resource by a mapping at hand.
@@ -63,11 +104,7 @@ pub(in crate::normalize) fn apply(
 ) -> Result<(Normalized, Vec<Traced>), Refusal> {
     let scope = scope(scene)?;
     let mut run = Run::new(scene, mapping, context, trace);
-    PATIENT_OF.iter().filter_map(|name| scope.focus.get(name)).for_each(|by| run.take(by));
-    run.fields(&mapping.fields, &scope)?;
-    if run.tree.text_len() > TEXT_BYTES_MAX {
-        return Err(Refusal::TooLarge);
-    }
+    run.read(mapping, &scope)?;
     let mut tree = std::mem::take(&mut run.tree);
     run.trail.finish(&mut tree, 0);
     let unmapped = run.unmapped();
@@ -137,8 +174,8 @@ pub(super) struct Run<'s, 'c> {
     pub version: Version,
     context: &'c Context,
     pub trail: Trail<'c>,
-    /// What a rule took, by position.
-    taken: Vec<bool>,
+    /// What rules took, by position.
+    taken: Taken<'c>,
     invalid: BTreeSet<String>,
     /// How often a value could not be.
     refusals: usize,
@@ -153,11 +190,18 @@ impl<'s, 'c> Run<'s, 'c> {
             version: scene.version,
             context,
             trail: Trail::new(trace, context.zone.as_ref()),
-            taken: vec![false; scene.focus.size()],
+            taken: Taken::new(scene.focus.size(), trace),
             invalid: BTreeSet::new(),
             refusals: 0,
             authorities: mapping.authorities.as_deref(),
         }
+    }
+
+    /// All that a mapping makes of it.
+    fn read(&mut self, mapping: &'c Mapping, scope: &Scope<'s>) -> Result<(), Refusal> {
+        PATIENT_OF.iter().filter_map(|name| scope.focus.get(name)).for_each(|by| self.take(by));
+        self.fields(&mapping.fields, scope)?;
+        if self.tree.text_len() > TEXT_BYTES_MAX { Err(Refusal::TooLarge) } else { Ok(()) }
     }
 
     fn fields(
@@ -198,6 +242,7 @@ impl<'s, 'c> Run<'s, 'c> {
                     return false;
                 }
                 if let Some(by) = by {
+                    self.taken.by(&each.origin);
                     self.take(by);
                 }
                 let inner =
@@ -222,6 +267,7 @@ impl<'s, 'c> Run<'s, 'c> {
         }
         let mark = self.tree.mark();
         let refusals_before = self.refusals;
+        self.taken.by(&leaf.origin);
         if leaf.many {
             self.list(key, leaf, scope);
         } else {
@@ -375,10 +421,8 @@ impl<'s, 'c> Run<'s, 'c> {
 
     /// Notes that a rule read a value and what is inside it.
     pub(super) fn take(&mut self, node: Node<'s>) {
-        if std::ptr::eq(node.resource(), self.focus.resource())
-            && let Some(taken) = self.taken.get_mut(node.span())
-        {
-            taken.fill(true);
+        if std::ptr::eq(node.resource(), self.focus.resource()) {
+            node.span().for_each(|at| self.taken.add(at));
         }
     }
 
@@ -391,32 +435,51 @@ impl<'s, 'c> Run<'s, 'c> {
     /// by its parts.
     fn unmapped(&self) -> Vec<Unmapped> {
         let mut found = BTreeSet::new();
-        self.untaken(self.focus, &mut found);
+        elements(self.focus, &self.taken, &mut |element, reach| {
+            if reach == Reach::Nobody && found.len() < PLACES_MAX {
+                found.insert(element.element().to_string());
+            }
+        });
         found.into_iter().map(Unmapped::Element).collect()
     }
+}
 
-    fn untaken(&self, around: Node<'s>, found: &mut BTreeSet<String>) {
-        for child in around.children().flat_map(Node::items) {
-            let span = self.taken.get(child.span()).unwrap_or_default();
-            if span.first() == Some(&true) || found.len() >= PLACES_MAX {
-                continue;
-            }
-            if span.iter().any(|taken| *taken) {
-                self.untaken(child, found);
-                continue;
-            }
-            // What these say holds nothing of the resource's content, wherever they stand.
-            if matches!(child.name(), Some("resourceType" | "id")) || is_name(child, around) {
-                continue;
-            }
-            let element = child.element().to_string();
-            let inner = element.split_once('.').map_or("", |(_, inner)| inner);
-            if inner == "meta" {
-                // As the gate reads a part of it.
-                self.untaken(child, found);
-            } else if !READ_BY_THE_GATE.contains(&inner) && !child.is_null() {
-                found.insert(element);
-            }
+/// How far a rule or the gate came into an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All of it is taken.
+    Taken,
+    /// No rule took it, and the gate reads it.
+    Gate,
+    /// Nothing of it is taken.
+    Nobody,
+}
+
+/// Calls `found` for each element inside one that says something: whole where it is taken whole or not at
+/// all, by its parts where some of these are taken.
+fn elements<'s>(around: Node<'s>, taken: &Taken<'_>, found: &mut dyn FnMut(Node<'s>, Reach)) {
+    for child in around.children().flat_map(Node::items) {
+        if taken.has(child.position()) {
+            found(child, Reach::Taken);
+            continue;
+        }
+        if child.span().any(|at| taken.has(at)) {
+            elements(child, taken, found);
+            continue;
+        }
+        // What these say holds nothing of the resource's content, wherever they stand.
+        if matches!(child.name(), Some("resourceType" | "id")) || is_name(child, around) {
+            continue;
+        }
+        let element = child.element().to_string();
+        let inner = element.split_once('.').map_or("", |(_, inner)| inner);
+        if inner == "meta" {
+            // As the gate reads a part of it.
+            elements(child, taken, found);
+        } else if READ_BY_THE_GATE.contains(&inner) {
+            found(child, Reach::Gate);
+        } else if !child.is_null() {
+            found(child, Reach::Nobody);
         }
     }
 }
