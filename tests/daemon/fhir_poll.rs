@@ -373,6 +373,35 @@ fn a_page_in_xml_and_what_it_says_was_removed_are_taken() {
     assert_eq!(ids, ["Patient/x1/_history/7", "Patient/x2 (removed)"]);
 }
 
+/// PROMISE-11
+#[test]
+fn an_entry_in_xml_that_something_does_not_belong_into_costs_itself() {
+    let server = FhirServer::start();
+    let patient = |id: &str, more: &str| {
+        format!(
+            "<entry><resource><Patient><id value=\"{id}\"/><meta><versionId value=\"1\"/><lastUpdated \
+             value=\"2026-11-20T08:00:00Z\"/></meta>{more}</Patient></resource></entry>"
+        )
+    };
+    let page = format!(
+        "<Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"searchset\"/>{}{}{}{}</Bundle>",
+        patient("x1", ""),
+        patient("x2", "<name>ZZQUILLON</name>"),
+        patient("x3", "<quillon xmlns=\"urn:zz\"/>"),
+        patient("x4", ""),
+    );
+    server.misbehave("/Patient?", [Wrong::Xml(page)]);
+    let setup = polling(&server, &["Patient"], "since = \"all\"");
+    let _daemon = setup.start();
+    let ids = all_taken(&setup, 4);
+    assert_eq!(ids, ["Patient/x1/_history/1", "Patient/x2", "Patient/x3", "Patient/x4/_history/1"]);
+    let malformed = setup.json(&["exceptions", "ls", "--category", "malformed"]);
+    let mut places: Vec<&str> = malformed.iter().filter_map(|row| row["place"].as_str()).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["Bundle.entry[1].resource.name", "Bundle.entry[2].resource"]);
+    assert_eq!(stopped(&setup), []);
+}
+
 #[test]
 fn what_has_not_changed_is_not_sent_again() {
     let server = FhirServer::start();

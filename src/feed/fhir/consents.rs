@@ -16,7 +16,7 @@ use super::base::BadLink;
 use super::client::{Client, Known};
 use super::cursor::Window;
 use super::fault::{ContentType, FetchFault};
-use super::page::{Listed, Mode, Page, in_json};
+use super::page::{Listed, Mode, Page, page_in_json};
 use super::patients::millis;
 use super::poller::Polling;
 use super::query::Query;
@@ -227,8 +227,8 @@ impl Consents {
                 let fetched = self.client.fetch(&url, &Known::default()).await?;
                 let body = fetched.body.into_exposed();
                 let read = || {
-                    let body = in_json(&body, fetched.form, self.bounds)?;
-                    Page::read(&body, self.bounds.0, fetched.date, &Window::default())
+                    let (body, wrong) = page_in_json(&body, fetched.form, self.bounds)?;
+                    Page::read((&body, wrong), self.bounds.0, fetched.date, &Window::default())
                 };
                 // What is no page is no answer.
                 let page = reading(&body, read)

@@ -6,17 +6,19 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::cursor::Window;
 use super::round::Stamped;
 use super::stated::Form;
 use crate::normalize::fhir::around::literal;
 use crate::parse::fhir::bundle::{Bundle, BundleKind, Entry};
-use crate::parse::fhir::xml::transcribe;
+use crate::parse::fhir::node::is_id;
+use crate::parse::fhir::xml::{Transcript, transcribe, transcribe_each};
 use crate::parse::fhir::{Malformed, Version, Wrong};
 use crate::phi::Phi;
 
@@ -42,6 +44,9 @@ pub struct Listed {
     pub stamp: Option<Timestamp>,
     /// What it is remembered by.
     pub content: [u8; 16],
+    /// What does not belong into it, where something does not. What of it is there names it and says when it
+    /// changed, and is not taken.
+    pub wrong: Option<Malformed>,
 }
 
 /// A page as it is taken.
@@ -79,6 +84,21 @@ struct Meta<'b> {
     last_updated: Option<Cow<'b, str>>,
 }
 
+/// What names a resource, whatever else is wrong with it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names<'b> {
+    #[serde(borrow, default)]
+    resource_type: Option<&'b RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'b RawValue>,
+}
+
+/// Whether a text may be a resource type's.
+fn is_type(text: &str) -> bool {
+    literal(&format!("{text}/1")).is_some()
+}
+
 impl Listed {
     /// One that came by itself.
     #[must_use]
@@ -90,8 +110,26 @@ impl Listed {
         let face: Option<Face<'_>> = serde_json::from_slice(&bytes).ok();
         let updated = face.and_then(|face| face.meta).and_then(|meta| meta.last_updated);
         let stamp = updated.as_deref().and_then(time);
-        let content = content(&bytes);
-        Self { mode, bytes: Phi::new(bytes), stamp, content }
+        let content = content(&[&bytes]);
+        Self { mode, bytes: Phi::new(bytes), stamp, content, wrong: None }
+    }
+
+    /// It, as one that something does not belong into.
+    fn without(self, wrong: Malformed) -> Self {
+        // Another than what is left of it, should that come by itself. Where it stands may change.
+        let content = content(&[self.bytes.expose(), wrong.wrong.to_string().as_bytes()]);
+        Self { content, wrong: Some(wrong), ..self }
+    }
+
+    /// Type and ID of one that cannot be read, as far as they can; `?` for what cannot.
+    #[must_use]
+    pub fn named(&self) -> (String, String) {
+        let names: Names<'_> = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
+        let text = |raw: Option<&RawValue>| serde_json::from_str::<String>(raw?.get()).ok();
+        let kind = text(names.resource_type).filter(|kind| is_type(kind));
+        let id = text(names.id).filter(|id| is_id(id));
+        let unknown = || "?".to_owned();
+        (kind.unwrap_or_else(unknown), id.unwrap_or_else(unknown))
     }
 
     /// One that was removed, by its `Type/id`.
@@ -99,24 +137,25 @@ impl Listed {
     pub fn removed(name: String, stamp: Option<Timestamp>) -> Self {
         let bytes = Bytes::from(name);
         // Other bytes than those of any resource.
-        let content = content(&bytes);
-        Self { mode: Mode::Removed, bytes: Phi::new(bytes), stamp, content }
+        let content = content(&[&bytes]);
+        Self { mode: Mode::Removed, bytes: Phi::new(bytes), stamp, content, wrong: None }
     }
 }
 
 impl Page {
-    /// Reads a page. `date` is the server's clock as its answer says it; of the window, what is known
-    /// is left out.
+    /// Reads a page, and what its entries have that does not belong there, by number. `date` is the server's
+    /// clock as its answer says it; of the window, what is known is left out.
     ///
     /// # Errors
     /// It is no page.
     pub fn read(
-        body: &Bytes,
+        (body, wrong): (&Bytes, Vec<(usize, Malformed)>),
         bytes_max: usize,
         date: Option<Timestamp>,
         window: &Window,
     ) -> Result<Self, Malformed> {
-        let bundle = Bundle::parse(body, bytes_max)?;
+        let mut bundle = Bundle::parse(body, bytes_max)?;
+        bundle.note(wrong);
         if !matches!(bundle.kind, Some(BundleKind::Searchset | BundleKind::History)) {
             let place = Some("Bundle.type".into());
             return Err(Malformed { wrong: Wrong::Shape, line: 1, column: 1, place });
@@ -173,12 +212,28 @@ pub(super) fn in_json(
     }
 }
 
-/// What an entry holds; nothing where it is about the search.
-fn listed(entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malformed> {
-    if let Some(wrong) = entry.wrong {
-        return Err(wrong);
+/// A page as FHIR JSON, as [`in_json`]; and what its entries have that does not belong there, by number.
+///
+/// # Errors
+/// It is no FHIR XML, or too long.
+pub(super) fn page_in_json(
+    body: &Bytes,
+    form: Option<Form>,
+    (bytes_max, version): (usize, Version),
+) -> Result<(Bytes, Vec<(usize, Malformed)>), Malformed> {
+    match form {
+        Some(Form::Xml) => {
+            let Transcript { json, wrong } = transcribe_each(body, bytes_max, version)?;
+            Ok((json.into(), wrong))
+        }
+        Some(Form::Json) | None => Ok((body.clone(), Vec::new())),
     }
-    if is_removal(&entry) {
+}
+
+/// What an entry holds; nothing where it is about the search.
+fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malformed> {
+    let wrong = entry.wrong.take();
+    if wrong.is_none() && is_removal(&entry) {
         return Ok(removed(&entry));
     }
     let mode = match entry.search_mode.as_deref() {
@@ -187,10 +242,15 @@ fn listed(entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malformed> {
         Some("include") => Mode::Beside,
         Some(_) | None => Mode::Found,
     };
-    let Some(resource) = entry.resource.filter(|resource| !is_outcome(resource)) else {
+    let Some(resource) = entry.resource else { return wrong.map_or(Ok(None), Err) };
+    if is_outcome(resource) {
         return Ok(None);
-    };
-    Ok(Some(Listed::of(mode, body.slice_ref(resource.as_bytes()))))
+    }
+    let listed = Listed::of(mode, body.slice_ref(resource.as_bytes()));
+    Ok(Some(match wrong {
+        Some(wrong) => listed.without(wrong),
+        None => listed,
+    }))
 }
 
 /// Whether a resource is what the server says of the search, though its entry does not say so: many
@@ -227,8 +287,10 @@ fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-fn content(bytes: &Bytes) -> [u8; 16] {
-    let sum = digest(&SHA256, bytes);
+fn content(parts: &[&[u8]]) -> [u8; 16] {
+    let mut sum = Context::new(&SHA256);
+    parts.iter().for_each(|part| sum.update(part));
+    let sum = sum.finish();
     let mut content = [0; 16];
     content.iter_mut().zip(sum.as_ref()).for_each(|(to, from)| *to = *from);
     content
@@ -240,7 +302,8 @@ mod tests {
 
     fn read(json: &str, window: &Window) -> Result<Page, Malformed> {
         let date = "2026-11-22T08:00:10Z".parse().ok();
-        Page::read(&Bytes::copy_from_slice(json.as_bytes()), 1 << 20, date, window)
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        Page::read((&body, Vec::new()), 1 << 20, date, window)
     }
 
     const PAGE: &str = r#"{ "resourceType": "Bundle", "type": "searchset",
@@ -295,6 +358,46 @@ mod tests {
         let changed = PAGE.replace("\"versionId\": \"1\"", "\"versionId\": \"2\"");
         let changed = read(&changed, &window).unwrap();
         assert_eq!(shown(&changed), ["Beside P", "Found 1"]);
+    }
+
+    /// PROMISE-11
+    #[test]
+    fn an_entry_in_xml_that_something_does_not_belong_into_is_listed_as_wrong() {
+        let page = |inside: &str| {
+            let entry = |id: &str, more: &str| {
+                format!(
+                    "<entry><resource><Patient><id value=\"ZZ{id}\"/><meta><lastUpdated \
+                     value=\"2026-11-22T07:00:00Z\"/></meta>{more}</Patient></resource></entry>"
+                )
+            };
+            format!(
+                "<Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"searchset\"/>{}{}{}</Bundle>",
+                entry("1", ""),
+                entry("2", inside),
+                "<entry><resource><patient/></resource></entry>"
+            )
+        };
+        let read = |inside: &str, window: &Window| {
+            let body = Bytes::from(page(inside));
+            let bounds = (1 << 20, Version::R4);
+            let (json, wrong) = page_in_json(&body, Some(Form::Xml), bounds).unwrap();
+            Page::read((&json, wrong), 1 << 20, None, window).unwrap()
+        };
+        let mut window = Window::default();
+        let first = read("<name>ZZQUILLON</name>", &window);
+        assert_eq!(shown(&first), ["Found 1", "Found 2"]);
+        let wrong = first.listed[1].wrong.as_ref().unwrap();
+        assert_eq!(wrong.place.as_deref(), Some("Bundle.entry[1].resource.name"));
+        assert_eq!(wrong.wrong.to_string(), "text stands beside elements");
+        assert!(first.listed[0].wrong.is_none() && first.listed[1].stamp.is_some());
+        let [unlisted] = &first.wrong[..] else { panic!("what has no resource has none") };
+        assert_eq!(unlisted.place.as_deref(), Some("Bundle.entry[2].resource"));
+        for one in &first.listed {
+            window.add(one.stamp.unwrap(), one.content);
+        }
+        assert_eq!(read("<name>ZZQUILLON</name>", &window).known, 2, "it is told once");
+        // What is left of it came by itself: it is mended.
+        assert_eq!(shown(&read("<name/>", &window)), ["Found 2"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::capability::Offers;
 use super::client::{Client, Fetched, Known};
 use super::cursor::{Cursor, Since};
 use super::fault::FetchFault;
-use super::page::{Listed, Mode, Page, in_json};
+use super::page::{Listed, Mode, Page, in_json, page_in_json};
 use super::patients::PatientFault;
 use super::query::Query;
 use super::subscription::notice::{Brought, Name, NotNow, Notice};
@@ -362,8 +362,8 @@ impl Poller {
         self.context.metrics.bytes.increment(body.len() as u64);
         let bytes_max = self.polling.page_bytes_max;
         let read = || {
-            let body = in_json(&body, fetched.form, self.polling.bounds())?;
-            Page::read(&body, bytes_max, fetched.date, &asking.window)
+            let (body, wrong) = page_in_json(&body, fetched.form, self.polling.bounds())?;
+            Page::read((&body, wrong), bytes_max, fetched.date, &asking.window)
         };
         let page =
             if body.len() > BLOCKING_BYTES { tokio::task::block_in_place(read) } else { read() };

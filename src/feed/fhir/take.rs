@@ -120,7 +120,7 @@ impl Taker {
                 }
                 // What only came along is asked for by name where somebody needs it.
                 (Mode::Beside, _) | (Mode::Found, Ok(None)) => continue,
-                (Mode::Found, Err(wrong)) => self.unreadable(bytes, wrong),
+                (Mode::Found, Err(wrong)) => self.unreadable(listed, wrong),
                 (Mode::Found, Ok(Some(resource))) => {
                     let taken = self.found(listed, resource, &around).await?;
                     self.consents_first(resource, &taken).await?;
@@ -164,7 +164,7 @@ impl Taker {
             let taken = match parsed(listed) {
                 Ok(Some(resource)) => self.found(listed, &resource, &Around::default()).await?,
                 Ok(None) => continue,
-                Err(wrong) => self.unreadable(listed.bytes.expose(), &wrong),
+                Err(wrong) => self.unreadable(listed, &wrong),
             };
             going.put(taken).await?;
         }
@@ -277,11 +277,12 @@ impl Taker {
         Ok(removed(name, (kind, id), (at, before.as_ref()), &self.context.rules, clock::now_ms()))
     }
 
-    fn unreadable(&self, bytes: &Bytes, wrong: &Malformed) -> Taken {
+    fn unreadable(&self, listed: &Listed, wrong: &Malformed) -> Taken {
         let place = wrong.place.as_deref().unwrap_or("?").to_owned();
-        let kind = place.split(['.', '[']).next().unwrap_or("?").to_owned();
+        let (kind, id) = listed.named();
         let said = (wrong.to_string(), place);
-        malformed(bytes, &self.context.rules, clock::now_ms(), (&kind, "?"), said)
+        let rules = &self.context.rules;
+        malformed(listed.bytes.expose(), rules, clock::now_ms(), (&kind, &id), said)
     }
 }
 
@@ -289,6 +290,9 @@ impl Taker {
 fn parsed(listed: &Listed) -> Result<Option<Resource<'_>>, Malformed> {
     if listed.mode == Mode::Removed {
         return Ok(None);
+    }
+    if let Some(wrong) = &listed.wrong {
+        return Err(wrong.clone());
     }
     Resource::parse(listed.bytes.expose(), RESOURCE_BYTES_MAX).map(Some)
 }

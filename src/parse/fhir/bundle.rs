@@ -101,7 +101,8 @@ pub struct Entry<'b> {
     /// The resource as it stands in the Bundle. It is JSON; whether it is a resource,
     /// [`Resource::parse`](super::Resource::parse) says.
     pub resource: Option<&'b str>,
-    /// Why it, or a part of it, could not be read. Then it has no resource.
+    /// Why it, or a part of it, could not be read. Then what there is of its resource is only good to name
+    /// it by.
     pub wrong: Option<Malformed>,
 }
 
@@ -184,6 +185,18 @@ impl<'b> Bundle<'b> {
                 .map(|(number, raw)| entry(text, raw, number))
                 .collect(),
         })
+    }
+
+    /// Notes what was wrong with entries, by number, in the form that the Bundle came in.
+    pub fn note(&mut self, wrong: impl IntoIterator<Item = (usize, Malformed)>) {
+        for (number, malformed) in wrong {
+            // One that says nothing else may be left out at the end.
+            let least = (number + 1).min(ENTRIES_MAX).max(self.entries.len());
+            self.entries.resize_with(least, Entry::default);
+            if let Some(entry) = self.entries.get_mut(number) {
+                entry.wrong = Some(malformed);
+            }
+        }
     }
 
     /// The URL of the first link of a relation.

@@ -3,7 +3,8 @@
 //!
 //! Promises: what JSON would have as a list is a list, as a number a number with its text, as `true`
 //! or `false` that; IDs and extensions of a primitive stand in its twin, `_birthDate`; an element
-//! that the table does not have is kept; a DTD, an unknown entity and another namespace are refused.
+//! that the table does not have is kept; a DTD, an unknown entity and another namespace are refused. Of
+//! a Bundle, another namespace, text beside elements and what is no resource cost the entry.
 //! Knows nothing of: values, which are copied; which elements are required.
 //!
 //! What is not in the table: of a resource type that it lacks, elements of every resource are known
@@ -16,7 +17,7 @@
 mod part;
 mod transcribe;
 
-pub use transcribe::transcribe;
+pub use transcribe::{Transcript, transcribe, transcribe_each};
 
 /// The namespace of FHIR.
 pub const NAMESPACE: &str = "http://hl7.org/fhir";

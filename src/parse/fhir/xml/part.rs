@@ -92,6 +92,12 @@ impl Part {
         self.members.len()
     }
 
+    /// How many elements of a name have closed within it.
+    pub(super) fn often(&self, name: &str) -> usize {
+        let member = self.members.iter().find(|member| member.name == name);
+        member.map_or(0, |member| member.items.len())
+    }
+
     /// What it says; nothing where nothing was in it.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! A document, element by element.
 //!
-//! Promises: names of elements alone stand in a fault's place.
+//! Promises: names of elements alone stand in a fault's place; what does not belong into an entry of a
+//! Bundle costs that entry (PROMISE-11).
 //! Knows nothing of: how JSON is written; `part` does.
 
 use super::part::{Often, Part, Sort};
 use super::{NAMESPACE, NARRATIVE};
+use crate::parse::fhir::bundle::ENTRIES_MAX;
 use crate::parse::fhir::elements::{is_primitive, is_resource, lineage, named};
 use crate::parse::fhir::node::printed_name;
 use crate::parse::fhir::read::is_kind;
@@ -13,20 +15,47 @@ use crate::parse::fhir::{
 };
 use crate::parse::xml::{self, Document, Tag, Token};
 
+/// A document in FHIR JSON, and what of it does not belong there.
+#[derive(Debug)]
+pub struct Transcript {
+    /// FHIR JSON, compact, of all that belongs there.
+    pub json: Vec<u8>,
+    /// Of each entry of a Bundle that has something else in it the number, from 0, and the first such; in
+    /// the order of their numbers.
+    pub wrong: Vec<(usize, Malformed)>,
+}
+
 /// Transcribes a resource of a release: FHIR JSON, compact.
 ///
 /// # Errors
 /// It is longer than `bytes_max`, no XML, or not of FHIR. An element that is there twice and may be there
 /// once is so in the JSON, which is refused when it is read as a resource.
 pub fn transcribe(bytes: &[u8], bytes_max: usize, version: Version) -> Result<Vec<u8>, Malformed> {
+    let Transcript { json, wrong } = transcribe_each(bytes, bytes_max, version)?;
+    wrong.into_iter().next().map_or(Ok(json), |(_, malformed)| Err(malformed))
+}
+
+/// Transcribes a resource of a release, or a Bundle, of which an entry that is wrong costs itself: what
+/// does not belong into it is left out, and said.
+///
+/// # Errors
+/// As those of [`transcribe`], but for what an entry costs.
+pub fn transcribe_each(
+    bytes: &[u8],
+    bytes_max: usize,
+    version: Version,
+) -> Result<Transcript, Malformed> {
     let text = xml::text_of(bytes, bytes_max)?;
     let mut document = Document::new(&text, DEPTH_MAX, &[NAMESPACE, NARRATIVE]);
-    let mut open = Transcriber { version, open: Vec::new(), done: None };
+    let mut open = Transcriber { version, open: Vec::new(), wrong: Vec::new(), done: None };
     loop {
         let step = document.token().and_then(|token| open.step(token, &mut document));
         match step {
             Ok(false) => {}
-            Ok(true) => return Ok(open.done.unwrap_or_default().into_bytes()),
+            Ok(true) => {
+                let json = open.done.unwrap_or_default().into_bytes();
+                return Ok(Transcript { json, wrong: open.wrong });
+            }
             Err(wrong) => return Err(document.fault(wrong, open.place()).into()),
         }
     }
@@ -42,7 +71,16 @@ impl From<xml::Fault> for Malformed {
 struct Transcriber {
     version: Version,
     open: Vec<Part>,
+    wrong: Vec<(usize, Malformed)>,
     done: Option<String>,
+}
+
+/// What an element is where it begins.
+enum Begun {
+    /// A narrative, which is kept as it is written.
+    Narrative,
+    /// Anything else.
+    Part(Part),
 }
 
 impl Transcriber {
@@ -51,7 +89,7 @@ impl Transcriber {
         match token {
             Token::Open(tag) => self.begin(tag, document)?,
             Token::Text(text) if text.trim_ascii().is_empty() => {}
-            Token::Text(_) => return Err(xml::Wrong::Mixed),
+            Token::Text(_) => self.cost(xml::Wrong::Mixed, document)?,
             Token::Close => self.end()?,
             Token::End => return Ok(true),
         }
@@ -59,20 +97,57 @@ impl Transcriber {
     }
 
     fn begin(&mut self, tag: Tag, document: &mut Document<'_>) -> Result<(), xml::Wrong> {
+        match self.begun(&tag) {
+            Ok(Begun::Part(part)) => self.open.push(attributes(part, tag)),
+            Ok(Begun::Narrative) => {
+                let source = document.source()?;
+                if let Some(around) = self.open.last_mut() {
+                    around.take_text("div", source);
+                }
+            }
+            Err(wrong) => {
+                self.cost(wrong, document)?;
+                document.source()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something does not belong where it stands: within an entry of a Bundle that costs the entry.
+    ///
+    /// # Errors
+    /// It stands elsewhere.
+    // PROMISE-11
+    fn cost(&mut self, wrong: xml::Wrong, document: &Document<'_>) -> Result<(), xml::Wrong> {
+        let Some(entry) = self.entry().filter(|entry| *entry < ENTRIES_MAX) else {
+            return Err(wrong);
+        };
+        if self.wrong.last().is_none_or(|(known, _)| *known != entry) {
+            self.wrong.push((entry, document.fault(wrong, self.place()).into()));
+        }
+        Ok(())
+    }
+
+    /// The number of the entry that is open, where the document is a Bundle.
+    fn entry(&self) -> Option<usize> {
+        let [bundle, entry, ..] = self.open.as_slice() else { return None };
+        let is_one = bundle.kind.as_deref() == Some("Bundle") && entry.name == "entry";
+        is_one.then(|| bundle.often("entry"))
+    }
+
+    fn begun(&mut self, tag: &Tag) -> Result<Begun, xml::Wrong> {
         if tag.name.len() > NAME_BYTES_MAX {
             return Err(xml::Wrong::TooLong);
         }
         let (sort, often) = match self.open.last() {
             Some(around) if tag.name == "div" && around.sort == Sort::Object("Narrative") => {
-                if !matches!(tag.namespace, Some(NARRATIVE | NAMESPACE)) {
-                    return Err(xml::Wrong::Namespace);
-                }
-                let source = document.source()?;
-                if let Some(around) = self.open.last_mut() {
-                    around.take_text("div", source);
-                }
-                return Ok(());
+                return match tag.namespace {
+                    Some(NARRATIVE | NAMESPACE) => Ok(Begun::Narrative),
+                    _ => Err(xml::Wrong::Namespace),
+                };
             }
+            // Each is looked for among those before it.
+            Some(around) if around.size() > MEMBERS_MAX => return Err(xml::Wrong::TooMany),
             Some(around) => self.sort(around, &tag.name),
             None => (Sort::Holder, Often::Once),
         };
@@ -85,16 +160,15 @@ impl Transcriber {
             let is_type = tag.name.starts_with(|first: char| first.is_ascii_uppercase());
             around.sort == Sort::Holder || (around.sort == Sort::Unknown && is_unread && is_type)
         });
-        let part = match holder {
+        Ok(Begun::Part(match holder {
             Some(holder) => {
+                let part = resource(tag)?;
                 holder.sort = Sort::Holder;
-                resource(&tag)?
+                part
             }
-            None if is_root => resource(&tag)?,
+            None if is_root => resource(tag)?,
             None => Part::new(tag.name.clone(), sort, often),
-        };
-        self.open.push(attributes(part, tag));
-        Ok(())
+        }))
     }
 
     /// What an element is, by what it stands in.
@@ -124,9 +198,6 @@ impl Transcriber {
 
     fn end(&mut self) -> Result<(), xml::Wrong> {
         let Some(part) = self.open.pop() else { return Err(xml::Wrong::NotWellFormed) };
-        if part.size() > MEMBERS_MAX {
-            return Err(xml::Wrong::TooMany);
-        }
         if part.sort == Sort::Holder {
             // What is in it has taken its place already.
             return Ok(());
@@ -152,12 +223,17 @@ impl Transcriber {
     /// Where reading is.
     fn place(&self) -> Option<Box<str>> {
         let mut place = String::new();
-        for part in &self.open {
+        for (depth, part) in self.open.iter().enumerate() {
             let is_inner = part.kind.is_some() && !place.is_empty();
             if !is_inner {
                 let dot = if place.is_empty() { "" } else { "." };
                 place.push_str(dot);
                 place.push_str(printed_name(&part.name));
+            }
+            if depth == 1
+                && let Some(entry) = self.entry()
+            {
+                place.push_str(&format!("[{entry}]"));
             }
         }
         (!place.is_empty()).then(|| bounded(place))
@@ -192,7 +268,7 @@ fn attributes(mut part: Part, tag: Tag) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::fhir::Resource;
+    use crate::parse::fhir::{Bundle, Resource};
 
     fn json(inside: &str) -> Result<String, String> {
         let document = format!("<Patient xmlns=\"http://hl7.org/fhir\">{inside}</Patient>");
@@ -262,6 +338,88 @@ mod tests {
             whole(bundle).unwrap(),
             r#"{"resourceType":"Bundle","type":"searchset","total":2,"entry":[{"resource":{"resourceType":"Observation","valueQuantity":{"value":6.90}}},{"search":{"mode":"match"}}]}"#
         );
+    }
+
+    /// PROMISE-11
+    #[test]
+    fn of_a_bundle_what_does_not_belong_into_an_entry_costs_the_entry() {
+        let entry = |id: &str, more: &str| {
+            format!(
+                "<entry><fullUrl value=\"u{id}\"/><resource><Patient><id value=\"{id}\"/>{more}<gender \
+                 value=\"male\"/></Patient></resource></entry>"
+            )
+        };
+        let bundle = |around: &str, entries: &[String]| {
+            let entries = entries.concat();
+            let open = "<Bundle xmlns=\"http://hl7.org/fhir\"><type value=\"searchset\"/>";
+            let document = format!("{open}{around}{entries}</Bundle>");
+            transcribe_each(document.as_bytes(), 1 << 20, Version::R4)
+        };
+        let long = format!("<{}/>", "a".repeat(65));
+        let members: String = (0..600).map(|number| format!("<n{number} value=\"1\"/>")).collect();
+        let root = "<entry><resource><patient><id value=\"f\"/></patient></resource></entry>";
+        let all = [
+            entry("a", ""),
+            entry("b", "<x xmlns=\"urn:zz\"><id value=\"ZZ\"/></x>"),
+            entry("c", "ZZ<name>ZZ</name>"),
+            root.to_owned(),
+            entry("d", &long),
+            "<entry xmlns:z=\"urn:zz\"><z:only/></entry>".to_owned(),
+            entry("e", &format!("<contact>{members}</contact>")),
+            entry("g", "<contained><zz/></contained>"),
+            entry("h", ""),
+        ];
+        let Transcript { json, wrong } = bundle("", &all).unwrap();
+        let said: Vec<String> = wrong
+            .iter()
+            .map(|(number, it)| {
+                format!("{number} {}: {}", it.place.as_deref().unwrap_or_default(), it.wrong)
+            })
+            .collect();
+        let namespace = "an element is in a namespace that does not belong there";
+        let no_resource = "another element stands where the document's root or a resource belongs";
+        assert_eq!(
+            said,
+            [
+                &format!("1 Bundle.entry[1].resource: {namespace}"),
+                "2 Bundle.entry[2].resource: text stands beside elements",
+                &format!("3 Bundle.entry[3].resource: {no_resource}"),
+                "4 Bundle.entry[4].resource: it is longer than it may be",
+                &format!("5 Bundle.entry[5]: {namespace}"),
+                "6 Bundle.entry[6].resource.contact: it has more elements than a document may have",
+                &format!("7 Bundle.entry[7].resource.contained: {no_resource}"),
+            ]
+        );
+        let mut bundle_of = Bundle::parse(&json, 1 << 20).unwrap();
+        bundle_of.note(wrong);
+        let good: Vec<_> = bundle_of
+            .entries
+            .iter()
+            .filter(|entry| entry.wrong.is_none())
+            .map(|entry| entry.full_url.as_deref().unwrap_or_default())
+            .collect();
+        assert_eq!((bundle_of.entries.len(), good), (9, vec!["ua", "uh"]));
+        // What is left of one that is wrong names it.
+        assert_eq!(
+            bundle_of.entries[1].resource,
+            Some(r#"{"resourceType":"Patient","id":"b","gender":"male"}"#)
+        );
+        // One that nothing is left of is there all the same.
+        let Transcript { json, wrong } = bundle("", &[all[5].clone()]).unwrap();
+        let mut bundle_of = Bundle::parse(&json, 1 << 20).unwrap();
+        bundle_of.note(wrong);
+        assert!(bundle_of.entries[0].wrong.is_some());
+        // Around the entries, and of the document as such, it is no page.
+        for around in ["<x xmlns=\"urn:zz\"/>", "ZZ", "<link>ZZ</link>"] {
+            assert!(bundle(around, &all).is_err(), "{around}");
+        }
+        let deep = format!("{}{}", "<contact>".repeat(64), "</contact>".repeat(64));
+        let foreign = format!("<x xmlns=\"urn:zz\">{deep}</x>");
+        for inside in
+            ["<gender value='&zz;'/>", "<gender>", "<x xmlns=\"urn:zz\"></y>", &deep, &foreign]
+        {
+            assert!(bundle("", &[entry("a", ""), entry("b", inside)]).is_err(), "{inside}");
+        }
     }
 
     #[test]
