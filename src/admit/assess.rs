@@ -401,18 +401,24 @@ pub fn stopped(query: &str, rules: &Rules, now_ms: i64, why: String) -> Admissio
     unread(&bytes, rules, now_ms, "query".to_owned(), "", raised)
 }
 
-/// What is kept where an entry of a page cannot be read: the query that found it, and where it stands.
+/// What is kept where an entry of a page cannot be read: the query that found it, where it stands, and type
+/// and ID of its resource, where they are known.
 #[must_use]
-pub fn unlisted(query: &str, rules: &Rules, now_ms: i64, wrong: &fhir::Malformed) -> Admission {
+pub fn unlisted(
+    query: &str,
+    rules: &Rules,
+    now_ms: i64,
+    (wrong, name): (&fhir::Malformed, Option<&str>),
+) -> Admission {
     let raised = Raised {
         category: Category::Malformed,
         // Without its place: in the next round it stands elsewhere.
-        key: rules.digests.text(&format!("{query} {}", wrong.wrong)),
+        key: rules.digests.text(&format!("{query} {}{}", wrong.wrong, name.unwrap_or_default())),
         text: wrong.to_string(),
         place: wrong.place.as_deref().unwrap_or("Bundle.entry").to_owned(),
     };
     let bytes = Bytes::copy_from_slice(query.as_bytes());
-    unread(&bytes, rules, now_ms, "page".to_owned(), "", raised)
+    unread(&bytes, rules, now_ms, "page".to_owned(), name.unwrap_or_default(), raised)
 }
 
 /// The field that a malformed message is wrong in; empty where it is the whole of it.

@@ -138,10 +138,7 @@ pub fn assess_resource(
     now_ms: i64,
 ) -> Taken {
     let kind = resource.kind();
-    let Some(id) = resource.id() else {
-        let text = format!("{kind}.id: it has none that FHIR allows");
-        return malformed(bytes, rules, now_ms, (kind, "?"), (text, format!("{kind}.id")));
-    };
+    let Some(id) = resource.id() else { return nameless(bytes, rules, now_ms, (kind, "?")) };
     let own = Before::of(resource);
     let (correlated, control_id) = correlated(resource, &own, id, rules);
     let admission = Admission {
@@ -188,6 +185,14 @@ pub fn assess_resource(
         assessed: Assessed { finding, kind: kind.to_owned(), admission: Some(admission) },
         after,
     }
+}
+
+/// A resource without an ID, by the name that its entry has for it.
+#[must_use]
+pub fn nameless(bytes: &Bytes, rules: &Rules, now_ms: i64, named: (&str, &str)) -> Taken {
+    let place = format!("{}.id", named.0);
+    let text = format!("{place}: it has none that FHIR allows");
+    malformed(bytes, rules, now_ms, named, (text, place))
 }
 
 /// What cannot be read as a resource: kept, beside an exception that says where it is wrong. `named` is

@@ -403,6 +403,26 @@ fn an_entry_in_xml_that_something_does_not_belong_into_costs_itself() {
 }
 
 #[test]
+fn an_entry_that_cannot_be_read_is_named_by_its_id_or_its_full_url() {
+    let server = FhirServer::start();
+    let page = r#"{"resourceType":"Bundle","type":"searchset","entry":[
+        {"resource":{"resourceType":"Patient","id":"x1","name":[{"family":"ZZQUILLON","family":"ZZQUILLON"}]}},
+        {"fullUrl":"http://h/fhir/Patient/x2","resource":{"resourceType":"Patient","id":"a","id":"b"}},
+        {"fullUrl":"http://h/fhir/Patient/x3","resource":{"resourceType":"Patient","gender":"male"}},
+        {"fullUrl":"http://h/fhir/Patient/x4","resource":"ZZQUILLON"},
+        {"resource":7}]}"#;
+    server.misbehave("/Patient?", [Wrong::Body(page.to_owned())]);
+    let setup = polling(&server, &["Patient"], "since = \"all\"");
+    let _daemon = setup.start();
+    let mut ids = all_taken(&setup, 4);
+    ids.sort_unstable();
+    assert_eq!(ids, ["Patient/x1", "Patient/x2", "Patient/x3", "Patient/x4"]);
+    let malformed = setup.json(&["exceptions", "ls", "--category", "malformed"]);
+    assert_eq!(malformed.len(), 5);
+    assert!(!malformed.iter().any(|row| row.to_string().contains("QUILLON")));
+}
+
+#[test]
 fn what_has_not_changed_is_not_sent_again() {
     let server = FhirServer::start();
     server.etags();

@@ -44,6 +44,8 @@ pub struct Listed {
     pub stamp: Option<Timestamp>,
     /// What it is remembered by.
     pub content: [u8; 16],
+    /// What its entry calls it, where it came in one.
+    pub full_url: Option<Box<str>>,
     /// What does not belong into it, where something does not. What of it is there names it and says when it
     /// changed, and is not taken.
     pub wrong: Option<Malformed>,
@@ -54,14 +56,23 @@ pub struct Listed {
 pub struct Page {
     /// What is to be taken, in the order of the page, the subjects before what is said of them.
     pub listed: Vec<Listed>,
-    /// Entries that cannot be read, with their places.
-    pub wrong: Vec<Malformed>,
+    /// Entries that cannot be read.
+    pub wrong: Vec<Unlisted>,
     /// Entries that were taken already and are left out.
     pub known: usize,
     /// What it says of time.
     pub stamped: Stamped,
     /// Where the next one is, as it is written.
     pub next: Option<String>,
+}
+
+/// An entry that cannot be read.
+#[derive(Debug)]
+pub struct Unlisted {
+    /// Why, and at which place.
+    pub wrong: Malformed,
+    /// `Type/id`, where its `fullUrl` says so.
+    pub name: Option<String>,
 }
 
 /// The type of what a server says of a request.
@@ -111,7 +122,7 @@ impl Listed {
         let updated = face.and_then(|face| face.meta).and_then(|meta| meta.last_updated);
         let stamp = updated.as_deref().and_then(time);
         let content = content(&[&bytes]);
-        Self { mode, bytes: Phi::new(bytes), stamp, content, wrong: None }
+        Self { mode, bytes: Phi::new(bytes), stamp, content, full_url: None, wrong: None }
     }
 
     /// It, as one that something does not belong into.
@@ -121,15 +132,20 @@ impl Listed {
         Self { content, wrong: Some(wrong), ..self }
     }
 
-    /// Type and ID of one that cannot be read, as far as they can; `?` for what cannot.
+    /// Type and ID of one that cannot be read, by itself or by its `fullUrl`, as far as they can; `?` for what
+    /// cannot.
     #[must_use]
     pub fn named(&self) -> (String, String) {
         let names: Names<'_> = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let text = |raw: Option<&RawValue>| serde_json::from_str::<String>(raw?.get()).ok();
         let kind = text(names.resource_type).filter(|kind| is_type(kind));
         let id = text(names.id).filter(|id| is_id(id));
-        let unknown = || "?".to_owned();
-        (kind.unwrap_or_else(unknown), id.unwrap_or_else(unknown))
+        let by_url = self.full_url.as_deref().and_then(name_in);
+        let called = by_url.filter(|(called, _)| kind.as_ref().is_none_or(|kind| kind == called));
+        let or_called = |own: Option<String>, called: Option<&str>| {
+            own.unwrap_or_else(|| called.unwrap_or("?").to_owned())
+        };
+        (or_called(kind, called.map(|it| it.0)), or_called(id, called.map(|it| it.1)))
     }
 
     /// One that was removed, by its `Type/id`.
@@ -138,7 +154,14 @@ impl Listed {
         let bytes = Bytes::from(name);
         // Other bytes than those of any resource.
         let content = content(&[&bytes]);
-        Self { mode: Mode::Removed, bytes: Phi::new(bytes), stamp, content, wrong: None }
+        Self {
+            mode: Mode::Removed,
+            bytes: Phi::new(bytes),
+            stamp,
+            content,
+            full_url: None,
+            wrong: None,
+        }
     }
 }
 
@@ -231,7 +254,7 @@ pub(super) fn page_in_json(
 }
 
 /// What an entry holds; nothing where it is about the search.
-fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malformed> {
+fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Unlisted> {
     let wrong = entry.wrong.take();
     if wrong.is_none() && is_removal(&entry) {
         return Ok(removed(&entry));
@@ -242,11 +265,16 @@ fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Malforme
         Some("include") => Mode::Beside,
         Some(_) | None => Mode::Found,
     };
-    let Some(resource) = entry.resource else { return wrong.map_or(Ok(None), Err) };
+    let Some(resource) = entry.resource else {
+        let named = entry.full_url.as_deref().and_then(name_in);
+        let name = named.map(|(kind, id)| format!("{kind}/{id}"));
+        return wrong.map_or(Ok(None), |wrong| Err(Unlisted { wrong, name }));
+    };
     if is_outcome(resource) {
         return Ok(None);
     }
-    let listed = Listed::of(mode, body.slice_ref(resource.as_bytes()));
+    let full_url = entry.full_url.as_deref().map(Box::from);
+    let listed = Listed { full_url, ..Listed::of(mode, body.slice_ref(resource.as_bytes())) };
     Ok(Some(match wrong {
         Some(wrong) => listed.without(wrong),
         None => listed,
@@ -316,7 +344,7 @@ mod tests {
         { "search": { "mode": "include" }, "resource": { "resourceType": "Patient", "id": "ZZP",
           "meta": { "lastUpdated": "2020-01-01T00:00:00Z" } } },
         { "search": { "mode": "outcome" }, "resource": { "resourceType": "OperationOutcome" } },
-        { "resource": "ZZ" },
+        { "fullUrl": "http://h/Observation/ZZ9", "resource": "ZZ" },
         { "resource": { "resourceType": "Observation", "id": "ZZ2",
           "meta": { "lastUpdated": "2026-11-22T07:00:01Z" } } },
         { "request": { "method": "DELETE", "url": "Observation/ZZ3/_history/2" },
@@ -336,7 +364,9 @@ mod tests {
         let page = read(PAGE, &Window::default()).unwrap();
         assert_eq!(shown(&page), ["Beside P", "Found 1", "Found 2", "Removed Observation/ZZ3"]);
         assert_eq!(page.wrong.len(), 1);
-        assert_eq!(page.wrong[0].place.as_deref(), Some("Bundle.entry[3].resource"));
+        let wrong = &page.wrong[0];
+        assert_eq!(wrong.wrong.place.as_deref(), Some("Bundle.entry[3].resource"));
+        assert_eq!(wrong.name.as_deref(), Some("Observation/ZZ9"));
         assert_eq!(page.next.as_deref(), Some("http://h/?_page=2"));
         let stamped = page.stamped;
         assert_eq!(stamped.clock, "2026-11-22T08:00:05Z".parse().ok(), "the earlier clock");
@@ -391,7 +421,7 @@ mod tests {
         assert_eq!(wrong.wrong.to_string(), "text stands beside elements");
         assert!(first.listed[0].wrong.is_none() && first.listed[1].stamp.is_some());
         let [unlisted] = &first.wrong[..] else { panic!("what has no resource has none") };
-        assert_eq!(unlisted.place.as_deref(), Some("Bundle.entry[2].resource"));
+        assert_eq!(unlisted.wrong.place.as_deref(), Some("Bundle.entry[2].resource"));
         for one in &first.listed {
             window.add(one.stamp.unwrap(), one.content);
         }
@@ -429,6 +459,29 @@ mod tests {
         assert_eq!(page(""), ["Found 2"]);
         assert_eq!(page(r#""search":{"mode":"match"},"#), ["Found 2"]);
         assert_eq!(page(r#""search":{"score":1},"#), ["Found 2"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_itself_or_by_its_full_url() {
+        let named = |url: Option<&str>, json: &'static str| {
+            let listed = Listed::one(Bytes::from_static(json.as_bytes()));
+            let (kind, id) = Listed { full_url: url.map(Box::from), ..listed }.named();
+            format!("{kind}/{id}")
+        };
+        let url = Some("https://h/fhir/Patient/ZZ9");
+        for (url, json, wanted) in [
+            (None, r#"{"resourceType":"Patient","id":"ZZ1","x":1,"x":2}"#, "Patient/ZZ1"),
+            (url, r#"{"resourceType":"Patient","id":"ZZ1","x":1,"x":2}"#, "Patient/ZZ1"),
+            (url, r#"{"resourceType":"Patient","id":1}"#, "Patient/ZZ9"),
+            (url, r#"{"resourceType":"Patient","id":"ZZ QUILLON"}"#, "Patient/ZZ9"),
+            (url, r#"{"resourceType":"Patient","id":"a","id":"b"}"#, "Patient/ZZ9"),
+            (url, r#"{"id":"ZZ1"}"#, "Patient/ZZ1"),
+            (url, r#"{"resourceType":"Group"}"#, "Group/?"),
+            (Some("urn:uuid:ZZ"), r#"{"resourceType":"ZZ QUILLON"}"#, "?/?"),
+            (None, "[]", "?/?"),
+        ] {
+            assert_eq!(named(url, json), wanted, "{json}");
+        }
     }
 
     #[test]

@@ -446,8 +446,9 @@ impl Poller {
         let Some(query) = self.asking.get(place).map(|it| Arc::clone(it.text())) else {
             return false;
         };
-        for wrong in page.wrong.iter().take(UNREADABLE_MAX) {
-            let admission = || unlisted(&query, &self.context.rules, clock::now_ms(), wrong);
+        for one in page.wrong.iter().take(UNREADABLE_MAX) {
+            let entry = (&one.wrong, one.name.as_deref());
+            let admission = || unlisted(&query, &self.context.rules, clock::now_ms(), entry);
             if !self.journal(admission).await {
                 return false;
             }

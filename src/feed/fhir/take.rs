@@ -23,7 +23,8 @@ use crate::admit::about::{About, Place};
 use crate::admit::assess::{Finding, stopped};
 use crate::admit::entry::{Status, Stored};
 use crate::admit::resource::{
-    Before, Beside, RESOURCE_BYTES_MAX, Taken, assess_resource, malformed, name, removed, shelf,
+    Before, Beside, RESOURCE_BYTES_MAX, Taken, assess_resource, malformed, name, nameless, removed,
+    shelf,
 };
 use crate::event::Subject;
 use crate::feed::intake::{FeedContext, Owed, count, hand_on, next_answer};
@@ -121,6 +122,10 @@ impl Taker {
                 // What only came along is asked for by name where somebody needs it.
                 (Mode::Beside, _) | (Mode::Found, Ok(None)) => continue,
                 (Mode::Found, Err(wrong)) => self.unreadable(listed, wrong),
+                (Mode::Found, Ok(Some(resource))) if resource.id().is_none() => {
+                    let (kind, id) = listed.named();
+                    nameless(bytes, &self.context.rules, clock::now_ms(), (&kind, &id))
+                }
                 (Mode::Found, Ok(Some(resource))) => {
                     let taken = self.found(listed, resource, &around).await?;
                     self.consents_first(resource, &taken).await?;

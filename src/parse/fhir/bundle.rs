@@ -229,13 +229,15 @@ fn link<'b>(text: &'b str, raw: &'b str) -> Result<Link<'b>, Wrong> {
 }
 
 fn entry<'b>(text: &'b str, raw: &'b str, number: usize) -> Entry<'b> {
+    // What names one that is wrong, as far as it can be read.
+    let full_url = || text_member(&serde_json::from_str(raw).ok()?, "fullUrl");
     let wrong = |mut malformed: Malformed| {
         let place = match malformed.place {
             Some(rest) => format!("Bundle.entry[{number}].{rest}"),
             None => format!("Bundle.entry[{number}]"),
         };
         malformed.place = Some(place.into());
-        Entry { wrong: Some(malformed), ..Entry::default() }
+        Entry { wrong: Some(malformed), full_url: full_url(), ..Entry::default() }
     };
     if sort(raw) != Sort::Object {
         return wrong(malformed(text, offset(text, raw), Wrong::Shape, None));
@@ -285,7 +287,7 @@ mod tests {
         "link":[{"relation":"self","url":"http://a/x"},{"relation":"next","url":"http:\/\/a\/y"}],
         "entry":[
           {"fullUrl":"http://a/Patient/1","resource":{"resourceType":"Patient","id":"1"},"search":{"mode":"match"}},
-          {"resource":"ZZ"},
+          {"fullUrl":"http://a/Patient/9","resource":"ZZ"},
           7,
           {"resource":{"id":"2"},"resource":{}},
           {"request":{"method":"DELETE","url":"Patient/9"},"response":{"status":"204","etag":"W/\"3\"","lastModified":"2026"}},
@@ -308,7 +310,7 @@ mod tests {
         for (entry, wanted) in [
             (
                 text,
-                "line 6, column 23, Bundle.entry[1].resource: an element has another shape than FHIR gives it",
+                "line 6, column 54, Bundle.entry[1].resource: an element has another shape than FHIR gives it",
             ),
             (
                 number,
@@ -322,6 +324,7 @@ mod tests {
             assert_eq!(entry.wrong.as_ref().unwrap().to_string(), wanted);
             assert!(entry.resource.is_none());
         }
+        assert_eq!(text.full_url.as_deref(), Some("http://a/Patient/9"));
         let (request, response) =
             (deleted.request.as_ref().unwrap(), deleted.response.as_ref().unwrap());
         assert_eq!(
