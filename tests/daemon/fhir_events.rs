@@ -121,6 +121,59 @@ fn a_result_is_about_whom_it_refers_to_or_it_is_an_exception() {
 }
 
 /// Each patient is asked for once, and known over a restart.
+/// References of a page lead to what came along by its fullUrl, as bundle.html#references has it; what is of
+/// another server is none of this one.
+#[test]
+fn an_absolute_reference_leads_to_what_came_along_under_that_url() {
+    let server = FhirServer::start();
+    server.put(patient("p1"));
+    let entry = |url: &str, mode: &str, body: &Value| json!({ "fullUrl": url, "search": { "mode": mode }, "resource": body });
+    let doctor = |id: &str, family: &str| json!({ "resourceType": "Practitioner", "id": id, "name": [{ "family": family }] });
+    let result = |id: &str, subject: &str, performer: &str| {
+        let mut body = observation(id, "-", "13.5");
+        body["subject"] = json!({ "reference": subject });
+        body["performer"] = json!([{ "reference": performer }]);
+        entry(&format!("http://inside/fhir/Observation/{id}"), "match", &body)
+    };
+    let mut stranger = patient("p1");
+    stranger["identifier"][0]["value"] = json!("ZZp9");
+    let page = json!({ "resourceType": "Bundle", "type": "searchset", "entry": [
+        entry("https://other/fhir/Patient/p1", "include", &stranger),
+        entry("https://other/fhir/Practitioner/9", "include", &doctor("9", "ZZOTHER")),
+        entry("http://inside/fhir/Practitioner/8", "include", &doctor("8", "ZZINSIDE")),
+        result("o1", "Patient/p1", "https://other/fhir/Practitioner/9"),
+        result("o2", "Patient/p1", "http://inside/fhir/Practitioner/8"),
+        result("o3", "Patient/p1", "Practitioner/8"),
+        result("o4", "Patient/p1", "Practitioner/9"),
+        result("o5", "https://other/fhir/Patient/p1", "Practitioner/8"),
+    ] });
+    server.misbehave("/Observation?", [Wrong::Body(page.to_string())]);
+    let setup = polling(&server, &["Observation"]).file_route("crm", &["observation.reported"]);
+    let mut daemon = setup.start();
+    eventually("all leave", || setup.events("crm").len() == 5);
+    let told: Vec<(Value, Value)> = setup
+        .events("crm")
+        .iter()
+        .map(|event| {
+            let data = &event["data"];
+            let family = &data["observations"][0]["performers"][0]["name"]["family"];
+            (data["patient"]["identifiers"][0]["value"].clone(), family.clone())
+        })
+        .collect();
+    let pair = |number: &str, family: Value| (json!(number), family);
+    assert_eq!(
+        told,
+        [
+            pair("ZZp1", json!("ZZOTHER")),
+            pair("ZZp1", json!("ZZINSIDE")),
+            pair("ZZp1", json!("ZZINSIDE")),
+            pair("ZZp1", Value::Null),
+            pair("ZZp9", json!("ZZINSIDE")),
+        ]
+    );
+    daemon.assert_no_patient_data();
+}
+
 #[test]
 fn a_patient_is_asked_for_once_and_remembered_over_a_restart() {
     let server = FhirServer::start();

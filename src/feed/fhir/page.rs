@@ -148,6 +148,15 @@ impl Listed {
         (or_called(kind, called.map(|it| it.0)), or_called(id, called.map(|it| it.1)))
     }
 
+    /// What stands before type and ID in its `fullUrl`: the server that it is of, where that says so.
+    #[must_use]
+    pub fn root(&self) -> Option<&str> {
+        let url = self.full_url.as_deref().filter(|url| url.contains("://"))?;
+        let (kind, id) = literal(url)?;
+        let plain = url.split_once("/_history/").map_or(url, |(plain, _)| plain);
+        plain.strip_suffix(id)?.strip_suffix('/')?.strip_suffix(kind)?.strip_suffix('/')
+    }
+
     /// One that was removed, by its `Type/id`.
     #[must_use]
     pub fn removed(name: String, stamp: Option<Timestamp>) -> Self {

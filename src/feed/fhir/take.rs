@@ -6,7 +6,7 @@
 //! none is taken (PROMISE-4); consents that are asked for are committed before what they are asked for.
 //! Knows nothing of: queries and cursors; how a page came.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -108,14 +108,25 @@ impl Taker {
     async fn put(&mut self, page: &[Listed], going: &mut Going<'_>) -> Result<(), Cut> {
         let parsed: Vec<_> = page.iter().map(parsed).collect();
         let mut around = Around::default();
-        for resource in parsed.iter().flatten().flatten() {
-            around.add(None, resource);
+        // A server behind a proxy may call itself by another base than ours.
+        let found = page.iter().filter(|listed| listed.mode == Mode::Found);
+        let own: HashSet<String> =
+            found.filter_map(Listed::root).chain([&*self.base]).map(str::to_owned).collect();
+        let is_own = |listed: &Listed| listed.root().is_none_or(|root| own.contains(root));
+        for (listed, resource) in page.iter().zip(&parsed) {
+            match (resource, listed.full_url.as_deref()) {
+                (Ok(Some(resource)), Some(url)) if !is_own(listed) => {
+                    around.add_elsewhere(url, resource);
+                }
+                (Ok(Some(resource)), url) => around.add(url, resource),
+                (Ok(None) | Err(_), _) => {}
+            }
         }
         for (listed, parsed) in page.iter().zip(&parsed) {
             let bytes = listed.bytes.expose();
             let taken = match (listed.mode, parsed) {
                 (Mode::Removed, _) => self.removed(bytes, listed.stamp)?,
-                (Mode::Beside, Ok(Some(resource))) => {
+                (Mode::Beside, Ok(Some(resource))) if is_own(listed) => {
                     self.beside(resource, &listed.bytes);
                     continue;
                 }
@@ -213,7 +224,7 @@ impl Taker {
         resource: &Resource<'_>,
         around: &Around<'_>,
     ) -> Result<Taken, Cut> {
-        let patient = self.patient(resource).await?;
+        let patient = self.patient(resource, around).await?;
         let patient = patient.as_ref().map(|patient| patient.expose());
         // One that was taken before is as it was read then.
         let patient = patient.and_then(|bytes| Resource::parse(bytes, RESOURCE_BYTES_MAX).ok());
@@ -249,12 +260,23 @@ impl Taker {
     }
 
     /// The Patient that a resource is about, as JSON; nothing where nobody can be found.
-    async fn patient(&mut self, resource: &Resource<'_>) -> Result<Option<Phi<Bytes>>, Cut> {
+    async fn patient(
+        &mut self,
+        resource: &Resource<'_>,
+        around: &Around<'_>,
+    ) -> Result<Option<Phi<Bytes>>, Cut> {
         let Some(about) = About::of(resource, &self.base) else { return Ok(None) };
-        if let Some(Place::Here(id)) = &about.patient
-            && let Some(found) = self.patients.find(id).await?
-        {
-            return Ok(Some(found));
+        let found = match &about.patient {
+            Some(Place::Here(id)) => self.patients.find(id).await?,
+            // One of another server is nobody, unless it came along.
+            Some(Place::Elsewhere(url)) => around
+                .find(url)
+                .filter(|found| found.kind() == "Patient")
+                .map(|found| Phi::new(Bytes::from(found.compact()))),
+            None => None,
+        };
+        if found.is_some() {
+            return Ok(found);
         }
         Ok(about.stated.map(|stated| Phi::new(Bytes::from(stated))))
     }

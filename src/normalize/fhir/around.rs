@@ -18,14 +18,23 @@ pub struct Around<'s> {
 impl<'s> Around<'s> {
     /// Adds a resource, with the `fullUrl` of its entry.
     pub fn add(&mut self, full_url: Option<&str>, resource: &'s Resource<'s>) {
-        let local = resource.id().map(|id| format!("{}/{id}", resource.kind()));
-        let mut names: Vec<String> = full_url.map(str::to_owned).into_iter().chain(local).collect();
-        names.dedup();
-        for name in names {
-            let known = self.by.entry(name).or_insert(Some(resource));
-            if known.is_some_and(|known| !std::ptr::eq(known, resource)) {
-                *known = None;
-            }
+        if let Some(id) = resource.id() {
+            self.name(format!("{}/{id}", resource.kind()), resource);
+        }
+        if let Some(full_url) = full_url {
+            self.add_elsewhere(full_url, resource);
+        }
+    }
+
+    /// Adds a resource of another server, which a relative reference does not mean.
+    pub fn add_elsewhere(&mut self, full_url: &str, resource: &'s Resource<'s>) {
+        self.name(full_url.to_owned(), resource);
+    }
+
+    fn name(&mut self, name: String, resource: &'s Resource<'s>) {
+        let known = self.by.entry(name).or_insert(Some(resource));
+        if known.is_some_and(|known| !std::ptr::eq(known, resource)) {
+            *known = None;
         }
     }
 
@@ -75,6 +84,9 @@ mod tests {
         assert_eq!(found("urn:uuid:x"), Some("2"));
         assert_eq!(found("Patient/2"), Some("2"));
         assert_eq!(found("Patient/3"), None);
+        let mut around = Around::default();
+        around.add_elsewhere("http://b/Patient/1", &one);
+        assert!(around.find("http://b/Patient/1").is_some() && around.find("Patient/1").is_none());
     }
 
     #[test]
