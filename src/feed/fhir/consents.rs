@@ -228,7 +228,8 @@ impl Consents {
                 let body = fetched.body.into_exposed();
                 let read = || {
                     let (body, wrong) = page_in_json(&body, fetched.form, self.bounds)?;
-                    Page::read((&body, wrong), self.bounds.0, fetched.date, &Window::default())
+                    let asked = (query.resource, &Window::default());
+                    Page::read((&body, wrong), self.bounds.0, fetched.date, asked)
                 };
                 // What is no page is no answer.
                 let page = reading(&body, read)

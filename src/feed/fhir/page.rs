@@ -175,8 +175,8 @@ impl Listed {
 }
 
 impl Page {
-    /// Reads a page, and what its entries have that does not belong there, by number. `date` is the server's
-    /// clock as its answer says it; of the window, what is known is left out.
+    /// Reads a page of a search for a resource type, and what its entries have that does not belong there, by
+    /// number. `date` is the server's clock as its answer says it; of the window, what is known is left out.
     ///
     /// # Errors
     /// It is no page.
@@ -184,7 +184,7 @@ impl Page {
         (body, wrong): (&Bytes, Vec<(usize, Malformed)>),
         bytes_max: usize,
         date: Option<Timestamp>,
-        window: &Window,
+        (kind, window): (&str, &Window),
     ) -> Result<Self, Malformed> {
         let mut bundle = Bundle::parse(body, bytes_max)?;
         bundle.note(wrong);
@@ -202,7 +202,7 @@ impl Page {
         let (mut beside, mut found, mut wrong, mut known) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut stamps = Vec::with_capacity(bundle.entries.len());
         for entry in bundle.entries {
-            let listed = match listed(entry, body) {
+            let listed = match listed(entry, body, kind) {
                 Ok(Some(listed)) => listed,
                 Ok(None) => continue,
                 Err(malformed) => {
@@ -262,8 +262,8 @@ pub(super) fn page_in_json(
     }
 }
 
-/// What an entry holds; nothing where it is about the search.
-fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Unlisted> {
+/// What an entry of a search for a type holds; nothing where it is about the search.
+fn listed(mut entry: Entry<'_>, body: &Bytes, kind: &str) -> Result<Option<Listed>, Unlisted> {
     let wrong = entry.wrong.take();
     if wrong.is_none() && is_removal(&entry) {
         return Ok(removed(&entry));
@@ -272,6 +272,8 @@ fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Unlisted
         // What the server says of the search itself: an OperationOutcome.
         Some("outcome") => return Ok(None),
         Some("include") => Mode::Beside,
+        // Many servers say no mode. A search finds one type, and what is of another came along.
+        None if entry.resource.and_then(kind_of).is_some_and(|own| own != kind) => Mode::Beside,
         Some(_) | None => Mode::Found,
     };
     let Some(resource) = entry.resource else {
@@ -293,9 +295,12 @@ fn listed(mut entry: Entry<'_>, body: &Bytes) -> Result<Option<Listed>, Unlisted
 /// Whether a resource is what the server says of the search, though its entry does not say so: many
 /// servers give no `search.mode`, and nobody asks for an OperationOutcome.
 fn is_outcome(resource: &str) -> bool {
-    resource.contains(OUTCOME)
-        && serde_json::from_str::<Face<'_>>(resource)
-            .is_ok_and(|face| face.resource_type.as_deref() == Some(OUTCOME))
+    resource.contains(OUTCOME) && kind_of(resource).is_some_and(|kind| kind == OUTCOME)
+}
+
+/// The type of a resource, as far as it can be read.
+fn kind_of(resource: &str) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Face<'_>>(resource).ok()?.resource_type
 }
 
 /// Whether an entry says that its resource was removed.
@@ -340,7 +345,7 @@ mod tests {
     fn read(json: &str, window: &Window) -> Result<Page, Malformed> {
         let date = "2026-11-22T08:00:10Z".parse().ok();
         let body = Bytes::copy_from_slice(json.as_bytes());
-        Page::read((&body, Vec::new()), 1 << 20, date, window)
+        Page::read((&body, Vec::new()), 1 << 20, date, ("Observation", window))
     }
 
     const PAGE: &str = r#"{ "resourceType": "Bundle", "type": "searchset",
@@ -420,7 +425,7 @@ mod tests {
             let body = Bytes::from(page(inside));
             let bounds = (1 << 20, Version::R4);
             let (json, wrong) = page_in_json(&body, Some(Form::Xml), bounds).unwrap();
-            Page::read((&json, wrong), 1 << 20, None, window).unwrap()
+            Page::read((&json, wrong), 1 << 20, None, ("Patient", window)).unwrap()
         };
         let mut window = Window::default();
         let first = read("<name>ZZQUILLON</name>", &window);
@@ -461,13 +466,32 @@ mod tests {
             let json = format!(
                 r#"{{"resourceType":"Bundle","type":"searchset","entry":[
                 {{{search}"resource":{{"resourceType":"OperationOutcome","id":"ZZ1","issue":[]}}}},
-                {{{search}"resource":{{"resourceType":"Patient","id":"ZZ2","name":[{{"text":"OperationOutcome"}}]}}}}]}}"#
+                {{{search}"resource":{{"resourceType":"Observation","id":"ZZ2","note":[{{"text":"OperationOutcome"}}]}}}}]}}"#
             );
             shown(&read(&json, &Window::default()).unwrap())
         };
         assert_eq!(page(""), ["Found 2"]);
         assert_eq!(page(r#""search":{"mode":"match"},"#), ["Found 2"]);
         assert_eq!(page(r#""search":{"score":1},"#), ["Found 2"]);
+    }
+
+    #[test]
+    fn without_a_mode_what_is_of_another_type_came_along() {
+        let page = |search: &str| {
+            let json = format!(
+                r#"{{"resourceType":"Bundle","type":"searchset","entry":[
+                {{{search}"resource":{{"resourceType":"Observation","id":"ZZ1","meta":{{"lastUpdated":"2026-11-22T07:00:00Z"}}}}}},
+                {{{search}"resource":{{"resourceType":"Patient","id":"ZZ2","meta":{{"lastUpdated":"2020-11-22T07:00:00Z"}}}}}},
+                {{{search}"resource":{{"id":"ZZ3"}}}}]}}"#
+            );
+            let page = read(&json, &Window::default()).unwrap();
+            (shown(&page), page.stamped.sorted)
+        };
+        let told = (["Beside 2", "Found 1", "Found 3"].map(str::to_owned).to_vec(), true);
+        assert_eq!(page(""), told);
+        assert_eq!(page(r#""search":{"score":1},"#), told);
+        let all = (["Found 1", "Found 2", "Found 3"].map(str::to_owned).to_vec(), false);
+        assert_eq!(page(r#""search":{"mode":"match"},"#), all, "what it says counts");
     }
 
     #[test]

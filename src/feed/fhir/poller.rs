@@ -363,7 +363,8 @@ impl Poller {
         let bytes_max = self.polling.page_bytes_max;
         let read = || {
             let (body, wrong) = page_in_json(&body, fetched.form, self.polling.bounds())?;
-            Page::read((&body, wrong), bytes_max, fetched.date, &asking.window)
+            let asked = (asking.query.resource, &asking.window);
+            Page::read((&body, wrong), bytes_max, fetched.date, asked)
         };
         let page =
             if body.len() > BLOCKING_BYTES { tokio::task::block_in_place(read) } else { read() };
