@@ -49,7 +49,9 @@ impl About {
             "DiagnosticReport" => ("subject", "DiagnosticReport.subject"),
             "Condition" => ("subject", "Condition.subject"),
             // R4 has `patient`, R5 `subject`.
-            "Consent" if resource.root().get("subject").is_some() => ("subject", "Consent.subject"),
+            "Consent" if resource.root().get("subject").is_some_and(|it| !it.is_null()) => {
+                ("subject", "Consent.subject")
+            }
             "Consent" => ("patient", "Consent.patient"),
             _ => return None,
         };
@@ -70,8 +72,19 @@ impl About {
     }
 }
 
+/// Whom a Patient was replaced by (`Patient.link.other` of type `replaced-by`, FHIR R4 and R5, 8.1.6); nothing
+/// where nobody says so.
+#[must_use]
+pub fn replaced_by<'r>(patient: &'r Resource<'r>) -> Option<Node<'r>> {
+    let is_it = |link: &Node<'_>| link.get("type").and_then(Node::text) == Some("replaced-by");
+    let links = patient.root().get("link").filter(|_| patient.kind() == "Patient")?;
+    links.items().find(is_it)?.get("other")
+}
+
 impl Place {
-    fn read(reference: &str, base: &str) -> Option<Self> {
+    /// Where the Patient is that a literal reference means; nothing where it means none.
+    #[must_use]
+    pub fn read(reference: &str, base: &str) -> Option<Self> {
         if reference.starts_with('#') || reference.is_empty() {
             return None;
         }
@@ -217,6 +230,9 @@ mod tests {
                 format!(r#"{{"resourceType":"Consent","{member}":{{"reference":"Patient/9"}}}}"#);
             assert_eq!(about(&json).unwrap().0, "here 9");
         }
+        let null =
+            r#"{"resourceType":"Consent","subject":null,"patient":{"reference":"Patient/9"}}"#;
+        assert_eq!(about(null).unwrap().0, "here 9", "null is nothing");
         assert_eq!(about(r#"{"resourceType":"Practitioner"}"#), None);
     }
 }

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::consent::Key;
 use crate::consent::intake::element_of;
-use crate::event::Subject;
+use crate::event::{EventType, Subject};
 use crate::normalize::fhir::{Around, Scene, Seen, normalize_resource};
 use crate::normalize::{Context, Normalized, Refusal, Trace};
 use crate::parse::fhir::{Resource, Version};
 use crate::phi::Phi;
 
 use super::Correlation;
-use super::about::About;
+use super::about::{About, replaced_by};
 use super::assess::{Assessed, Finding, OnUnmappable, OnUnsupported, Rules, unread};
 use super::consents::{Applied, Filed, Filing};
 use super::entry::{
@@ -329,6 +329,7 @@ fn apply(
     let mut applied = Applied::default();
     let mut filed = Filed::default();
     let security = Security::of(scene, &filing.rules.policy);
+    let is_merge = normalized.drafts.iter().any(|draft| draft.kind == EventType::PatientMerged);
     for mut draft in normalized.drafts {
         draft.data = security.label(draft.data);
         let subject = filing.subject(&draft).ok_or_else(|| nobody(scene.focus))?;
@@ -340,7 +341,23 @@ fn apply(
     if applied.raised.is_none() {
         applied.raised = security.unmapped().map(|unmapped| filing.unlabelled(unmapped));
     }
+    if applied.raised.is_none() && !is_merge && replaced_by(scene.focus).is_some() {
+        applied.raised = Some(unmerged(scene.focus, filing.rules));
+    }
     Ok(applied)
+}
+
+/// The exception of a Patient who was replaced by somebody whom no number is known of.
+fn unmerged(patient: &Resource<'_>, rules: &Rules) -> Raised {
+    let place = "Patient.link".to_owned();
+    let key = name("Patient", patient.id().unwrap_or_default());
+    Raised {
+        category: Category::Unmapped,
+        key: rules.digests.text(&format!("{key} {place}")),
+        text: "whom it was replaced by cannot be found, or has no number: the two are not taken for one"
+            .to_owned(),
+        place,
+    }
 }
 
 /// What becomes of a resource that gives no event.
@@ -435,7 +452,6 @@ mod tests {
     use super::*;
     use crate::admit::assess::tests::rules_by;
     use crate::consent::{Says, Turn};
-    use crate::event::EventType;
 
     /// 2026-11-22T12:00:00Z.
     const NOW: i64 = 1_795_348_800_000;
@@ -594,6 +610,24 @@ mod tests {
         assert_eq!(labelled(integrity, "SUBSETTED"), (String::new(), None));
         let exception = Some((Category::ConsentUnknown, "meta.security".to_owned()));
         assert_eq!(labelled("urn:zz", "N"), ("unknown".to_owned(), exception));
+    }
+
+    #[test]
+    fn a_patient_replaced_by_nobody_who_is_known_is_an_update_and_an_exception() {
+        let linked = |kind: &str, other: &str| {
+            let link = format!(r#""link":[{{"type":"{kind}","other":{other}}}],"gender""#);
+            let found = admission(&PATIENT.replace("\"gender\"", &link), None, None);
+            let told = found.content.events.first().map(|event| event.kind);
+            (told, found.status, found.raised.map(|raised| (raised.category, raised.place)))
+        };
+        let exception = Some((Category::Unmapped, "Patient.link".to_owned()));
+        let updated = Some(EventType::PatientUpdated);
+        let reference = r#"{"reference":"Patient/p2"}"#;
+        assert_eq!(linked("replaced-by", reference), (updated, Status::Admitted, exception));
+        assert_eq!(linked("seealso", reference), (updated, Status::Admitted, None));
+        let number = r#"{"identifier":{"system":"urn:oid:1.2.3","value":"ZZ2"}}"#;
+        let merged = Some(EventType::PatientMerged);
+        assert_eq!(linked("replaced-by", number), (merged, Status::Admitted, None));
     }
 
     /// PROMISE-5

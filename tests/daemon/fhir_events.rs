@@ -203,6 +203,50 @@ fn a_patient_who_came_along_without_a_mode_is_no_update() {
     assert_eq!(rows.len(), 2, "{rows:?}");
 }
 
+/// Who replaced a patient is looked up as a subject is; where nobody can be found, that is said.
+#[test]
+fn a_patient_replaced_by_a_reference_alone_is_merged_into_whom_it_means() {
+    let server = FhirServer::start();
+    let replaced = |id: &str, by: &str| {
+        let mut body = patient(id);
+        body["link"] = json!([{ "type": "replaced-by", "other": { "reference": by } }]);
+        body
+    };
+    // On no page: it has not changed since the feed began.
+    server.put_at(patient("p1"), server.now() - SignedDuration::from_hours(48));
+    let since = Timestamp::strftime(&(server.now() - SignedDuration::from_hours(24)), "%Y-%m-%d");
+    let setup = Setup::new()
+        .section(&format!(
+            "[[feed]]\nname = \"ehr\"\nkind = \"fhir\"\nbase_url = {:?}\nversion = \"R4\"\n\
+             resources = [\"Patient\"]\ninterval = \"1s\"\nsince = \"{since}\"\noverlap = \"0s\"\n",
+            server.base()
+        ))
+        .file_route("crm", &["patient.merged", "patient.updated"]);
+    server.put(replaced("p2", "Patient/p1"));
+    server.put(replaced("p3", &format!("{}/Patient/p1/_history/1", server.base())));
+    server.put(replaced("p4", "Patient/nobody"));
+    let mut daemon = setup.start();
+    eventually("all leave", || setup.events("crm").len() == 3);
+    let mut told: Vec<(String, Value, Value)> = setup
+        .events("crm")
+        .iter()
+        .map(|event| {
+            let patient = &event["data"]["patient"];
+            let number = |field: &str| patient[field][0]["value"].clone();
+            let kind = event["type"].as_str().unwrap().to_owned();
+            (kind, number("identifiers"), number("priorIdentifiers"))
+        })
+        .collect();
+    told.sort_by_key(|(kind, _, prior)| format!("{kind} {prior}"));
+    let merged = |prior: &str| ("patient.merged".to_owned(), json!("ZZp1"), json!(prior));
+    let updated = ("patient.updated".to_owned(), json!("ZZp4"), Value::Null);
+    assert_eq!(told, [merged("ZZp2"), merged("ZZp3"), updated]);
+    let wanted = ["unmapped", "Patient.link", "Patient/p4/_history/1"].map(str::to_owned);
+    assert_eq!(exceptions(&setup), [wanted.into()]);
+    assert_eq!(server.asked_for("/Patient/p1").len(), 1, "it is asked for once");
+    daemon.assert_no_patient_data();
+}
+
 /// Each patient is asked for once, and known over a restart.
 #[test]
 fn a_patient_is_asked_for_once_and_remembered_over_a_restart() {

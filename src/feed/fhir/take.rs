@@ -19,7 +19,7 @@ use super::page::{Listed, Mode};
 use super::patients::{PatientFault, Patients};
 use super::poller::Polling;
 use crate::admit::Novelty;
-use crate::admit::about::{About, Place};
+use crate::admit::about::{About, Place, replaced_by};
 use crate::admit::assess::{Finding, stopped};
 use crate::admit::entry::{Status, Stored};
 use crate::admit::resource::{
@@ -30,7 +30,7 @@ use crate::event::Subject;
 use crate::feed::intake::{FeedContext, Owed, count, hand_on, next_answer};
 use crate::feed::mllp::budget::Share;
 use crate::normalize::fhir::Around;
-use crate::parse::fhir::{Malformed, Resource, Version};
+use crate::parse::fhir::{Malformed, Node, Resource, Version};
 use crate::phi::Phi;
 use crate::store::{StoreError, Turn};
 use crate::verdict::{Outcome, verdict};
@@ -228,6 +228,15 @@ impl Taker {
         let patient = patient.as_ref().map(|patient| patient.expose());
         // One that was taken before is as it was read then.
         let patient = patient.and_then(|bytes| Resource::parse(bytes, RESOURCE_BYTES_MAX).ok());
+        let survivor = self.survivor(resource, around).await?;
+        let survivor = survivor.as_ref().and_then(|(reference, bytes)| {
+            Some((reference, Resource::parse(bytes.expose(), RESOURCE_BYTES_MAX).ok()?))
+        });
+        let mut beside = None;
+        if let Some((reference, survivor)) = &survivor {
+            beside.insert(around.clone()).add_elsewhere(reference, survivor);
+        }
+        let around = beside.as_ref().unwrap_or(around);
         let id = resource.id().unwrap_or_default();
         let before = self.before(resource.kind(), id)?;
         let standing = Beside {
@@ -279,6 +288,25 @@ impl Taker {
             return Ok(found);
         }
         Ok(about.stated.map(|stated| Phi::new(Bytes::from(stated))))
+    }
+
+    /// Whom a Patient was replaced by, where the link has no number and they did not come along; with the
+    /// reference that means them.
+    async fn survivor(
+        &mut self,
+        patient: &Resource<'_>,
+        around: &Around<'_>,
+    ) -> Result<Option<(String, Phi<Bytes>)>, Cut> {
+        let Some(other) = replaced_by(patient) else { return Ok(None) };
+        let has_number = other.get("identifier").is_some_and(|it| it.get("value").is_some());
+        let reference = other.get("reference").and_then(Node::text).unwrap_or_default();
+        if has_number || around.find(reference).is_some() {
+            return Ok(None);
+        }
+        let Some(Place::Here(id)) = Place::read(reference, &self.base) else { return Ok(None) };
+        let found = self.patients.find(&id).await?;
+        let plain = reference.split_once("/_history/").map_or(reference, |(plain, _)| plain);
+        Ok(found.map(|found| (plain.to_owned(), found)))
     }
 
     /// A Patient that only came along is remembered.

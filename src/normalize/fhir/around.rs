@@ -9,7 +9,7 @@ use crate::parse::fhir::node::is_id;
 use crate::parse::fhir::{KIND_BYTES_MAX, Resource};
 
 /// The resources of a Bundle, or of a page.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Around<'s> {
     /// By `fullUrl`, and by `Type/id`; nothing where two have the same.
     by: HashMap<String, Option<&'s Resource<'s>>>,
