@@ -141,6 +141,87 @@ fn systems_that_some_servers_write_in_their_own_way_are_known() {
     assert_eq!(by_url, "ZZ738472983");
 }
 
+#[test]
+fn a_class_of_a_system_of_ones_own_admits_nobody() {
+    const ACT: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
+    let by = |class: Json| {
+        let encounter = json!({ "resourceType": "Encounter", "id": "e", "status": "in-progress",
+            "class": class, "subject": { "reference": "Patient/y" } });
+        let patient =
+            json!({ "resourceType": "Patient", "id": "y", "identifier": [{ "value": "ZZY" }] });
+        let told = outcomes(bundle(&[patient, encounter])).pop().unwrap().1.unwrap();
+        let draft = &told.drafts[0];
+        let class = serde_json::to_value(&draft.data).unwrap()["visit"]["class"].clone();
+        (draft.kind.name(), class)
+    };
+    let short_stay = json!({ "code": "SS", "source": "SS" });
+    let own = json!({ "source": "SS" });
+    for system in [ACT, "urn:oid:2.16.840.1.113883.5.4", "http://hl7.org/fhir/v3/ActCode"] {
+        let told = by(json!({ "system": system, "code": "SS" }));
+        assert_eq!(told, ("patient.admitted", short_stay.clone()), "{system}");
+    }
+    assert_eq!(by(json!({ "code": "SS" })), ("patient.admitted", short_stay.clone()));
+    for system in ["urn:oid:1.2.3", "http://zz.example/class"] {
+        let told = by(json!({ "system": system, "code": "SS" }));
+        assert_eq!(told, ("patient.registered", own.clone()), "{system}");
+    }
+    // R5: several, each with several codes.
+    let coding = |system: &str, code: &str| json!({ "system": system, "code": code });
+    let concept = |codings: &[Json]| json!({ "coding": codings });
+    let both = concept(&[coding("urn:oid:1.2.3", "SS"), coding(ACT, "AMB")]);
+    let ambulatory = json!({ "code": "AMB", "source": "AMB" });
+    assert_eq!(by(json!([both])), ("patient.registered", ambulatory));
+    let by_oid = concept(&[coding("urn:oid:2.16.840.1.113883.5.4", "IMP")]);
+    let local = concept(&[coding("urn:oid:1.2.3", "SS")]);
+    assert_eq!(by(json!([local, by_oid])).0, "patient.admitted");
+    assert_eq!(by(json!([{ "text": "ZZ ward" }])).1, json!({ "source": "ZZ ward" }));
+}
+
+#[test]
+fn a_subject_that_is_null_is_none() {
+    let patient =
+        json!({ "resourceType": "Patient", "id": "y", "identifier": [{ "value": "ZZY" }] });
+    let consent = json!({ "resourceType": "Consent", "id": "c", "status": "active", "subject": null,
+        "patient": { "reference": "Patient/y" } });
+    let told = events(bundle(&[patient, consent]));
+    assert!(told.contains_key("Consent/c"), "{told:?}");
+}
+
+#[test]
+fn a_conclusion_as_a_code_is_an_observation_of_the_report() {
+    let report = json!({
+        "resourceType": "DiagnosticReport", "id": "r", "status": "final",
+        "code": { "coding": [{ "system": "http://loinc.org", "code": "60567-5" }] },
+        "subject": { "reference": "Patient/y" },
+        "result": [{ "reference": "Observation/o" }],
+        "conclusionCode": [
+            { "coding": [{ "system": "http://snomed.info/sct", "code": "399068003", "display": "ZZ tumor" }], "text": "ZZ" },
+            { "text": "ZZ nothing else" },
+        ],
+        "presentedForm": [{ "contentType": "text/plain", "data": "YWJj" }],
+    });
+    let nothing_but_text = json!({ "resourceType": "Observation", "id": "o", "status": "final",
+        "text": { "status": "generated", "div": "<div>ZZ</div>" }, "subject": { "reference": "Patient/y" } });
+    let patient =
+        json!({ "resourceType": "Patient", "id": "y", "identifier": [{ "value": "ZZY" }] });
+    let events = events(bundle(&[patient, nothing_but_text, report]));
+    let observations = events["DiagnosticReport/r"]["observations"].as_array().unwrap();
+    let code = json!({ "system": "LN", "code": "60567-5" });
+    let tumor =
+        json!({ "system": "SCT", "code": "399068003", "display": "ZZ tumor", "text": "ZZ" });
+    let conclusion =
+        |value: Json| json!({ "code": code, "value": { "type": "CWE", "code": value } });
+    assert_eq!(
+        observations[..3],
+        [
+            json!({ "status": { "code": "final", "source": "final" } }),
+            conclusion(tumor),
+            conclusion(json!({ "text": "ZZ nothing else" })),
+        ]
+    );
+    assert_eq!((observations.len(), &observations[3]["value"]["type"]), (4, &json!("ED")));
+}
+
 /// A decimal keeps the digits that it came with, whatever a float would make of them.
 #[test]
 fn a_decimal_keeps_its_digits() {

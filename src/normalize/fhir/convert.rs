@@ -17,6 +17,13 @@ use super::{date, place, value};
 /// The system of types of identifiers, whose codes are those of CX.5.
 const IDENTIFIER_TYPES: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
 
+/// What v3 ActCode is called, also before R4.
+const ACT_CODE: [&str; 3] = [
+    "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+    "urn:oid:2.16.840.1.113883.5.4",
+    "http://hl7.org/fhir/v3/ActCode",
+];
+
 /// The field that holds who agreed, be it the patient.
 const SIGNER: &str = "consent.signer";
 
@@ -59,7 +66,8 @@ pub(super) fn convert<'s, 'c>(
             Some(value) => run.tree.boolean(key, value),
             None => run.refuse(node),
         },
-        Convert::Coded => coded(table, node, run, key),
+        Convert::Coded => coded((table, |_| true), node, run, key),
+        Convert::ActCoded => coded((table, is_act), node, run, key),
         Convert::Code { systems } => code(node, systems, run, key),
         Convert::Unit { systems } => unit(node, systems, run, key),
         Convert::Identifier { old } => {
@@ -80,6 +88,7 @@ pub(super) fn convert<'s, 'c>(
         Convert::Location(_) => place::location(node, run, key, scope),
         Convert::Value { systems } => value::value(node, systems, run, (key, target)),
         Convert::Attachment => value::document(node, run, key),
+        Convert::Concept { systems } => value::concept(node, systems, run, key),
     }
 }
 
@@ -168,20 +177,31 @@ fn by_table(run: &mut Run<'_, '_>, key: Key, node: Node<'_>, name: &str, table: 
     }
 }
 
-/// `{ code, source }`, of a code, a Coding or a CodeableConcept.
-fn coded<'s>(table: Option<&Table>, node: Node<'s>, run: &mut Run<'s, '_>, key: Key) {
-    let codings = || node.get("coding").into_iter().flat_map(Node::items);
-    let of_coding = |coding: Node<'s>| word(coding, "code");
-    let known = |text: &&str| table.is_some_and(|table| table.get(text).is_some());
-    let source = node
-        .scalar()
-        .or_else(|| word(node, "code"))
-        .or_else(|| codings().filter_map(of_coding).find(known))
-        .or_else(|| codings().find_map(of_coding))
-        .or_else(|| word(node, "text"));
-    let Some(source) = source.filter(|source| !source.is_empty()) else { return };
+/// Whether a code is one of v3 ActCode, or of no system.
+fn is_act(coding: Node<'_>) -> bool {
+    word(coding, "system").is_none_or(|system| ACT_CODE.contains(&system))
+}
+
+/// `{ code, source }`, of a code, a Coding or a CodeableConcept; by a table that is for some systems.
+fn coded<'s>(
+    (table, is_its): (Option<&Table>, fn(Node<'s>) -> bool),
+    node: Node<'s>,
+    run: &mut Run<'s, '_>,
+    key: Key,
+) {
+    let codings = || match node.get("coding") {
+        Some(list) => list.items(),
+        None => node.items(),
+    };
+    let of = |coding: Node<'s>| coding.scalar().or_else(|| word(coding, "code"));
+    let by_table = |coding: Node<'s>| table?.get(of(coding).filter(|_| is_its(coding))?);
+    let known = codings().find_map(|coding| Some((of(coding)?, by_table(coding)?)));
+    let plain = || Some((codings().find_map(of).or_else(|| word(node, "text"))?, ""));
+    let Some((source, code)) = known.or_else(plain).filter(|(source, _)| !source.is_empty()) else {
+        return;
+    };
     let object = run.tree.open_object(key);
-    if let Some(code) = table.and_then(|table| table.get(source)) {
+    if !code.is_empty() {
         run.tree.text("code", code);
     }
     run.tree.text("source", source);

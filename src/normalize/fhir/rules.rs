@@ -39,6 +39,8 @@ pub(in crate::normalize) enum Convert {
     Boolean,
     /// A normalized code beside the sender's.
     Coded,
+    /// The same, of v3 ActCode alone: a code of another system is the sender's alone.
+    ActCoded,
     /// CodeableConcept, Coding, CodeableReference, code.
     Code {
         systems: Arc<Table>,
@@ -78,6 +80,10 @@ pub(in crate::normalize) enum Convert {
     },
     /// Attachment, as a value.
     Attachment,
+    /// CodeableConcept, as a value.
+    Concept {
+        systems: Arc<Table>,
+    },
 }
 
 /// Which of several places.
@@ -116,7 +122,7 @@ impl Dialect for Fhir {
 
     fn conversions_to(part: &Part) -> &'static [&'static str] {
         match part.name {
-            "coded" => &["coded"],
+            "coded" => &["coded", "act-coded"],
             "code" => &["code", "unit"],
             "identifier" => &["identifier", "old-identifier"],
             "name" => &["name", "whole-name"],
@@ -124,7 +130,7 @@ impl Dialect for Fhir {
             "address" => &["address"],
             "telecom" => &["telecom"],
             "location" => &["location", "current-location", "prior-location"],
-            "value" => &["value", "attachment"],
+            "value" => &["value", "attachment", "concept"],
             _ => &[],
         }
     }
@@ -147,6 +153,7 @@ impl Dialect for Fhir {
             "number" => Convert::Number,
             "boolean" => Convert::Boolean,
             "coded" => Convert::Coded,
+            "act-coded" => Convert::ActCoded,
             "code" => Convert::Code { systems: table("code-system")? },
             "unit" => Convert::Unit { systems: table("code-system")? },
             "identifier" => Convert::Identifier { old: false },
@@ -164,8 +171,13 @@ impl Dialect for Fhir {
             "prior-location" => Convert::Location(Which::Prior),
             "value" => Convert::Value { systems: table("code-system")? },
             "attachment" => Convert::Attachment,
+            "concept" => Convert::Concept { systems: table("code-system")? },
             _ => return None,
         })
+    }
+
+    fn takes_table(name: &str) -> bool {
+        matches!(name, "text" | "coded" | "act-coded")
     }
 
     fn takes_kind(_: &str) -> bool {

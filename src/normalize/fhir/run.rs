@@ -147,7 +147,8 @@ fn scope<'s>(scene: &Scene<'s>) -> Result<Scope<'s>, Refusal> {
 
 /// The patient that a resource is about: who was handed in, else one that is contained or came with it.
 fn patient<'s>(scene: &Scene<'s>, scope: &Scope<'s>) -> Result<Option<Node<'s>>, Refusal> {
-    let name = PATIENT_OF.iter().find(|name| scope.focus.get(name).is_some());
+    let is_said = |name: &&&str| scope.focus.get(name).is_some_and(|it| !it.is_null());
+    let name = PATIENT_OF.iter().find(is_said);
     let place = || {
         let name = name.unwrap_or(&PATIENT_OF[0]);
         format!("{}.{name}", bounded(scene.focus.kind()))

@@ -102,6 +102,14 @@ pub(super) fn value<'s, 'c>(
     run.tree.close(object);
 }
 
+/// CodeableConcept as a value, wherever it stands: CWE.
+pub(super) fn concept<'s>(node: Node<'s>, systems: &Table, run: &mut Run<'s, '_>, key: Key) {
+    let object = run.tree.open_object(key);
+    run.tree.text("type", "CWE");
+    code(node, systems, run, "code");
+    run.tree.close(object);
+}
+
 /// Attachment as a value, wherever it stands.
 pub(super) fn document<'s>(node: Node<'s>, run: &mut Run<'s, '_>, key: Key) {
     let object = run.tree.open_object(key);
