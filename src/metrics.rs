@@ -31,7 +31,7 @@ pub enum Kind {
 }
 
 /// Every metric that is exported.
-pub const TABLE: [Row; 80] = [
+pub const TABLE: [Row; 81] = [
     (Kind::Gauge, "tidegate_build_info", &["version"], "1; the version that runs."),
     (
         Kind::Counter,
@@ -167,6 +167,12 @@ pub const TABLE: [Row; 80] = [
         "tidegate_fhir_resources_total",
         &["server", "result"],
         "Resources on pages by taken, known (taken before, byte for byte), unreadable.",
+    ),
+    (
+        Kind::Counter,
+        "tidegate_fhir_consents_rechecked_total",
+        &["server", "result"],
+        "Consents that may permit and were asked for again, by same, changed, gone (closed), failed.",
     ),
     (
         Kind::Counter,
@@ -651,6 +657,8 @@ pub struct PollMetrics {
     pub stopped: Gauge,
     /// Resources by what came of them on the page.
     pub resources: ByWord,
+    /// Consents that were asked for again, by what came of it.
+    pub rechecked: ByWord,
 }
 
 impl PollMetrics {
@@ -668,6 +676,10 @@ impl PollMetrics {
             resources: ByWord::new(
                 &["taken", "known", "unreadable"],
                 |word| metrics::counter!("tidegate_fhir_resources_total", "server" => feed.clone(), "result" => word),
+            ),
+            rechecked: ByWord::new(
+                &["same", "changed", "gone", "failed"],
+                |word| metrics::counter!("tidegate_fhir_consents_rechecked_total", "server" => feed.clone(), "result" => word),
             ),
         }
     }

@@ -51,6 +51,8 @@ mod fhir_events;
 
 #[path = "daemon/fhir_consents.rs"]
 mod fhir_consents;
+#[path = "daemon/fhir_gone.rs"]
+mod fhir_gone;
 
 #[path = "daemon/fhir_poll.rs"]
 mod fhir_poll;

@@ -27,6 +27,7 @@ mod protect;
 pub mod import;
 pub mod assess;
 pub mod about;
+pub mod before;
 pub mod resource;
 
 pub use correlation::{Correlation, CorrelationId};

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::consent::Key;
 use crate::consent::intake::element_of;
@@ -19,41 +18,17 @@ use crate::event::{EventType, Subject};
 use crate::normalize::fhir::{Around, Scene, Seen, normalize_resource};
 use crate::normalize::{Context, Normalized, Refusal, Trace};
 use crate::parse::fhir::{Resource, Version};
-use crate::phi::Phi;
 
 use super::Correlation;
 use super::about::{About, replaced_by};
 use super::assess::{Assessed, Finding, OnUnmappable, OnUnsupported, Rules, unread};
+use super::before::{Before, fallen, kept, name, standing, whole, written_at};
 use super::consents::{Applied, Filed, Filing};
-use super::entry::{
-    Admission, Category, Content, Correlated, Given, Kept, Raised, Status, SubjectValue,
-};
+use super::entry::{Admission, Category, Content, Correlated, Given, Raised, Status, SubjectValue};
 use super::labels::Security;
 
 /// Longest resource, in bytes.
 pub const RESOURCE_BYTES_MAX: usize = 16 << 20;
-/// Most resources of a feed whose newest version is remembered, and as many Encounters beside them: more
-/// than may come late, or are open at a time. One that is forgotten is told anew from its next version on.
-const VERSIONS_MAX: u32 = 200_000;
-
-/// What a feed remembers of a resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Before {
-    /// `meta.versionId`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// `meta.lastUpdated`, in microseconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<i64>,
-    /// Of a Consent, whose it is: authority and identifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    whose: Option<(String, SubjectValue)>,
-    /// Of an Encounter, how it stood.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    seen: Option<Seen>,
-}
-
 /// What stands beside a resource.
 #[derive(Debug)]
 pub struct Beside<'s> {
@@ -76,58 +51,6 @@ pub struct Taken {
     pub after: Option<Before>,
 }
 
-/// The name of a resource on its server.
-#[must_use]
-pub fn name(kind: &str, id: &str) -> String {
-    format!("{kind}/{id}")
-}
-
-/// Under which kind a feed remembers the resources of a type.
-#[must_use]
-pub fn shelf(kind: &str) -> &'static str {
-    if kind == "Encounter" { "encounter" } else { "version" }
-}
-
-/// What is to be remembered of a resource, as it is kept.
-#[must_use]
-pub fn kept(kind: &str, id: &str, after: &Before) -> Option<Kept> {
-    let value = serde_json::to_vec(after).ok()?;
-    let most = VERSIONS_MAX;
-    Some(Kept { kind: shelf(kind), key: name(kind, id), value: Some(Phi::new(value)), most })
-}
-
-impl Before {
-    /// What was kept; nothing where it is of a form that is not known.
-    #[must_use]
-    pub fn read(kept: &[u8]) -> Option<Self> {
-        serde_json::from_slice(kept).ok()
-    }
-
-    /// Of a version of a resource.
-    #[must_use]
-    pub fn of(resource: &Resource<'_>) -> Self {
-        Self {
-            version: resource.version_id().map(str::to_owned),
-            at: written_at(resource).map(Timestamp::as_microsecond),
-            whose: None,
-            seen: None,
-        }
-    }
-
-    /// Whether this version is older than another: by the server's clock, where that does not tell by
-    /// its count. What says neither is taken in the order in which it comes.
-    #[must_use]
-    pub fn is_older_than(&self, other: &Self) -> bool {
-        if let (Some(one), Some(two)) = (self.at, other.at)
-            && one != two
-        {
-            return one < two;
-        }
-        let count = |of: &Self| of.version.as_deref().and_then(|text| text.parse::<u64>().ok());
-        matches!((count(self), count(other)), (Some(one), Some(two)) if one < two)
-    }
-}
-
 /// Reads one resource.
 #[must_use]
 pub fn assess_resource(
@@ -139,7 +62,7 @@ pub fn assess_resource(
 ) -> Taken {
     let kind = resource.kind();
     let Some(id) = resource.id() else { return nameless(bytes, rules, now_ms, (kind, "?")) };
-    let own = Before::of(resource);
+    let own = Before::of(resource, beside.before, &rules.digests);
     let (correlated, control_id) = correlated(resource, &own, id, rules);
     let admission = Admission {
         correlated: Some(correlated),
@@ -162,13 +85,19 @@ pub fn assess_resource(
         Ok(applied) => applied,
         Err(refusal) => {
             let closures = close(&filing, &scene);
-            return Taken { assessed: refused(admission, refusal, closures, rules), after: None };
+            let after = own.is_by_content().then(|| own.beyond(beside.before));
+            let kept = after.as_ref().and_then(|after| kept(kind, id, after));
+            let admission = Admission { kept: kept.into_iter().collect(), ..admission };
+            return Taken { assessed: refused(admission, refusal, closures, rules), after };
         }
     };
     let late = beside.before.is_some_and(|before| own.is_older_than(before));
     let whose = (kind == "Consent").then(|| whose(&applied.content)).flatten();
     let after = (!late).then_some(Before { seen, whose, ..own });
-    let kept = after.as_ref().and_then(|after| kept(kind, id, after));
+    let mut keeping: Vec<_> = after.iter().filter_map(|after| kept(kind, id, after)).collect();
+    if let Some(after) = after.as_ref().filter(|_| kind == "Consent") {
+        keeping.push(standing(id, &applied.consents, after, now_ms));
+    }
     let admission = Admission {
         content: applied.content,
         raised: applied.raised,
@@ -177,7 +106,7 @@ pub fn assess_resource(
         acts: if late { Vec::new() } else { applied.acts },
         described: if late { Vec::new() } else { applied.described },
         status: if late { Status::Superseded } else { Status::Admitted },
-        kept: kept.into_iter().collect(),
+        kept: keeping,
         ..admission
     };
     let finding = Finding::Mapped;
@@ -225,7 +154,9 @@ pub fn removed(
 ) -> Taken {
     let content = rules.digests.bytes(bytes);
     // It may be made again, and removed again.
+    let after = before.and_then(Before::removed);
     let text = at.map(|at| at.to_string());
+    let text = text.or_else(|| after.as_ref().map(|after| after.changes.to_string()));
     let version = text.as_deref().or_else(|| before?.version.as_deref()).unwrap_or_default();
     let correlation = Correlation::of(&rules.domain, ["FHIR", kind, id, version, "removed"]);
     let correlated = Correlated { correlation, content, windows: rules.windows };
@@ -244,16 +175,19 @@ pub fn removed(
     };
     let raised = Raised { category, key: content, text: text.to_owned(), place: kind.to_owned() };
     let consents: Vec<Given> = closes.into_iter().collect();
+    let mut keeping: Vec<_> = after.iter().filter_map(|after| kept(kind, id, after)).collect();
+    keeping.extend((kind == "Consent").then(|| fallen(id)));
     let admission = Admission {
         correlated: Some(correlated),
         status: Status::Parked,
+        kept: keeping,
         raised: Some(raised),
         on_conflict: consents.clone(),
         consents,
         ..bare(bytes, rules, now_ms, kind, format!("{} (removed)", name(kind, id)))
     };
     let (finding, kind) = (Finding::Removed, kind.to_owned());
-    Taken { assessed: Assessed { finding, kind, admission: Some(admission) }, after: None }
+    Taken { assessed: Assessed { finding, kind, admission: Some(admission) }, after }
 }
 
 /// A resource, before anything is known of it.
@@ -270,7 +204,8 @@ fn correlated(
     rules: &Rules,
 ) -> (Correlated, String) {
     let content = rules.digests.bytes(&whole(resource));
-    let correlation = recognized(resource, own, &rules.domain);
+    let by = (own.version.as_deref(), own.at, own.changes);
+    let correlation = recognized(resource, by, &rules.domain);
     let control_id = match &own.version {
         Some(version) => format!("{}/{id}/_history/{version}", resource.kind()),
         None => name(resource.kind(), id),
@@ -279,30 +214,30 @@ fn correlated(
 }
 
 /// What a version of a resource is recognized by, in a domain. A server that counts no versions says when
-/// it changed a resource; one that does neither, what is in it.
+/// it changed a resource; one that does neither, what is in it, and
+/// here as if it were the first.
 #[must_use]
 pub fn correlation(resource: &Resource<'_>, domain: &str) -> Correlation {
-    recognized(resource, &Before::of(resource), domain)
+    let at = written_at(resource).map(Timestamp::as_microsecond);
+    recognized(resource, (resource.version_id(), at, 0), domain)
 }
 
-fn recognized(resource: &Resource<'_>, own: &Before, domain: &str) -> Correlation {
-    let at = own.at.map(|at| at.to_string());
+fn recognized(
+    resource: &Resource<'_>,
+    (version, at, changes): (Option<&str>, Option<i64>, u32),
+    domain: &str,
+) -> Correlation {
+    let at = at.map(|at| at.to_string());
     let (kind, id) = (resource.kind(), resource.id().unwrap_or_default());
-    match own.version.as_deref().or(at.as_deref()) {
-        Some(version) => Correlation::of(domain, ["FHIR", kind, id, version]),
-        None => {
-            let whole = whole(resource);
-            let said = String::from_utf8_lossy(&whole);
-            Correlation::of(domain, ["FHIR", kind, id, "", &said])
-        }
+    if let Some(version) = version.or(at.as_deref()) {
+        return Correlation::of(domain, ["FHIR", kind, id, version]);
     }
-}
-
-/// What a resource says, whatever the order of its members, without its `meta`.
-fn whole(resource: &Resource<'_>) -> Vec<u8> {
-    let mut whole = Vec::new();
-    resource.digest_parts(|part| whole.extend_from_slice(part));
-    whole
+    let whole = whole(resource);
+    let said = String::from_utf8_lossy(&whole);
+    if changes == 0 {
+        return Correlation::of(domain, ["FHIR", kind, id, "", &said]);
+    }
+    Correlation::of(domain, ["FHIR", kind, id, "", &said, &changes.to_string()])
 }
 
 /// The events of a resource, and how an Encounter stands then.
@@ -425,11 +360,6 @@ fn close(filing: &Filing<'_>, scene: &Scene<'_>) -> Vec<Given> {
     vec![filing.closed(key_of(id, filing.rules), subject, written_at(scene.focus))]
 }
 
-/// When a version was written.
-fn written_at(resource: &Resource<'_>) -> Option<Timestamp> {
-    resource.last_updated()?.parse().ok()
-}
-
 /// The key of a Consent's record: its server and its name there.
 fn key_of(id: &str, rules: &Rules) -> Key {
     Key { source: rules.feed.to_string(), id: name("Consent", id) }
@@ -451,7 +381,10 @@ fn place_of(field: &str, _: &str) -> String {
 mod tests {
     use super::*;
     use crate::admit::assess::tests::rules_by;
+    use crate::admit::before::{STANDING, Standing};
     use crate::consent::{Says, Turn};
+    use crate::event::EventType;
+    use crate::phi::Phi;
 
     /// 2026-11-22T12:00:00Z.
     const NOW: i64 = 1_795_348_800_000;
@@ -570,27 +503,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn which_version_is_older_is_told_by_the_clock_then_by_the_count() {
-        let of = |version: &str, at: &str| {
-            let json =
-                observation(&format!(r#""versionId":"{version}","lastUpdated":"{at}""#), "1");
-            Before::of(&Resource::parse(json.as_bytes(), 1 << 16).unwrap())
-        };
-        let (eight, nine) = ("2026-11-22T08:00:00Z", "2026-11-22T09:00:00Z");
-        for (one, two, older) in [
-            (("9", eight), ("10", nine), true),
-            (("10", nine), ("9", eight), false),
-            (("9", eight), ("10", eight), true),
-            (("abc", eight), ("abd", eight), false),
-            (("10", eight), ("9", nine), true),
-            (("1", ""), ("2", ""), true),
-            (("", ""), ("", ""), false),
-        ] {
-            assert_eq!(of(one.0, one.1).is_older_than(&of(two.0, two.1)), older, "{one:?} {two:?}");
-        }
-    }
-
     /// PROMISE-5
     #[test]
     fn what_the_server_labels_is_labelled_and_an_unknown_label_is_an_exception() {
@@ -659,6 +571,61 @@ mod tests {
             (unknown.consents.len(), unknown.raised.unwrap().category),
             (0, Category::ConsentUnknown)
         );
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn a_consent_that_may_permit_is_remembered_apart_until_it_does_not() {
+        let consent = |status: &str, kind: &str, end: &str| {
+            format!(
+                r#"{{"resourceType":"Consent","id":"c1","meta":{{"versionId":"7"}},"status":"{status}",
+                "scope":{{"coding":[{{"system":"http://terminology.hl7.org/CodeSystem/consentscope","code":"research"}}]}},
+                "category":[{{"coding":[{{"system":"http://loinc.org","code":"59284-0"}}]}}],
+                "patient":{{"reference":"Patient/p1"}},"dateTime":"2026-11-20T08:00:00Z",
+                "policyRule":{{"coding":[{{"code":"OPTIN"}}]}},
+                "provision":{{"type":"{kind}","period":{{"end":"{end}"}}}}}}"#
+            )
+        };
+        let stands = |json: &str| {
+            let found = admission(json, Some(PATIENT), None);
+            let kept = found.kept.into_iter().find(|kept| kept.kind == STANDING);
+            let kept = kept.unwrap_or_else(|| panic!("{:?}", found.raised));
+            assert_eq!(kept.key, "Consent/c1");
+            kept.value.and_then(|value| Standing::read(value.expose()))
+        };
+        let standing = stands(&consent("active", "permit", "2030-01-01T00:00:00Z")).unwrap();
+        assert_eq!((standing.id.as_str(), standing.etag().as_deref()), ("c1", Some("W/\"7\"")));
+        assert!(standing.until.is_some_and(|until| until > NOW));
+        for (status, kind, end) in [
+            ("active", "deny", "2030-01-01T00:00:00Z"),
+            ("rejected", "permit", "2030-01-01T00:00:00Z"),
+            ("active", "permit", "2026-11-21T00:00:00Z"),
+        ] {
+            assert_eq!(stands(&consent(status, kind, end)), None, "{status} {kind} {end}");
+        }
+        // Nor one that was removed.
+        let name = Bytes::from_static(b"Consent/c1");
+        let before = (None, Some(&standing.before));
+        let gone = removed(&name, ("Consent", "c1"), before, &rules(), NOW);
+        let [kept] = &gone.assessed.admission.unwrap().kept[..] else { panic!("one") };
+        assert_eq!((kept.kind, kept.value.is_none()), (STANDING, true));
+    }
+
+    /// PROMISE-2
+    #[test]
+    fn what_gave_nothing_is_remembered_where_nothing_but_content_tells_versions() {
+        let good = taken(&observation("", "6.9"), Some(PATIENT), None);
+        let wrong = observation("", "6.9").replace("\"subject\"", "\"subjectZZ\"");
+        let refused = taken(&wrong, Some(PATIENT), good.after.as_ref());
+        let kept = refused.assessed.admission.unwrap().kept;
+        assert_eq!(kept.len(), 1);
+        let again = taken(&observation("", "6.9"), Some(PATIENT), refused.after.as_ref());
+        let of = |taken: &Taken| {
+            taken.assessed.admission.as_ref().unwrap().correlated.unwrap().correlation
+        };
+        assert_ne!(of(&good), of(&again));
+        let twice = taken(&observation("", "6.9"), Some(PATIENT), again.after.as_ref());
+        assert_eq!(of(&again), of(&twice));
     }
 
     /// PROMISE-11

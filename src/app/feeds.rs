@@ -211,6 +211,7 @@ impl Feeds {
             patients_max: fhir.patients_max,
             patient_age_max: fhir.patient_max_age,
             no_consent_age_max: fhir.no_consent_max_age,
+            consents_recheck: fhir.consents_recheck,
         };
         let metrics = PollMetrics::new(name);
         let (client, context) = (Arc::new(client), Arc::new(context));

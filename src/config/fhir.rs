@@ -58,6 +58,8 @@ pub struct Fhir {
     pub patients_max: u32,
     /// How old the answer may be that a patient has no consent; without it nobody is asked for any.
     pub no_consent_max_age: Option<Duration>,
+    /// Within which time each Consent that may permit is asked for again; without it, never.
+    pub consents_recheck: Option<Duration>,
     /// How we say who we are.
     pub auth: Auth,
     /// By whom the server is verified, and our certificate.
@@ -111,6 +113,7 @@ pub(super) fn read(table: &Table<'_>, zone: Option<&TimeZone>) -> Option<Fhir> {
     let patient_max_age = table.duration("patient_max_age", DAY, Duration::ZERO..=365 * DAY);
     let patients_max = narrow(table.integer("patients_max", 100_000, 100..=10_000_000));
     let no_consent_max_age = no_consent_max_age(table, &queries);
+    let consents_recheck = consents_recheck(table, &queries);
     let auth =
         fhir_auth::read(table, types(&queries, subjects), table.boolean("allow_http", false));
     let by_https = |base: &Base| {
@@ -153,6 +156,7 @@ pub(super) fn read(table: &Table<'_>, zone: Option<&TimeZone>) -> Option<Fhir> {
         patient_max_age,
         patients_max,
         no_consent_max_age,
+        consents_recheck,
         auth: auth?,
         tls,
         subscription: subscription.flatten(),
@@ -173,6 +177,17 @@ fn no_consent_max_age(table: &Table<'_>, queries: &[Query]) -> Option<Duration> 
         table.mistake(&table.place_of(KEY), text);
     }
     Some(age)
+}
+
+/// How often a Consent is asked for again; 0s says never.
+fn consents_recheck(table: &Table<'_>, queries: &[Query]) -> Option<Duration> {
+    let recheck = table.duration("consents_recheck", DAY, Duration::ZERO..=365 * DAY);
+    if recheck.is_zero() && queries.iter().any(|query| query.resource == "Consent") {
+        let text = "`consents_recheck` is 0s: a Consent that is deleted on the server permits on, unless \
+                    the server tells of it";
+        table.warn(&table.place_of("consents_recheck"), text);
+    }
+    Some(recheck).filter(|recheck| !recheck.is_zero())
 }
 
 /// The types that are asked for, each once: what a token has to be good for.
@@ -287,6 +302,7 @@ mod tests {
         assert_eq!((fhir.page_size, fhir.pages_max), (500, 10_000));
         assert_eq!((fhir.interval, fhir.overlap), (30 * SECOND, 5 * MINUTE));
         assert_eq!((fhir.since, fhir.subjects), (Since::Now, true));
+        assert_eq!(fhir.consents_recheck, Some(DAY));
         let types = types(&fhir.queries, true);
         assert_eq!(types, ["Consent", "Encounter", "Observation", "Patient"]);
     }
@@ -361,6 +377,22 @@ mod tests {
         assert!(mistakes[0].contains("wants \"Consent\" among `resources`"), "{mistakes:?}");
         let (_, mistakes) = read(both, "no_consent_max_age = \"0s\"\n");
         assert!(mistakes[0].contains("out of bounds; from 1s to 365d"), "{mistakes:?}");
+    }
+
+    /// PROMISE-5
+    #[test]
+    fn that_consents_are_never_asked_for_again_is_written_down_and_warned_of() {
+        let of = |resource: &str| {
+            let text = format!(
+                "base_url = \"http://127.0.0.1/fhir\"\nversion = \"R4\"\nresources = [{resource:?}]\n\
+                 consents_recheck = \"0s\"\n"
+            );
+            let (fhir, mistakes, warnings) = mistakes_of(&text);
+            assert_eq!((fhir.unwrap().consents_recheck, mistakes), (None, Vec::new()));
+            warnings
+        };
+        assert!(of("Consent")[0].contains("permits on"));
+        assert_eq!(of("Patient"), Vec::<String>::new());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::metrics::FeedMetrics;
 use crate::pace::Fair;
 use crate::parse::hl7::tally::Miscount;
 use crate::phi::Phi;
-use crate::store::{Admitted, Busy, Journal, StoreError, Turn};
+use crate::store::{Admitted, Busy, Journal, Oldest, StoreError, Turn};
 use crate::verdict::{OnBusy, Outcome, Severity};
 use crate::{bug, clock};
 
@@ -123,6 +123,16 @@ impl FeedContext {
     /// What the feed remembers under a kind and a key.
     pub(super) fn kept(&self, kind: &str, key: &str) -> Result<Option<Phi<Vec<u8>>>, StoreError> {
         tokio::task::block_in_place(|| self.journal.kept(&self.rules.feed, kind, key))
+    }
+
+    /// What the feed has remembered longest of a kind, of what stands behind a mark.
+    pub(super) fn oldest(&self, kind: &str, behind: i64) -> Result<Option<Oldest>, StoreError> {
+        tokio::task::block_in_place(|| self.journal.oldest(&self.rules.feed, kind, behind))
+    }
+
+    /// How much the feed remembers of a kind.
+    pub(super) fn kept_count(&self, kind: &str) -> Result<u32, StoreError> {
+        tokio::task::block_in_place(|| self.journal.kept_count(&self.rules.feed, kind))
     }
 }
 

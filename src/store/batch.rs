@@ -183,10 +183,10 @@ pub(super) fn append(
     consented.extend(&said.touched);
     if admission.status == Status::Admitted {
         context.profiles.write(connection, &described)?;
-        let Context { connection, sealer, digests, shelves, .. } = context;
-        let of = (&admission.feed, admission.received_at);
-        shelves.write((*connection, &mut **sealer, *digests), of, &admission.kept)?;
     }
+    let Context { connection, sealer, digests, shelves, .. } = context;
+    let of = (&admission.feed, admission.received_at);
+    shelves.write((*connection, &mut **sealer, *digests), of, &admission.kept)?;
     if let Some(id) = &correlation_id
         && !admission.consents.is_empty()
     {
@@ -224,7 +224,7 @@ const SOMEBODY_ELSE: &str =
     "name, birth date and sex are all others than before under the same identifier";
 
 /// Takes a message whose events are not to leave. What it says of consent closes; what it does to
-/// subjects is not done.
+/// subjects is not done, and what its feed would remember of it is not remembered.
 fn park(admission: &mut Admission, category: Category, text: &str, place: &str) {
     let Some(correlated) = admission.correlated else { return };
     admission.status = Status::Parked;
@@ -236,6 +236,7 @@ fn park(admission: &mut Admission, category: Category, text: &str, place: &str) 
     });
     admission.consents = std::mem::take(&mut admission.on_conflict);
     admission.acts = Vec::new();
+    admission.kept = Vec::new();
 }
 
 fn known(connection: &Connection, key: &[u8; 16]) -> Result<Vec<Known>, StoreError> {

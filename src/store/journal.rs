@@ -418,6 +418,29 @@ impl Journal {
         kept::read(&mut reader, &self.digests, feed, kind, key)
     }
 
+    /// What a feed has remembered longest of a kind, of what stands behind a mark.
+    ///
+    /// # Errors
+    /// As for [`Journal::kept`].
+    pub fn oldest(
+        &self,
+        feed: &str,
+        kind: &str,
+        behind: i64,
+    ) -> Result<Option<kept::Oldest>, StoreError> {
+        let mut reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        kept::oldest(&mut reader, feed, kind, behind)
+    }
+
+    /// How much a feed remembers of a kind.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn kept_count(&self, feed: &str, kind: &str) -> Result<u32, StoreError> {
+        let reader = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        kept::count(&reader, feed, kind)
+    }
+
     /// Lets the writer look for what is old.
     pub fn tick(&self) {
         // A full queue means that the writer goes round anyway.

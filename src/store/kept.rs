@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::StoreError;
 use super::reader::Reader;
 use super::seal::{Clear, Part, Sealer};
-use crate::admit::DigestKey;
 use crate::admit::entry::Kept;
+use crate::admit::{Digest, DigestKey};
 use crate::phi::Phi;
 
 /// What is kept, by feed and kind: how many there are.
@@ -121,6 +121,48 @@ pub(super) fn read(
     Ok(Some(Phi::new(value)))
 }
 
+/// What is kept, as its place in time has it.
+#[derive(Debug)]
+pub struct Oldest {
+    /// Its place among all that is kept: what is kept later has a higher one.
+    pub mark: i64,
+    /// When it was kept, in milliseconds since 1970.
+    pub at: i64,
+    /// What is kept.
+    pub value: Phi<Vec<u8>>,
+}
+
+/// What was kept longest ago of a kind, of what stands behind a mark.
+pub(super) fn oldest(
+    reader: &mut Reader,
+    feed: &str,
+    kind: &str,
+    behind: i64,
+) -> Result<Option<Oldest>, StoreError> {
+    let found: Option<(i64, i64, [u8; 16], Vec<u8>)> = reader
+        .connection
+        .prepare_cached(
+            "SELECT mark, at, key, value FROM kept WHERE feed = ? AND kind = ? AND mark > ?
+             ORDER BY mark LIMIT 1",
+        )?
+        .query_row(params![feed, kind, behind], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((mark, at, key, sealed)) = found else { return Ok(None) };
+    let shown = Digest(key).to_string();
+    let value = reader.open_sealed(&clear((mark, at), feed, kind, &shown), Part::Kept, &sealed)?;
+    Ok(Some(Oldest { mark, at, value: Phi::new(value) }))
+}
+
+/// How much a feed keeps of a kind.
+pub(super) fn count(reader: &Reader, feed: &str, kind: &str) -> Result<u32, StoreError> {
+    let mut statement = reader
+        .connection
+        .prepare_cached("SELECT count(*) FROM kept WHERE feed = ? AND kind = ?")?;
+    Ok(statement.query_row(params![feed, kind], |row| row.get(0))?)
+}
+
 /// What a row says in clear: with the digest of its key, so that it opens in its own row alone.
 fn clear<'c>((mark, at): (i64, i64), feed: &'c str, kind: &'c str, key: &'c str) -> Clear<'c> {
     Clear { number: mark.cast_unsigned(), at, feed, kind, status: key, epoch: 0 }
@@ -183,6 +225,33 @@ mod tests {
             |feed| ["1", "2", "3", "4", "5"].map(|key| shelf.read(feed, "patient", key).is_some());
         assert_eq!(left("ehr"), [true, false, false, true, true]);
         assert_eq!(left("lab"), [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_was_kept_longest_ago_is_found_first_and_goes_behind_when_it_is_kept_again() {
+        let mut shelf = Shelf::new();
+        for key in ["1", "2", "3"] {
+            shelf.keep("ehr", key, Some(key), 9);
+            shelf.keep("lab", key, Some("ZZ"), 9);
+        }
+        let oldest = |shelf: &Shelf, behind| {
+            let mut reader = shelf.harness.reader.lock().unwrap();
+            let found = oldest(&mut reader, "ehr", "patient", behind).unwrap();
+            found.map(|it| (it.mark, String::from_utf8(it.value.into_exposed()).unwrap()))
+        };
+        let (mark, first) = oldest(&shelf, 0).unwrap();
+        assert_eq!(first, "1");
+        assert_eq!(oldest(&shelf, mark).unwrap().1, "2");
+        shelf.keep("ehr", "1", Some("1"), 9);
+        // Also after a restart.
+        shelf.shelves.forget();
+        shelf.keep("ehr", "2", Some("2"), 9);
+        assert_eq!(oldest(&shelf, 0).unwrap().1, "3");
+        shelf.keep("ehr", "3", None, 9);
+        let (mark, first) = oldest(&shelf, 0).unwrap();
+        assert_eq!((first.as_str(), oldest(&shelf, mark + 3)), ("1", None));
+        let reader = shelf.harness.reader.lock().unwrap();
+        assert_eq!(count(&reader, "ehr", "patient").unwrap(), 2);
     }
 
     #[test]

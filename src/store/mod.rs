@@ -49,6 +49,7 @@ mod harness;
 
 pub use audit::{Audit, AuditBusy, AuditConfig};
 pub use journal::{Journal, JournalConfig, Position};
+pub use kept::Oldest;
 pub use ledger::Filed;
 pub use moves::{Came, Moved};
 pub use spans::Span;

@@ -65,6 +65,8 @@ pub struct Asked {
 struct State {
     version: &'static str,
     resources: BTreeMap<(String, String), Stored>,
+    /// The last versions of those that were removed.
+    removed: BTreeMap<(String, String), u32>,
     /// In the order of coming: what is done to which requests, how often.
     wrong: Vec<(String, VecDeque<Wrong>)>,
     asked: Vec<Asked>,
@@ -100,6 +102,7 @@ impl FhirServer {
         let state = State {
             version: "4.0.1",
             resources: BTreeMap::new(),
+            removed: BTreeMap::new(),
             wrong: Vec::new(),
             asked: Vec::new(),
             searches: HashMap::new(),
@@ -194,6 +197,14 @@ impl FhirServer {
         self.hold(body, updated, true);
     }
 
+    /// Removes a resource: no search finds it, and who asks for it by name is told 404.
+    pub fn remove(&self, kind: &str, id: &str) {
+        let mut state = self.state();
+        let key = (kind.to_owned(), id.to_owned());
+        let stored = state.resources.remove(&key).unwrap();
+        state.removed.insert(key, stored.version + 1);
+    }
+
     /// Puts a resource there that no search finds until [`FhirServer::index`].
     pub fn put_unindexed(&self, body: Value, updated: Timestamp) {
         self.hold(body, updated, false);
@@ -208,7 +219,8 @@ impl FhirServer {
         let name = |key: &str| body[key].as_str().unwrap().to_owned();
         let key = (name("resourceType"), name("id"));
         let mut state = self.state();
-        let version = state.resources.get(&key).map_or(0, |stored| stored.version) + 1;
+        let before = state.resources.get(&key).map(|stored| stored.version);
+        let version = before.or_else(|| state.removed.remove(&key)).unwrap_or(0) + 1;
         state.resources.insert(key, Stored { version, updated, body, shown });
     }
 
@@ -457,7 +469,13 @@ impl State {
         }
         if let Some((kind, id)) = name.split_once('/') {
             return match self.resources.get(&(kind.to_owned(), id.to_owned())) {
-                Some(stored) => Answer::json(200, &self.shown(stored)),
+                Some(stored) => {
+                    let etag = format!("W/\"{}\"", stored.version);
+                    if self.etags && headers.get("if-none-match") == Some(&etag) {
+                        return Answer { status: 304, ..Answer::default() };
+                    }
+                    Answer::json(200, &self.shown(stored))
+                }
                 None => outcome(404, "not-found"),
             };
         }

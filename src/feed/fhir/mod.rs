@@ -11,7 +11,8 @@
 //! (how far a query has come), [`round`] and [`page`] (what is found), [`trouble`] (what becomes of a
 //! query that fails), [`turns`] (which is next), [`asking`] (one query), [`tries`] and [`patients`] (whom
 //! resources are about), [`consents`] (what these decided, where nobody knows it yet), [`take`] (to the
-//! journal), [`subscription`] (what the server tells by itself), [`poller`] (all of them).
+//! journal), [`recheck`] (what was taken and may be gone), [`subscription`] (what the server tells by
+//! itself), [`poller`] (all of them).
 
 pub mod base;
 pub mod fault;
@@ -33,6 +34,7 @@ pub mod tries;
 pub mod patients;
 pub mod consents;
 pub mod take;
+pub mod recheck;
 pub mod subscription;
 pub mod poller;
 

@@ -20,6 +20,7 @@ use super::fault::FetchFault;
 use super::page::{Listed, Mode, Page, in_json, page_in_json};
 use super::patients::PatientFault;
 use super::query::Query;
+use super::recheck::{self, Recheck};
 use super::subscription::notice::{Brought, Name, NotNow, Notice};
 use super::take::{Cut, Taker};
 use super::trouble::{self, Then};
@@ -72,6 +73,8 @@ pub struct Polling {
     pub patient_age_max: Duration,
     /// How old the answer may be that somebody has no consent; without it nobody is asked for any.
     pub no_consent_age_max: Option<Duration>,
+    /// Within which time each Consent that may permit is asked for again; without it, never.
+    pub consents_recheck: Option<Duration>,
 }
 
 impl Polling {
@@ -87,6 +90,7 @@ pub struct Poller {
     client: Arc<Client>,
     polling: Polling,
     taker: Taker,
+    recheck: Recheck,
     context: Arc<FeedContext>,
     metrics: PollMetrics,
     offers: Offers,
@@ -109,10 +113,12 @@ impl Poller {
         notices: Option<mpsc::Receiver<Notice>>,
     ) -> Self {
         let taker = Taker::new(&context, &client, &polling);
+        let recheck = Recheck::new(&context, &client, &polling, &metrics);
         Self {
             client,
             polling,
             taker,
+            recheck,
             context,
             metrics,
             offers: Offers::default(),
@@ -141,10 +147,17 @@ impl Poller {
             if let Some(notice) = self.notices.as_mut().and_then(|it| it.try_recv().ok()) {
                 self.notified(notice).await;
             }
+            // So does a Consent that may be gone.
+            if self.recheck.due() <= clock::monotonic()
+                && let Some(why) = self.recheck.step(&mut self.taker).await
+            {
+                self.raise(recheck::QUERY, &why).await;
+            }
             let standings: Vec<_> = self.asking.iter().map(Asking::standing).collect();
             match turns::next(&standings, clock::monotonic()) {
                 Next::Now(place) => self.ask(place).await,
                 Next::At(due) => {
+                    let due = due.min(self.recheck.due());
                     let pause = sleep(due.saturating_sub(clock::monotonic()));
                     tokio::select! {
                         () = pause => {}

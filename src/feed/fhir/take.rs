@@ -21,10 +21,10 @@ use super::poller::Polling;
 use crate::admit::Novelty;
 use crate::admit::about::{About, Place, replaced_by};
 use crate::admit::assess::{Finding, stopped};
+use crate::admit::before::{Before, STANDING, Standing, name, shelf};
 use crate::admit::entry::{Status, Stored};
 use crate::admit::resource::{
-    Before, Beside, RESOURCE_BYTES_MAX, Taken, assess_resource, malformed, name, nameless, removed,
-    shelf,
+    Beside, RESOURCE_BYTES_MAX, Taken, assess_resource, malformed, nameless, removed,
 };
 use crate::event::Subject;
 use crate::feed::intake::{FeedContext, Owed, count, hand_on, next_answer};
@@ -260,6 +260,7 @@ impl Taker {
             self.after.insert(name(resource.kind(), id), after.clone());
             // Not of a version that comes late: a newer one is remembered.
             if resource.kind() == "Patient"
+                && taken.assessed.finding == Finding::Mapped
                 && let Some(admission) = &mut taken.assessed.admission
             {
                 admission.kept.extend(self.patients.remember(id, &listed.bytes));
@@ -322,14 +323,23 @@ impl Taker {
             return Ok(Some(after.clone()));
         }
         let found = self.context.kept(shelf(kind), &name(kind, id))?;
+        if found.is_none() && kind == "Consent" {
+            let standing = self.context.kept(STANDING, &name(kind, id))?;
+            return Ok(standing.and_then(|it| Standing::read(it.expose())).map(|it| it.before));
+        }
         Ok(found.and_then(|found| Before::read(found.expose())))
     }
 
-    fn removed(&self, name: &Bytes, at: Option<Timestamp>) -> Result<Taken, StoreError> {
-        let text = String::from_utf8_lossy(name);
+    fn removed(&mut self, gone: &Bytes, at: Option<Timestamp>) -> Result<Taken, StoreError> {
+        let text = String::from_utf8_lossy(gone);
         let (kind, id) = text.split_once('/').unwrap_or((&text, "?"));
         let before = self.before(kind, id)?;
-        Ok(removed(name, (kind, id), (at, before.as_ref()), &self.context.rules, clock::now_ms()))
+        let (before, rules) = (before.as_ref(), &self.context.rules);
+        let taken = removed(gone, (kind, id), (at, before), rules, clock::now_ms());
+        if let Some(after) = &taken.after {
+            self.after.insert(name(kind, id), after.clone());
+        }
+        Ok(taken)
     }
 
     fn unreadable(&self, listed: &Listed, wrong: &Malformed) -> Taken {
