@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use super::map::{By, FEED, Mapped, NoEvent, tell_consent};
+use crate::admit::about::About;
 use crate::admit::labels::Security;
-use crate::admit::resource::correlation;
+use crate::admit::resource::{RESOURCE_BYTES_MAX, correlation};
 use crate::normalize::fhir::{Around, Scene, Seen, normalize_resource, opened, release};
 use crate::normalize::{Context, Refusal, Trace};
 use crate::parse::fhir::xml::NAMESPACE;
@@ -105,7 +106,12 @@ impl<'m> Resources<'m> {
         let name = name(focus);
         let version = self.by.fhir.unwrap_or_else(|| release::release(focus));
         let before = self.seen.get(&name).cloned();
-        let scene = Scene { focus, patient: None, before: before.as_ref(), version, around };
+        // Who is named by a number alone, as a feed takes it.
+        let about = About::of(focus, "").filter(|about| about.patient.is_none());
+        let stated = about.and_then(|about| about.stated);
+        let patient = stated.as_deref().and_then(|it| Resource::parse(it, RESOURCE_BYTES_MAX).ok());
+        let (patient, seen) = (patient.as_ref(), before.as_ref());
+        let scene = Scene { focus, patient, before: seen, version, around };
         let mapped = normalize_resource(self.by.mappings, &scene, &Context::default(), self.trace);
         let (mut normalized, traced) = mapped.map_err(|refusal| refused(&refusal, &name))?;
         // As a feed without a consent.toml would have them.

@@ -465,6 +465,13 @@ fn map_prints_the_events_of_resources_or_why_there_are_none() {
     let (_, out, _) = said(&run(&["map", "--explain", &versions[0], &versions[1]]));
     assert!(out.contains("the version before"), "{out}");
     let dir = tempfile::tempdir().unwrap();
+    // Somebody named by a number alone.
+    let numbered = dir.path().join("numbered");
+    let subject = r#"{"identifier":{"system":"urn:oid:1.2.840.99999.1","value":"ZZ100003"}}"#;
+    let result = format!(r#"{{"resourceType":"Observation","id":"zz-0","subject":{subject}}}"#);
+    std::fs::write(&numbered, result).unwrap();
+    let (_, out, _) = said(&run(&["map", "--json", numbered.to_str().unwrap()]));
+    assert_eq!(lines(&out)[0]["subject"]["value"], "ZZ100003");
     for (name, bytes, code, place) in [
         ("malformed", r#"{"resourceType":"Patient","x":"ZZVALUE""#, "malformed", "line 1"),
         (
